@@ -1,0 +1,39 @@
+package retrieve
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Message is one turn for the reader's chat template.
+type Message struct {
+	Role    string `json:"role"` // system, user or assistant
+	Content string `json:"content"`
+}
+
+// Turn is an earlier exchange of the conversation.
+type Turn struct{ Question, Answer string }
+
+const system = "You answer questions from the numbered passages. Be brief. After each sentence cite the passage it comes from, like [1]."
+
+// Prompt asks the reader to answer question from the passages. The system
+// message never changes, earlier turns come next and the passages stand
+// before the question, so that what repeats is a prefix and can be reused.
+func Prompt(question string, passages []Passage, history ...Turn) []Message {
+	messages := []Message{{"system", system}}
+	for _, t := range history {
+		messages = append(messages, Message{"user", t.Question}, Message{"assistant", t.Answer})
+	}
+	var b strings.Builder
+	for i, p := range passages {
+		b.WriteString(block(i+1, p))
+	}
+	b.WriteString("Question: " + question)
+	return append(messages, Message{"user", b.String()})
+}
+
+// block is one passage as the reader sees it.
+func block(n int, p Passage) string {
+	source := strings.Join(append([]string{p.Document.Name}, p.HeadingPath...), " > ")
+	return fmt.Sprintf("[%d] %s\n%s\n\n", n, source, strings.TrimSpace(p.Text))
+}

@@ -1,0 +1,81 @@
+package retrieve
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// The ways to search.
+const (
+	Hybrid  = "hybrid"  // both lists, fused
+	Vector  = "vector"  // nearest by cosine only
+	Lexical = "lexical" // by words only; embeds nothing
+)
+
+// Bounds of a query.
+const (
+	DefaultLimit  = 10
+	MaxLimit      = 100
+	MaxQueryBytes = 8 << 10
+	maxNameBytes  = 256
+)
+
+// Query is one search. Its zero Limit and Mode mean DefaultLimit and Hybrid.
+type Query struct {
+	Text       string
+	Collection string
+	Limit      int    // 1…MaxLimit passages
+	Mode       string // Hybrid, Vector or Lexical
+	// Filter narrows by the documents' metadata: {"key": value} for equality,
+	// {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
+	Filter map[string]any
+	Exact  bool // scan every vector instead of the index: the ground truth
+}
+
+// InvalidError says which field of a query was refused, and why.
+type InvalidError struct{ Field, Reason string }
+
+func (e *InvalidError) Error() string { return e.Field + ": " + e.Reason }
+
+// ErrNotFound is wrapped by the error for a collection that does not exist.
+var ErrNotFound = errors.New("not found")
+
+// EmbedderMismatchError refuses to search vectors with another model's.
+type EmbedderMismatchError struct {
+	Collection       string
+	Recorded, Loaded string // model names
+}
+
+func (e *EmbedderMismatchError) Error() string {
+	return fmt.Sprintf("collection %q was embedded by %s, but %s is loaded: start with that embedder, or ingest the collection again",
+		e.Collection, e.Recorded, e.Loaded)
+}
+
+// normalize applies the defaults and checks every field.
+func (q Query) normalize() (Query, error) {
+	if q.Limit == 0 {
+		q.Limit = DefaultLimit
+	}
+	if q.Mode == "" {
+		q.Mode = Hybrid
+	}
+	switch {
+	case !utf8.ValidString(q.Text):
+		return q, &InvalidError{"query", "must be valid UTF-8"}
+	case strings.ContainsRune(q.Text, 0):
+		return q, &InvalidError{"query", "must not contain NUL"}
+	case strings.TrimSpace(q.Text) == "":
+		return q, &InvalidError{"query", "must not be empty"}
+	case len(q.Text) > MaxQueryBytes:
+		return q, &InvalidError{"query", fmt.Sprintf("must be at most %d bytes, has %d", MaxQueryBytes, len(q.Text))}
+	case q.Collection == "" || len(q.Collection) > maxNameBytes || !utf8.ValidString(q.Collection) || strings.ContainsRune(q.Collection, 0):
+		return q, &InvalidError{"collection", "must be a name of valid UTF-8 without NUL, 1 to 256 bytes long"}
+	case q.Limit < 1 || q.Limit > MaxLimit:
+		return q, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, is %d", MaxLimit, q.Limit)}
+	case q.Mode != Hybrid && q.Mode != Vector && q.Mode != Lexical:
+		return q, &InvalidError{"mode", fmt.Sprintf("must be hybrid, vector or lexical, is %q", q.Mode)}
+	}
+	return q, nil
+}

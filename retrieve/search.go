@@ -1,0 +1,90 @@
+package retrieve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pgvector/pgvector-go"
+)
+
+// Embedder turns texts into unit vectors.
+type Embedder interface {
+	Embed(ctx context.Context, texts []string) ([][]float32, error)
+	Dim() int
+	Name() string
+}
+
+// Searcher answers queries from one database. It is safe for concurrent use.
+type Searcher struct {
+	pool     *pgxpool.Pool
+	embedder Embedder
+}
+
+// New returns a Searcher over a migrated database.
+func New(pool *pgxpool.Pool, e Embedder) *Searcher { return &Searcher{pool, e} }
+
+// Results are the passages, best first, and what finding them took.
+type Results struct {
+	Passages   []Passage     `json:"passages"`
+	EmbedTime  time.Duration `json:"-"`
+	SearchTime time.Duration `json:"-"`
+}
+
+// collection is what a search needs to know about one.
+type collection struct {
+	id, embedder, language string
+	dimensions             int
+}
+
+// Search finds the passages of q.Collection that fit q.Text best. Errors:
+// *InvalidError, ErrNotFound (no such collection), *EmbedderMismatchError, or
+// the embedder's or the database's own.
+func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
+	q, err := q.normalize()
+	if err != nil {
+		return Results{}, err
+	}
+	c, err := s.collection(ctx, q.Collection)
+	if err != nil {
+		return Results{}, err
+	}
+	var r Results
+	var vector []float32
+	if q.Mode != Lexical {
+		if c.embedder != s.embedder.Name() || c.dimensions != s.embedder.Dim() {
+			return Results{}, &EmbedderMismatchError{q.Collection, c.embedder, s.embedder.Name()}
+		}
+		start := time.Now()
+		vectors, err := s.embedder.Embed(ctx, []string{q.Text})
+		if err != nil {
+			return Results{}, fmt.Errorf("embed the query: %w", err)
+		}
+		vector, r.EmbedTime = vectors[0], time.Since(start)
+	}
+	start := time.Now()
+	r.Passages, err = s.find(ctx, q, c, vector)
+	r.SearchTime = time.Since(start)
+	if err != nil {
+		return Results{}, fmt.Errorf("search: %w", err)
+	}
+	return r, nil
+}
+
+func (s *Searcher) collection(ctx context.Context, name string) (c collection, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT id::text, embedder, dimensions, language::text FROM collections WHERE name = $1`, name).
+		Scan(&c.id, &c.embedder, &c.dimensions, &c.language)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, fmt.Errorf("collection %q: %w", name, ErrNotFound)
+	}
+	return c, err
+}
+
+// find runs the one statement of a search in a read-only transaction.
+func (s *Searcher) find(ctx context.Context, q Query, c collection, vector []float32) ([]Passage, error) {
+	_ = pgvector.NewHalfVector(vector)
+	return nil, errors.ErrUnsupported
+}
