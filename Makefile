@@ -1,0 +1,60 @@
+# Two commands are enough: `make run` and `make test`. Both do all of their own set-up.
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+SHELL := /bin/bash
+
+ASSETS  ?= assets
+DATA    ?= data
+ADDR    ?= 127.0.0.1:8080
+export LESSRAG_ASSETS := $(abspath $(ASSETS))
+
+.PHONY: help
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: fetch build ## ingest the sample collection and serve the page on http://$(ADDR)
+	bin/api ingest examples/handbook --collection handbook --data $(DATA)
+	exec bin/api serve --addr $(ADDR) --data $(DATA) --collection handbook --questions examples/questions.txt
+
+.PHONY: test
+test: fetch lint verify ## everything that must hold: formatting, vet, staticcheck, generated files, all tests
+	go test -timeout 20m ./...
+
+.PHONY: fetch
+fetch: ## download Postgres, the reader and the embedder into assets/ (once; offline afterwards)
+	@bash fetch/fetch.sh
+
+.PHONY: build
+build: ## compile bin/api
+	@mkdir -p bin
+	go build -o bin/api ./cmd/api
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
+	go vet ./...
+	GOARCH=arm64 go vet ./lesskernels/...
+	go tool staticcheck ./...
+
+.PHONY: verify
+verify: ## prove that the committed kernels are what their generator writes
+	go test -count=1 -run TestGenerated ./lesskernels/cpu/...
+
+.PHONY: generate
+generate: ## write the kernels anew from their generator
+	go generate ./lesskernels/...
+
+.PHONY: bench
+bench: fetch build ## measure prefill and decode on this machine
+	bin/api bench
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser of untrusted bytes, 20 seconds each
+	@set -e; for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$target/*_test.go | sed 's/func //'); do \
+			echo "== $$target $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime 20s $$target; done; done
+
+.PHONY: clean
+clean: ## remove what was built (assets/ and data/ stay)
+	rm -rf bin
