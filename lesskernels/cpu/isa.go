@@ -1,0 +1,49 @@
+// Package cpu is the decoder's arithmetic on processors: weights repacked once
+// into the order in which kernels read them, int8 products for quantised
+// types, attention over bf16 keys and values, and the small functions between.
+//
+// Every function has a portable Go form, which is the oracle of the assembly
+// that package gen writes. A row of a product is computed by the same sequence
+// of operations whatever the number of rows beside it, so the result for one
+// token does not depend on the batch it came in.
+package cpu
+
+import "os"
+
+// ISA is an instruction set that the kernels are written for.
+type ISA int
+
+// The instruction sets, slowest first.
+const (
+	Portable ISA = iota // plain Go
+	AVX2                // AVX2, FMA and F16C
+	AVX512              // AVX-512 F, BW, VL, DQ and VNNI
+)
+
+// String is the name that LESSRAG_ISA takes.
+func (i ISA) String() string {
+	switch i {
+	case AVX512:
+		return "avx512"
+	case AVX2:
+		return "avx2"
+	}
+	return "portable"
+}
+
+var best = chooseISA(detect(), os.Getenv("LESSRAG_ISA"))
+
+// Best is the fastest instruction set of this machine. The environment
+// variable LESSRAG_ISA (portable, avx2 or avx512) lowers it; a name that the
+// machine does not have, or that is unknown, changes nothing.
+func Best() ISA { return best }
+
+// chooseISA lowers what the machine has to what the environment asks for.
+func chooseISA(has ISA, want string) ISA {
+	for _, i := range []ISA{Portable, AVX2, AVX512} {
+		if i.String() == want && i < has {
+			return i
+		}
+	}
+	return has
+}

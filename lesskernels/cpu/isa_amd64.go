@@ -1,0 +1,16 @@
+package cpu
+
+import xcpu "golang.org/x/sys/cpu"
+
+// detect tells the fastest instruction set that processor and system support.
+func detect() ISA {
+	x := &xcpu.X86
+	avx2 := x.HasAVX2 && x.HasFMA && x.HasAVX
+	switch {
+	case avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI:
+		return AVX512
+	case avx2:
+		return AVX2
+	}
+	return Portable
+}

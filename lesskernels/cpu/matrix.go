@@ -1,0 +1,202 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"lessrag/lesskernels"
+)
+
+const (
+	panelRows = 16 // rows of a panel: one 32-bit lane of a 512-bit register each
+	blockLen  = 32 // values that share a scale
+)
+
+// layout is how a panel stores its weights. Quantised ones are affine in
+// blocks of 32 values of a row, w = d·q + m with unsigned codes q.
+type layout uint8
+
+const (
+	floats     layout = iota // [cols][16] float32
+	halves                   // [cols][16] binary16
+	brains                   // [cols][16] bfloat16
+	nibbles                  // 4-bit codes, m = −8d
+	nibblesMin               // 4-bit codes, m stored
+	octets                   // 8-bit codes, m = −128d
+	octetsMin                // 8-bit codes below 32, m stored
+)
+
+// integer tells whether the layout is multiplied by int8 activations.
+func (l layout) integer() bool { return l >= nibbles }
+
+// codeBytes is the size of the codes of one block of 16 rows, or of one
+// column of 16 rows where there are no blocks.
+func (l layout) codeBytes() int {
+	return [...]int{floats: 64, halves: 32, brains: 32, nibbles: 256, nibblesMin: 256, octets: 512, octetsMin: 512}[l]
+}
+
+// scaleBytes is the size of the scales (and minima) of one block of 16 rows.
+func (l layout) scaleBytes() int {
+	return [...]int{floats: 0, halves: 0, brains: 0, nibbles: 32, nibblesMin: 64, octets: 32, octetsMin: 64}[l]
+}
+
+// layouts of the types as Pack stores them.
+var layouts = map[lesskernels.DType]layout{
+	lesskernels.F32:  floats,
+	lesskernels.F16:  halves,
+	lesskernels.BF16: brains,
+	lesskernels.Q4_0: nibbles,
+	lesskernels.Q4_1: nibblesMin,
+	lesskernels.Q5_0: octets,
+	lesskernels.Q5_1: octetsMin,
+	lesskernels.Q8_0: octets,
+	lesskernels.Q4_K: nibblesMin,
+	lesskernels.Q5_K: octetsMin,
+	lesskernels.Q6_K: floats,
+}
+
+// Matrix is a weight matrix [rows, cols], repacked once at load into panels of
+// 16 rows, in the order in which kernels read them:
+//
+//	floats      [cols][16]
+//	nibbles     [cols/32][4][16][4] bytes: the byte at (c, row, j) holds the codes of
+//	            columns 4c+j (low) and 16+4c+j (high) of the block
+//	octets      [cols/32][8][16][4] bytes: columns 4c+j
+//	scales      [cols/32]{d [16] f16, m [16] f16 if stored}, after the panel's codes
+//
+// Rows beyond the last are zero.
+type Matrix struct {
+	rows, cols int
+	layout     layout
+	isa        ISA
+	panel      int    // bytes of one panel, a multiple of 64
+	data       []byte // [panels][panel], 64-byte aligned
+}
+
+// Pack repacks a matrix for an instruction set: quantised types for int8
+// activations, F32, F16 and BF16 (and Q6_K, widened to float32) for float32
+// arithmetic. data holds rows·cols values of type t, row by row.
+// It refuses an unknown type, sizes that disagree, and a quantised matrix
+// whose columns are no whole number of blocks.
+func Pack(t lesskernels.DType, data []byte, rows, cols int, isa ISA) (*Matrix, error) {
+	return pack(t, layouts[t], data, rows, cols, isa)
+}
+
+// PackFloat32 repacks a matrix of any type as float32: the reference math.
+func PackFloat32(t lesskernels.DType, data []byte, rows, cols int, isa ISA) (*Matrix, error) {
+	return pack(t, floats, data, rows, cols, isa)
+}
+
+func pack(t lesskernels.DType, l layout, data []byte, rows, cols int, isa ISA) (*Matrix, error) {
+	rowBytes, err := checkShape(t, data, rows, cols)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: %w", t, rows, cols, err)
+	}
+	if isa > Best() {
+		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: this machine has no %v", t, rows, cols, isa)
+	}
+	m := &Matrix{rows: rows, cols: cols, layout: l, isa: isa}
+	units := cols
+	if l.integer() {
+		units = cols / blockLen
+	}
+	m.panel = (units*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
+	m.data = aligned(m.panels() * m.panel)
+	w := &writer{t: t, values: make([]float32, cols)}
+	for r := range rows {
+		w.row(m.at(r/panelRows), l, r%panelRows, cols, data[r*rowBytes:][:rowBytes])
+	}
+	return m, nil
+}
+
+// checkShape returns the bytes of one row.
+func checkShape(t lesskernels.DType, data []byte, rows, cols int) (int, error) {
+	elements, bytes, ok := t.BlockSize()
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("the type is not supported")
+	case rows <= 0 || cols <= 0 || rows > math.MaxInt32 || cols > math.MaxInt32:
+		return 0, fmt.Errorf("both sizes must be positive and below 2³¹")
+	case int64(cols)%elements != 0:
+		return 0, fmt.Errorf("the columns must be a multiple of the block of %d", elements)
+	}
+	row := int64(cols) / elements * bytes
+	if int64(len(data))/row != int64(rows) || int64(len(data))%row != 0 {
+		return 0, fmt.Errorf("%d rows of %d bytes expected, got %d bytes", rows, row, len(data))
+	}
+	return int(row), nil
+}
+
+// aligned allocates n zero bytes at a multiple of 64.
+func aligned(n int) []byte {
+	b := make([]byte, n+63)
+	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(b))) & 63
+	return b[skip:][:n:n]
+}
+
+// Rows is the length of an output row.
+func (m *Matrix) Rows() int { return m.rows }
+
+// Cols is the length of an input row.
+func (m *Matrix) Cols() int { return m.cols }
+
+// Bytes is the memory that the packed weights take, and a product reads.
+func (m *Matrix) Bytes() int64 { return int64(len(m.data)) }
+
+func (m *Matrix) panels() int         { return (m.rows + panelRows - 1) / panelRows }
+func (m *Matrix) at(panel int) []byte { return m.data[panel*m.panel:][:m.panel] }
+
+// Row writes the cols values of row i to dst, as the packed form holds them.
+func (m *Matrix) Row(dst []float32, i int) {
+	dst = dst[:m.cols]
+	p, r := m.at(i/panelRows), i%panelRows
+	switch m.layout {
+	case floats:
+		for c := range dst {
+			dst[c] = math.Float32frombits(binary.LittleEndian.Uint32(p[c*64+r*4:]))
+		}
+	case halves:
+		for c := range dst {
+			dst[c] = half(p[c*32+r*2:])
+		}
+	case brains:
+		for c := range dst {
+			dst[c] = fromBF16(binary.LittleEndian.Uint16(p[c*32+r*2:]))
+		}
+	default:
+		var codes [blockLen]uint8
+		for b := range m.cols / blockLen {
+			d, offset := m.layout.block(&codes, p, m.cols/blockLen, b, r)
+			for j, q := range codes {
+				dst[b*blockLen+j] = d*float32(q) + offset
+			}
+		}
+	}
+}
+
+// block reads block b of row r of a panel: its codes, scale and offset.
+func (l layout) block(codes *[blockLen]uint8, panel []byte, blocks, b, r int) (d, m float32) {
+	scales := panel[blocks*l.codeBytes()+b*l.scaleBytes():]
+	d = half(scales[r*2:])
+	q := panel[b*l.codeBytes():][:l.codeBytes()]
+	switch l {
+	case nibbles, nibblesMin:
+		for j := range 16 {
+			v := q[j/4*64+r*4+j%4]
+			codes[j], codes[j+16] = v&15, v>>4
+		}
+	default:
+		for j := range codes {
+			codes[j] = q[j/4*64+r*4+j%4]
+		}
+	}
+	switch l {
+	case nibbles:
+		return d, -8 * d
+	case octets:
+		return d, -128 * d
+	}
+	return d, half(scales[32+r*2:])
+}

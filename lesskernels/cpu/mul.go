@@ -1,0 +1,161 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Mul writes dst [n, rows] = x · Wᵀ for the input's n rows of activations.
+func (m *Matrix) Mul(p *Pool, dst []float32, in *Input) {
+	MulAll(p, in, []*Matrix{m}, [][]float32{dst})
+}
+
+// MulAll multiplies one input with several matrices in one Run of the pool:
+// dst[i] [n, rows of ms[i]]. All have the input's columns.
+func MulAll(p *Pool, in *Input, ms []*Matrix, dst [][]float32) {
+	if in.n == 0 {
+		return
+	}
+	work := make([]span, 0, 64)
+	for i, m := range ms {
+		if in.cols != m.cols || len(dst[i]) < in.n*m.rows {
+			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
+				in.n, in.cols, m.rows, m.cols, len(dst[i])))
+		}
+		in.form(p, m.layout.integer(), m.isa.width())
+		work = m.split(work, i, in.n, p.threads)
+	}
+	p.Run(len(work), func(task int) {
+		s := work[task]
+		ms[s.matrix].mulPanels(dst[s.matrix], in, s.from, s.to)
+	})
+}
+
+// span is a task: panels [from, to) of one matrix.
+type span struct{ matrix, from, to int }
+
+// taskMicros is the length of a task: far above the cost of handing it out,
+// far below the time that a slow core would make the others wait.
+const taskMicros = 40
+
+// split appends the tasks of a product with n tokens.
+func (m *Matrix) split(work []span, matrix, n, threads int) []span {
+	panels := m.panels()
+	micros := float64(len(m.data))/15e3 + float64(m.rows)*float64(m.cols)*float64(n)/m.isa.macsPerMicro()
+	tasks := int(micros / taskMicros)
+	if micros > 10 {
+		tasks = max(tasks, threads)
+	}
+	tasks = min(max(tasks, 1), panels)
+	for i := range tasks {
+		work = append(work, span{matrix, i * panels / tasks, (i + 1) * panels / tasks})
+	}
+	return work
+}
+
+// macsPerMicro is a rough rate of multiply-adds of one core, for task sizes.
+func (i ISA) macsPerMicro() float64 {
+	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[i]
+}
+
+// width is the most tokens that the instruction set's kernels take at once.
+func (i ISA) width() int { return [...]int{Portable: 4, AVX2: 4, AVX512: 12}[i] }
+
+// mulPanels multiplies panels [from, to) with every tile of the input.
+func (m *Matrix) mulPanels(dst []float32, in *Input, from, to int) {
+	t := &in.floats
+	if m.layout.integer() {
+		t = &in.ints
+	}
+	size := in.tokenWords(m.layout.integer())
+	var edge []float32 // the last panel's product when it has rows to spare
+	for panel := from; panel < to; panel++ {
+		rows := min(panelRows, m.rows-panel*panelRows)
+		if rows < panelRows && edge == nil {
+			edge = make([]float32, t.width*panelRows)
+		}
+		for i := range tileCount(in.n, t.width) {
+			first, end := tileSpan(in.n, t.width, i)
+			words := t.words[first*size : end*size]
+			if rows == panelRows {
+				m.mulTile(dst[first*m.rows+panel*panelRows:], m.rows, words, end-first, m.at(panel))
+				continue
+			}
+			m.mulTile(edge, panelRows, words, end-first, m.at(panel))
+			for token := first; token < end; token++ {
+				copy(dst[token*m.rows+panel*panelRows:][:rows], edge[(token-first)*panelRows:])
+			}
+		}
+	}
+}
+
+// mulTile writes the 16 products of a panel with each of n tokens to dst, one
+// token every stride values.
+func (m *Matrix) mulTile(dst []float32, stride int, x []uint32, n int, panel []byte) {
+	switch m.layout {
+	case floats, halves, brains:
+		mulFloats(m.layout, dst, stride, x, n, panel, m.cols)
+	default:
+		mulCodes(m.layout, dst, stride, x, n, panel, m.cols/blockLen)
+	}
+}
+
+// mulFloats is the portable product with plain numbers.
+func mulFloats(l layout, dst []float32, stride int, x []uint32, n int, panel []byte, cols int) {
+	for i := range n {
+		var sum [panelRows]float32
+		for c := range cols {
+			v := math.Float32frombits(x[c*n+i])
+			switch l {
+			case floats:
+				w := panel[c*64:][:64]
+				for r := range sum {
+					sum[r] += v * math.Float32frombits(binary.LittleEndian.Uint32(w[r*4:]))
+				}
+			case halves:
+				for r := range sum {
+					sum[r] += v * half(panel[c*32+r*2:])
+				}
+			default:
+				for r := range sum {
+					sum[r] += v * fromBF16(binary.LittleEndian.Uint16(panel[c*32+r*2:]))
+				}
+			}
+		}
+		copy(dst[i*stride:], sum[:])
+	}
+}
+
+// mulCodes is the portable product of quantised weights with int8 activations:
+// y += d·scale·(Σ q·x + bias) or, with a stored minimum, d·scale·Σ q·x + m·sum.
+func mulCodes(l layout, dst []float32, stride int, x []uint32, n int, panel []byte, blocks int) {
+	var codes [blockLen]uint8
+	for i := range n {
+		clear(dst[i*stride:][:panelRows])
+	}
+	for b := range blocks {
+		record := x[b*n*intWords:][:n*intWords]
+		for r := range panelRows {
+			d, m := l.block(&codes, panel, blocks, b, r)
+			for i := range n {
+				dot := int32(0)
+				for g := range blockLen / 4 {
+					w := record[g*n+i]
+					dot += int32(codes[g*4])*int32(int8(w)) + int32(codes[g*4+1])*int32(int8(w>>8)) +
+						int32(codes[g*4+2])*int32(int8(w>>16)) + int32(codes[g*4+3])*int32(int8(w>>24))
+				}
+				bias, minimum := int32(record[9*n+i]), float32(0)
+				switch l {
+				case nibbles:
+					dot += bias
+				case octets:
+					dot += bias << 4
+				default:
+					minimum = m * math.Float32frombits(record[10*n+i])
+				}
+				dst[i*stride+r] += d*(float32(dot)*math.Float32frombits(record[8*n+i])) + minimum
+			}
+		}
+	}
+}

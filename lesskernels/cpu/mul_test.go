@@ -1,0 +1,184 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"lessrag/lesskernels"
+)
+
+var allTypes = []lesskernels.DType{
+	lesskernels.F32, lesskernels.F16, lesskernels.BF16,
+	lesskernels.Q4_0, lesskernels.Q4_1, lesskernels.Q5_0, lesskernels.Q5_1, lesskernels.Q8_0,
+	lesskernels.Q4_K, lesskernels.Q5_K, lesskernels.Q6_K,
+}
+
+// isas are the instruction sets of this machine.
+func isas() []ISA {
+	var list []ISA
+	for i := Portable; i <= Best(); i++ {
+		list = append(list, i)
+	}
+	return list
+}
+
+// randomWeights makes n values of a type: random codes, and scales of about
+// the size that makes the weights lie within ±1.
+func randomWeights(rng *rand.Rand, t lesskernels.DType, n int) []byte {
+	elements, size, _ := t.BlockSize()
+	data := make([]byte, int64(n)/elements*size)
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	f16 := func(b []byte, x float32) { binary.LittleEndian.PutUint16(b, toF16(x*(0.5+rng.Float32()))) }
+	for b := data; len(b) > 0; b = b[size:] {
+		switch t {
+		case lesskernels.F32:
+			binary.LittleEndian.PutUint32(b, math.Float32bits(rng.Float32()*2-1))
+		case lesskernels.F16:
+			f16(b, rng.Float32()-0.5)
+		case lesskernels.BF16:
+			binary.LittleEndian.PutUint16(b, toBF16(rng.Float32()*2-1))
+		case lesskernels.Q4_0:
+			f16(b, 0.1)
+		case lesskernels.Q4_1:
+			f16(b, 0.1)
+			f16(b[2:], -0.7)
+		case lesskernels.Q5_0:
+			f16(b, -0.05)
+		case lesskernels.Q5_1:
+			f16(b, 0.05)
+			f16(b[2:], -0.8)
+		case lesskernels.Q8_0:
+			f16(b, 0.01)
+		case lesskernels.Q4_K, lesskernels.Q5_K:
+			f16(b, 0.003)
+			f16(b[2:], 0.01)
+		case lesskernels.Q6_K:
+			f16(b[208:], 0.0003)
+		}
+	}
+	return data
+}
+
+func randomFloats(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+// quantized is x as the int8 activations hold it.
+func quantized(x []float32) []float64 {
+	out := make([]float64, len(x))
+	record := make([]uint32, intWords)
+	for b := 0; b+blockLen <= len(x); b += blockLen {
+		quantizeBlock(record, x[b:b+blockLen], 1, 0)
+		scale := float64(math.Float32frombits(record[8]))
+		for j := range blockLen {
+			out[b+j] = scale * float64(int8(record[j/4]>>(j%4*8)))
+		}
+	}
+	return out
+}
+
+// TestMul compares every layout on every instruction set with float64
+// products of the dequantised weights, on odd sizes.
+func TestMul(t *testing.T) {
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, isa := range isas() {
+		for _, dtype := range allTypes {
+			for _, widened := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v/%v/float32=%v", isa, dtype, widened), func(t *testing.T) {
+					rng := rand.New(rand.NewPCG(1, uint64(dtype)))
+					unit, _, _ := dtype.BlockSize()
+					for _, size := range [][3]int{{1, 1, 1}, {1, 17, 3}, {3, 16, 1}, {13, 35, 2}, {29, 50, 3}} {
+						testMulSize(t, rng, pool, isa, dtype, widened, size[0], size[1], size[2]*int(unit))
+					}
+					for n := range 27 {
+						testMulSize(t, rng, pool, isa, dtype, widened, n, 20, 2*int(unit))
+					}
+				})
+			}
+		}
+	}
+}
+
+func testMulSize(t *testing.T, rng *rand.Rand, pool *Pool, isa ISA, dtype lesskernels.DType, widened bool, n, rows, cols int) {
+	t.Helper()
+	data := randomWeights(rng, dtype, rows*cols)
+	build := Pack
+	if widened {
+		build = PackFloat32
+	}
+	m, err := build(dtype, data, rows, cols, isa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights := make([]float32, rows*cols)
+	if err := Dequantize(weights, dtype, data); err != nil {
+		t.Fatal(err)
+	}
+	x := randomFloats(rng, n*cols)
+	seen := make([]float64, len(x))
+	for i, v := range x {
+		seen[i] = float64(v)
+	}
+	if m.layout.integer() {
+		seen = quantized(x)
+	}
+	var in Input
+	in.Set(x, n, cols)
+	got := make([]float32, n*rows)
+	m.Mul(pool, got, &in)
+	for i := range n {
+		for r := range rows {
+			want, size := 0.0, 0.0
+			for c := range cols {
+				p := seen[i*cols+c] * float64(weights[r*cols+c])
+				want += p
+				size += math.Abs(p)
+			}
+			tolerance := 1e-6*size + 1e-7
+			if dtype == lesskernels.Q4_K || dtype == lesskernels.Q5_K {
+				tolerance = 1e-3*size + 1e-6 // scales and minima are rounded to f16
+			}
+			if diff := math.Abs(float64(got[i*rows+r]) - want); !(diff <= tolerance) {
+				t.Fatalf("n %d rows %d cols %d: (%d, %d) = %v, want %v", n, rows, cols, i, r, got[i*rows+r], want)
+			}
+		}
+	}
+}
+
+// TestRow checks that a row read back from the packed form is the dequantised one.
+func TestRow(t *testing.T) {
+	for _, dtype := range allTypes {
+		t.Run(dtype.String(), func(t *testing.T) {
+			unit, _, _ := dtype.BlockSize()
+			rows, cols := 19, 3*int(unit)
+			data := randomWeights(rand.New(rand.NewPCG(3, 4)), dtype, rows*cols)
+			want := make([]float32, rows*cols)
+			if err := Dequantize(want, dtype, data); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Pack(dtype, data, rows, cols, Portable)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]float32, cols)
+			for r := range rows {
+				m.Row(got, r)
+				for c, x := range got {
+					if diff := math.Abs(float64(x - want[r*cols+c])); !(diff <= 5e-3) || diff > 0 && dtype != lesskernels.Q4_K && dtype != lesskernels.Q5_K {
+						t.Fatalf("row %d column %d = %v, want %v", r, c, x, want[r*cols+c])
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,95 @@
+package cpu
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestPoolRunsEveryTaskOnce covers workers that spin, that are parked, and
+// more workers than tasks.
+func TestPoolRunsEveryTaskOnce(t *testing.T) {
+	for _, threads := range []int{1, 2, 3, 8} {
+		p := NewPool(threads)
+		if p.Threads() != threads {
+			t.Errorf("Threads() = %d, want %d", p.Threads(), threads)
+		}
+		for _, tasks := range []int{0, 1, 2, 5, 100, 1000} {
+			if tasks == 5 {
+				time.Sleep(5 * time.Millisecond) // lets the workers park
+			}
+			counts := make([]atomic.Int32, tasks)
+			p.Run(tasks, func(i int) { counts[i].Add(1) })
+			for i := range counts {
+				if n := counts[i].Load(); n != 1 {
+					t.Fatalf("threads %d: task %d of %d ran %d times", threads, i, tasks, n)
+				}
+			}
+		}
+		p.Close()
+	}
+}
+
+// TestPoolNestedAndConcurrent runs the pool from its own tasks and from
+// several goroutines at once.
+func TestPoolNestedAndConcurrent(t *testing.T) {
+	p := NewPool(3)
+	defer p.Close()
+	var total atomic.Int64
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for range 50 {
+				p.Run(5, func(int) {
+					p.Run(3, func(int) { total.Add(1) })
+				})
+			}
+		})
+	}
+	callers.Wait()
+	if n := total.Load(); n != 4*50*5*3 {
+		t.Errorf("%d tasks ran, want %d", n, 4*50*5*3)
+	}
+}
+
+// TestPoolPanic checks that a panic reaches the caller after the other tasks
+// have run, and that the pool works on.
+func TestPoolPanic(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	var ran atomic.Int32
+	message := func() (v any) {
+		defer func() { v = recover() }()
+		p.Run(10, func(i int) {
+			ran.Add(1)
+			if i == 3 {
+				panic("no such row")
+			}
+		})
+		return nil
+	}()
+	if s, _ := message.(string); !strings.Contains(s, "no such row") {
+		t.Errorf("recovered %v, want the task's panic", message)
+	}
+	p.Run(10, func(int) { ran.Add(1) })
+	if ran.Load() != 20 {
+		t.Errorf("%d tasks ran, want 20", ran.Load())
+	}
+}
+
+// TestPoolAfterClose checks that a closed pool still does the work.
+func TestPoolAfterClose(t *testing.T) {
+	p := NewPool(2)
+	p.Close()
+	n := 0
+	p.Run(7, func(int) { n++ })
+	if n != 7 {
+		t.Errorf("%d tasks ran, want 7", n)
+	}
+}

@@ -1,0 +1,26 @@
+package cpu
+
+// Dot is Σ a·b over len(a) values.
+func Dot(a, b []float32) float32 {
+	b = b[:len(a)]
+	var s [8]float32
+	i := 0
+	for ; i+8 <= len(a); i += 8 {
+		x, y := a[i:i+8], b[i:i+8]
+		for j := range s {
+			s[j] += x[j] * y[j]
+		}
+	}
+	for ; i < len(a); i++ {
+		s[0] += a[i] * b[i]
+	}
+	return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
+}
+
+// Axpy adds a·x to dst.
+func Axpy(dst []float32, a float32, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] += a * v
+	}
+}
