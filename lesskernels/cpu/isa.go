@@ -10,6 +10,8 @@ package cpu
 
 import "os"
 
+//go:generate go run ./gen
+
 // ISA is an instruction set that the kernels are written for.
 type ISA int
 

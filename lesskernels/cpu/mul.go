@@ -23,7 +23,7 @@ func MulAll(p *Pool, in *Input, ms []*Matrix, dst [][]float32) {
 			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
 				in.n, in.cols, m.rows, m.cols, len(dst[i])))
 		}
-		in.form(p, m.layout.integer(), m.isa.width())
+		in.form(p, m.layout.integer(), m.isa.width(m.layout.integer()))
 		work = m.split(work, i, in.n, p.threads)
 	}
 	p.Run(len(work), func(task int) {
@@ -59,8 +59,17 @@ func (i ISA) macsPerMicro() float64 {
 	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[i]
 }
 
-// width is the most tokens that the instruction set's kernels take at once.
-func (i ISA) width() int { return [...]int{Portable: 4, AVX2: 4, AVX512: 12}[i] }
+// width is the most tokens that the instruction set's kernels take at once,
+// with integer or float activations.
+func (i ISA) width(integer bool) int {
+	switch {
+	case i == AVX512:
+		return 12
+	case i == AVX2 && !integer:
+		return 6
+	}
+	return 4
+}
 
 // mulPanels multiplies panels [from, to) with every tile of the input.
 func (m *Matrix) mulPanels(dst []float32, in *Input, from, to int) {
@@ -93,6 +102,9 @@ func (m *Matrix) mulPanels(dst []float32, in *Input, from, to int) {
 // mulTile writes the 16 products of a panel with each of n tokens to dst, one
 // token every stride values.
 func (m *Matrix) mulTile(dst []float32, stride int, x []uint32, n int, panel []byte) {
+	if m.mulAssembly(dst, stride, x, n, panel) {
+		return
+	}
 	switch m.layout {
 	case floats, halves, brains:
 		mulFloats(m.layout, dst, stride, x, n, panel, m.cols)

@@ -1,0 +1,69 @@
+package cpu
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"lessrag/lesskernels"
+)
+
+// BenchmarkMul reports GB/s of weights read, for few tokens, and billions of
+// multiplications and additions per second, for many.
+func BenchmarkMul(b *testing.B) {
+	for _, isa := range isas() {
+		for _, dtype := range []lesskernels.DType{lesskernels.F32, lesskernels.BF16, lesskernels.Q4_0, lesskernels.Q4_1, lesskernels.Q8_0} {
+			for _, n := range []int{1, 4, 12, 96} {
+				for _, threads := range []int{1, 2} {
+					b.Run(fmt.Sprintf("%v/%v/n=%d/threads=%d", isa, dtype, n, threads), func(b *testing.B) {
+						benchMul(b, isa, dtype, n, threads, 1536, 576)
+					})
+				}
+			}
+		}
+	}
+}
+
+func benchMul(b *testing.B, isa ISA, dtype lesskernels.DType, n, threads, rows, cols int) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	pool := NewPool(threads)
+	defer pool.Close()
+	data := randomWeights(rng, dtype, rows*cols)
+	var matrices []*Matrix // beyond the caches
+	for size := int64(0); len(matrices) == 0 || size < 100<<20 && n < 12; size += matrices[0].Bytes() {
+		m, err := Pack(dtype, data, rows, cols, isa)
+		if err != nil {
+			b.Fatal(err)
+		}
+		matrices = append(matrices, m)
+	}
+	var in Input
+	in.Set(randomFloats(rng, n*cols), n, cols)
+	dst := make([]float32, n*rows)
+	for i := 0; b.Loop(); i++ {
+		matrices[i%len(matrices)].Mul(pool, dst, &in)
+	}
+	perSecond := float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(perSecond*float64(matrices[0].Bytes())/1e9, "GB/s")
+	b.ReportMetric(perSecond*2*float64(n*rows*cols)/1e9, "GOP/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkRead is the limit of every product with one token: bytes summed
+// from memory far larger than the caches.
+func BenchmarkRead(b *testing.B) {
+	for _, threads := range []int{1, 2} {
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
+			benchMul(b, Best(), lesskernels.F32, 1, threads, 16384, 1024)
+		})
+	}
+}
+
+// BenchmarkRun is the cost of handing out tasks that do nothing.
+func BenchmarkRun(b *testing.B) {
+	pool := NewPool(2)
+	defer pool.Close()
+	for b.Loop() {
+		pool.Run(2, func(int) {})
+	}
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/attr"
+	op "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// tokens512 is the most tokens of a tile: 12 float and 12 integer sums leave
+// eight of the 32 registers for weights.
+const tokens512 = 12
+
+// ahead is how far, in bytes, kernels for few tokens prefetch the weights.
+const ahead = 2048
+
+// mulAVX512 writes the products of one panel with 1 to 12 tokens. A register
+// holds one value of each of the panel's 16 rows.
+func mulAVX512(k *kernels) {
+	for n := 1; n <= tokens512; n++ {
+		for _, l := range []layout{floats, halves, brains} {
+			k.mulFloats512(l, n)
+		}
+		for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin} {
+			k.mulCodes512(l, n)
+		}
+	}
+}
+
+// mulArgs are the parameters of a product kernel in registers.
+type mulArgs struct {
+	dst, stride, x, codes, scales, units reg.GPVirtual
+}
+
+// mulBegin opens a product kernel and loads its parameters.
+func (k *kernels) mulBegin(l layout, n int, isa, doc string) mulArgs {
+	k.Function(mulName(l, n, isa))
+	k.Attributes(attr.NOSPLIT)
+	k.Pragma("noescape")
+	k.SignatureExpr(mulSignature)
+	k.Doc(fmt.Sprintf("%s multiplies a panel of %s with %d tokens%s.", mulName(l, n, isa), layoutNames[l], n, doc))
+	a := mulArgs{k.GP64(), k.GP64(), k.GP64(), k.GP64(), k.GP64(), k.GP64()}
+	k.Load(k.Param("dst"), a.dst)
+	k.Load(k.Param("stride"), a.stride)
+	k.Load(k.Param("x"), a.x)
+	k.Load(k.Param("codes"), a.codes)
+	k.Load(k.Param("scales"), a.scales)
+	k.Load(k.Param("units"), a.units)
+	k.SHLQ(op.Imm(2), a.stride)
+	return a
+}
+
+// zero512 returns n cleared registers.
+func (k *kernels) zero512(n int) []reg.VecVirtual {
+	sums := make([]reg.VecVirtual, n)
+	for i := range sums {
+		sums[i] = k.ZMM()
+		k.VPXORD(sums[i], sums[i], sums[i])
+	}
+	return sums
+}
+
+// store512 writes one register for each token and ends the kernel.
+func (k *kernels) store512(a mulArgs, sums []reg.VecVirtual) {
+	for i, s := range sums {
+		k.VMOVUPS(s, op.Mem{Base: a.dst})
+		if i < len(sums)-1 {
+			k.ADDQ(a.stride, a.dst)
+		}
+	}
+	k.VZEROUPPER()
+	k.RET()
+}
+
+// mulFloats512: for every column, sums[t] += w · x[t].
+func (k *kernels) mulFloats512(l layout, n int) {
+	a := k.mulBegin(l, n, "AVX512", "")
+	sums := k.zero512(n)
+	w := k.ZMM()
+	column := func(i int) {
+		at := op.Mem{Base: a.codes, Disp: i * l.unitBytes()}
+		switch l {
+		case floats:
+			k.VMOVUPS(at, w)
+		case halves:
+			k.VCVTPH2PS(at, w)
+		default:
+			k.VPMOVZXWD(at, w)
+			k.VPSLLD(op.Imm(16), w, w)
+		}
+		for t, s := range sums {
+			k.VFMADD231PS_BCST(op.Mem{Base: a.x, Disp: (i*n + t) * 4}, w, s)
+		}
+	}
+	k.unrolled(a.units, 4, func(columns int) {
+		if n <= 2 {
+			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead})
+			if columns*l.unitBytes() > 64 {
+				k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + 64})
+			}
+		}
+		for i := range columns {
+			column(i)
+		}
+		k.ADDQ(op.U32(columns*l.unitBytes()), a.codes)
+		k.ADDQ(op.U32(columns*n*4), a.x)
+	})
+	k.store512(a, sums)
+}
+
+// unrolled loops over count steps, some at a time and then one by one.
+func (k *kernels) unrolled(count reg.GPVirtual, some int, body func(steps int)) {
+	k.SUBQ(op.Imm(uint64(some)), count)
+	k.JLT(op.LabelRef("rest"))
+	k.Label("some")
+	body(some)
+	k.SUBQ(op.Imm(uint64(some)), count)
+	k.JGE(op.LabelRef("some"))
+	k.Label("rest")
+	k.ADDQ(op.U32(some), count)
+	k.JE(op.LabelRef("end"))
+	k.Label("one")
+	body(1)
+	k.DECQ(count)
+	k.JNE(op.LabelRef("one"))
+	k.Label("end")
+}
+
+// mulCodes512: for every block of 32 columns, integer dot products by
+// VPDPBUSD, then sums[t] += d·(dot·scale[t]) and, with minima, m·sum[t].
+// Without minima the dot product starts at −8·Σx or −128·Σx.
+func (k *kernels) mulCodes512(l layout, n int) {
+	a := k.mulBegin(l, n, "AVX512", " by VPDPBUSD")
+	sums := k.zero512(n)
+	dots := make([]reg.VecVirtual, n)
+	for t := range dots {
+		dots[t] = k.ZMM()
+	}
+	low, high, mask := k.ZMM(), k.ZMM(), k.ZMM()
+	if l.codeBytes() == 256 {
+		bits := k.GP32()
+		k.MOVL(op.U32(0x0f0f0f0f), bits)
+		k.VPBROADCASTD(bits, mask)
+	}
+	word := func(row, t int) op.Mem { return op.Mem{Base: a.x, Disp: (row*n + t) * 4} }
+
+	k.Label("block")
+	for t, dot := range dots {
+		switch l {
+		case nibbles:
+			k.VPBROADCASTD(word(9, t), dot)
+		case octets:
+			k.VPSLLD_BCST(op.Imm(4), word(9, t), dot)
+		default:
+			k.VPXORD(dot, dot, dot)
+		}
+	}
+	if n <= 3 {
+		for line := 0; line < l.codeBytes(); line += 64 {
+			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + line})
+		}
+	}
+	for line := range l.codeBytes() / 64 {
+		at := op.Mem{Base: a.codes, Disp: line * 64}
+		if l.codeBytes() == 256 {
+			k.VMOVDQU32(at, low)
+			k.VPSRLD(op.Imm(4), low, high)
+			k.VPANDD(mask, low, low)
+			k.VPANDD(mask, high, high)
+			for t, dot := range dots {
+				k.VPDPBUSD_BCST(word(line, t), low, dot)
+			}
+			for t, dot := range dots {
+				k.VPDPBUSD_BCST(word(line+4, t), high, dot)
+			}
+			continue
+		}
+		k.VMOVDQU32(at, low)
+		for t, dot := range dots {
+			k.VPDPBUSD_BCST(word(line, t), low, dot)
+		}
+	}
+	d, m := k.ZMM(), k.ZMM()
+	k.VCVTPH2PS(op.Mem{Base: a.scales}, d)
+	if l.hasMin() {
+		k.VCVTPH2PS(op.Mem{Base: a.scales, Disp: 32}, m)
+	}
+	for t, dot := range dots {
+		k.VCVTDQ2PS(dot, dot)
+		k.VMULPS_BCST(word(8, t), dot, dot)
+		k.VFMADD231PS(d, dot, sums[t])
+		if l.hasMin() {
+			k.VFMADD231PS_BCST(word(10, t), m, sums[t])
+		}
+	}
+	k.ADDQ(op.U32(l.codeBytes()), a.codes)
+	k.ADDQ(op.U32(l.scaleBytes()), a.scales)
+	k.ADDQ(op.U32(n*intWords*4), a.x)
+	k.DECQ(a.units)
+	k.JNE(op.LabelRef("block"))
+	k.store512(a, sums)
+}
+
+// intWords is the words of one token and block of integer activations:
+// 8 of codes, scale, bias, sum.
+const intWords = 11

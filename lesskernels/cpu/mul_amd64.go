@@ -1,0 +1,31 @@
+package cpu
+
+// mulKernel writes the 16 products of a panel with each of n tokens (n is
+// fixed by the kernel) to dst, one token every stride values: x is one tile,
+// units are blocks of 32 columns or, for plain numbers, columns.
+type mulKernel func(dst *float32, stride uintptr, x *uint32, codes, scales *byte, units uintptr)
+
+// mulAssembly runs the kernel for a tile; false means that there is none.
+func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel []byte) bool {
+	units := m.cols
+	scales := &panel[0]
+	if m.layout.integer() {
+		units = m.cols / blockLen
+		scales = &panel[units*m.layout.codeBytes()]
+	}
+	_ = dst[(n-1)*stride+panelRows-1]
+	switch m.isa {
+	case AVX512:
+		mulKernelsAVX512[m.layout][n](&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
+	case AVX2:
+		kernel := mulKernelsAVX2[m.layout][n]
+		kernel(&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
+		if m.layout.integer() { // the other eight rows
+			base := units * m.layout.codeBytes()
+			kernel(&dst[8], uintptr(stride), &x[0], &panel[32], &panel[base+16], uintptr(units))
+		}
+	default:
+		return false
+	}
+	return true
+}
