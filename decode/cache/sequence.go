@@ -1,0 +1,195 @@
+package cache
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Absorb takes tokens that a KV head has just evicted: consecutive rows, each
+// token of a sequence exactly once. Keys are as they were stored: post-RoPE, at
+// their original positions. The slices are valid during the call only.
+type Absorb func(layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
+
+// Sequence is the cache of one running sequence. All of its memory is taken when
+// it is made and is exactly its Plan's. Not safe for concurrent use.
+//
+// A block of n tokens passes through every layer in four calls: MakeRoom; then,
+// where the block Fits, Append for each KV head before attending, and otherwise
+// Insert after it; Advance after the last layer.
+type Sequence struct {
+	plan     Plan
+	policy   Policy
+	absorb   Absorb // nil: evicted tokens are forgotten
+	memory   *slab
+	heads    []head // [layers·kvHeads]
+	position int    // of the next token
+	evicted  int64  // over all layers and KV heads
+
+	*Scratch // shared by all sequences of a backend
+}
+
+// head is what one KV head of one layer holds, in the order of positions.
+type head struct {
+	k, v      []uint16 // [slots, headDim] bf16, keys post-RoPE
+	positions []int32  // [slots] original positions
+	len       int      // slots in use
+}
+
+// Scratch is the working memory of evictions: one for all sequences of a backend.
+// The zero value is ready for use.
+type Scratch struct {
+	positions []int32
+	scores    []float32
+	sorted    []float32
+	kept      []int32
+}
+
+// NewSequence takes the Plan's memory. absorb may be nil.
+func NewSequence(p Plan, absorb Absorb, scratch *Scratch) (*Sequence, error) {
+	memory, err := newSlab(p.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("take %d bytes for a sequence with cache %s: %w", p.Bytes, p.Spec, err)
+	}
+	s := &Sequence{plan: p, policy: NewPolicy(p.Spec), absorb: absorb, memory: memory,
+		heads: make([]head, len(p.Slots)), Scratch: scratch}
+	for i, slots := range p.Slots {
+		s.heads[i].k = memory.bf16(slots * p.Shape.HeadDim)
+		s.heads[i].v = memory.bf16(slots * p.Shape.HeadDim)
+	}
+	for i, slots := range p.Slots {
+		s.heads[i].positions = memory.int32s(slots)
+	}
+	return s, nil
+}
+
+// Free gives the memory back. The sequence must not be used afterwards.
+func (s *Sequence) Free() error {
+	s.heads = nil
+	return s.memory.free()
+}
+
+// Plan is what the sequence was made with.
+func (s *Sequence) Plan() Plan { return s.plan }
+
+// Position is that of the next token: how many tokens were fed so far.
+func (s *Sequence) Position() int { return s.position }
+
+// Held tells what the sequence holds now.
+func (s *Sequence) Held() Held {
+	var slots int64
+	for i := range s.heads {
+		slots += int64(s.heads[i].len)
+	}
+	heads := int64(max(1, len(s.heads)))
+	return Held{
+		Bytes:   slots * s.plan.Shape.slotBytes(),
+		Kept:    int(slots / heads),
+		Evicted: int(s.evicted / heads),
+	}
+}
+
+// Held is what a sequence holds at a moment. Tokens are means over the KV heads.
+type Held struct {
+	Bytes    int64 // slots in use, at most the Plan's bytes
+	Kept     int
+	Evicted  int
+	Absorbed int // of the evicted ones, how many live on in a state
+}
+
+// Segment is what a KV head holds: k, v [tokens, headDim].
+func (s *Sequence) Segment(layer, kvHead int) (k, v []uint16) {
+	h := s.head(layer, kvHead)
+	n := h.len * s.plan.Shape.HeadDim
+	return h.k[:n], h.v[:n]
+}
+
+// Len is how many tokens a KV head holds.
+func (s *Sequence) Len(layer, kvHead int) int { return s.head(layer, kvHead).len }
+
+// Positions are the original positions of what a KV head holds, rising.
+func (s *Sequence) Positions(layer, kvHead int) []int32 {
+	h := s.head(layer, kvHead)
+	return h.positions[:h.len]
+}
+
+// Fits tells whether every KV head of the layer has n free slots.
+func (s *Sequence) Fits(layer, n int) bool {
+	for kvHead := range s.plan.Shape.KVHeads {
+		if h := s.head(layer, kvHead); h.len+n > len(h.positions) {
+			return false
+		}
+	}
+	return true
+}
+
+// MakeRoom readies the layer for a block of n tokens: where the block does not
+// fit, KV heads that exceed their budget are cut down to it.
+func (s *Sequence) MakeRoom(layer, n int) {
+	if !s.Fits(layer, n) {
+		s.evict(layer, nil, nil, 0)
+	}
+}
+
+// Append stores a block that Fits: k, v [n, headDim] of one KV head.
+func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
+	h := s.head(layer, kvHead)
+	dim := s.plan.Shape.HeadDim
+	n := len(k) / dim
+	if h.len+n > len(h.positions) {
+		panic(fmt.Sprintf("cache: %d tokens appended to %d of %d slots", n, h.len, len(h.positions)))
+	}
+	copy(h.k[h.len*dim:], k)
+	copy(h.v[h.len*dim:], v)
+	for i := range n {
+		h.positions[h.len+i] = int32(s.position + i)
+	}
+	h.len += n
+}
+
+// Insert stores a block that does not fit, after it was attended: of what the
+// layer holds and the block, the budget is kept. k, v [kvHeads, n, headDim].
+func (s *Sequence) Insert(layer int, k, v []uint16) {
+	s.evict(layer, k, v, len(k)/(s.plan.Shape.KVHeads*s.plan.Shape.HeadDim))
+}
+
+// Advance ends a block of n tokens, when all layers have stored it.
+func (s *Sequence) Advance(n int) { s.position += n }
+
+func (s *Sequence) head(layer, kvHead int) *head {
+	return &s.heads[layer*s.plan.Shape.KVHeads+kvHead]
+}
+
+// evict cuts every KV head of the layer down to the budget, counting a block of
+// n tokens that is not stored yet as if it followed what the head holds.
+func (s *Sequence) evict(layer int, k, v []uint16, n int) {
+	if !s.plan.Spec.Bounded() {
+		panic(fmt.Sprintf("cache: a full cache of %d slots was fed beyond them", s.plan.Keep))
+	}
+	dim := s.plan.Shape.HeadDim
+	for kvHead := range s.plan.Shape.KVHeads {
+		h := s.head(layer, kvHead)
+		if kvHead == 0 || s.policy.Grain() == PerHead {
+			s.choose(layer, kvHead, h, n)
+		}
+		var block head
+		if n > 0 {
+			from, to := kvHead*n*dim, (kvHead+1)*n*dim
+			block = head{k: k[from:to], v: v[from:to], positions: s.positions[h.len:], len: n}
+		}
+		s.compact(layer, kvHead, h, &block)
+	}
+}
+
+// choose asks the policy which of the tokens stay: s.kept, rising indices into
+// what the head holds followed by the block.
+func (s *Sequence) choose(layer, kvHead int, h *head, n int) {
+	s.positions = append(s.positions[:0], h.positions[:h.len]...)
+	for i := range n {
+		s.positions = append(s.positions, int32(s.position+i))
+	}
+	total := len(s.positions)
+	s.scores = slices.Grow(s.scores[:0], total)[:total]
+	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
+	s.policy.Score(s.scores, Statistics{Layer: layer, Head: kvHead, Positions: s.positions})
+	s.kept = Keep(s.kept[:0], s.scores, s.plan.Keep, s.sorted)
+}

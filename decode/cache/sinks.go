@@ -1,0 +1,26 @@
+package cache
+
+import "math"
+
+// SinkTokens is how many first tokens of a sequence are attention sinks. Four
+// are enough (arXiv 2309.17453, table 2).
+const SinkTokens = 4
+
+// sinks keeps the first four tokens and the most recent ones, at their original
+// positions: the Λ-shaped mask of LM-Infinite (arXiv 2308.16137) over the sinks
+// of StreamingLLM (arXiv 2309.17453). With budget B, the token at position t
+// attends to positions 0…3, to t-(B-4)…t-1 and to itself.
+type sinks struct{}
+
+func (sinks) Grain() Grain { return PerLayer }
+func (sinks) Minimum() int { return SinkTokens + 1 }
+
+func (sinks) Score(scores []float32, s Statistics) {
+	for i, position := range s.Positions {
+		if position < SinkTokens {
+			scores[i] = float32(math.Inf(1))
+		} else {
+			scores[i] = float32(position)
+		}
+	}
+}

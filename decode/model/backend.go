@@ -1,0 +1,34 @@
+package model
+
+import "lessrag/decode/cache"
+
+// Sequence is a running sequence's cache, on the device of the backend that made it.
+type Sequence interface {
+	Position() int // of the next token
+	Plan() cache.Plan
+	Held() cache.Held
+	Free() error
+}
+
+// Work is a block of tokens for one sequence: a block of its prompt or its one
+// newest token. A sequence appears once in a batch.
+type Work struct {
+	Sequence Sequence
+	Tokens   []int32
+	Logits   bool            // the logits that follow the last token are wanted
+	Targets  []int32         // nil, or the token that truly follows each of Tokens: score them
+	Done     <-chan struct{} // nil, or closed when the block is no longer wanted
+}
+
+// Result is what one Work gave.
+type Result struct {
+	Logits    []float32 // [vocab] after the last token, if asked for
+	Scores    []Score   // one per target
+	Abandoned bool      // Done was closed in time: the sequence is unusable and must be freed
+}
+
+// Score is how well the model predicted one target.
+type Score struct {
+	NLL  float64 // negative log-likelihood, nats
+	Best int32   // the most likely token
+}

@@ -1,0 +1,65 @@
+// Package decode turns prompt tokens into text: an Engine runs many sequences at
+// once over one model, each with a cache whose bytes are known before it starts.
+package decode
+
+import (
+	"time"
+
+	"lessrag/decode/cache"
+)
+
+// Why a sequence ended.
+const (
+	FinishStop      = "stop"      // an end token or a stop string
+	FinishLength    = "length"    // MaxTokens, or no room left in the context or in a full cache
+	FinishCancelled = "cancelled" // the caller's context ended
+)
+
+// DefaultMaxTokens is how many tokens a Request may produce that does not say.
+const DefaultMaxTokens = 512
+
+// Request is one sequence to run.
+type Request struct {
+	Prompt    []int32      // token ids, at least one
+	Cache     cache.Spec   // zero: full
+	Budget    cache.Budget // zero: for full what prompt and answer need, otherwise cache.DefaultPercent of the context
+	MaxTokens int          // tokens to produce at most; 0: DefaultMaxTokens
+	Stop      []string     // texts that end the answer and are not part of it
+	Sampling  Sampling
+}
+
+// Chunk is a piece of an answer. Text pieces join to Result.Text. The last chunk
+// has a Result or an Err, and may have Text as well.
+type Chunk struct {
+	Text      string
+	Prefilled int // prompt tokens done so far, while prefilling
+	Result    *Result
+	Err       error
+}
+
+// Result is how a sequence ended.
+type Result struct {
+	Text             string
+	Tokens           []int32 // produced, the end token not included
+	FinishReason     string
+	PromptTokens     int
+	CompletionTokens int
+
+	Queue   time.Duration // waiting for a slot
+	Prefill time.Duration // from the slot to the end of the prompt
+	TTFT    time.Duration // from Submit to the first token
+	Decode  time.Duration // from the first token to the last
+
+	Memory Memory
+}
+
+// Memory is what a sequence's cache was allowed and what it held in the end.
+type Memory struct {
+	Cache          string
+	BudgetBytes    int64 // the Plan's, exactly
+	HeldBytes      int64 // in use at the end
+	FullCacheBytes int64 // what a full cache of the same tokens holds
+	KeptTokens     int   // means over the KV heads
+	AbsorbedTokens int
+	EvictedTokens  int
+}
