@@ -7,10 +7,18 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
 // Embedder turns texts into unit vectors of Dim values, in order. Name identifies the model.
@@ -36,10 +44,134 @@ type Options struct {
 	Logger       *slog.Logger // nil means slog.Default()
 }
 
-// Service is one process's share of the ingestion.
+func (o Options) withDefaults() Options {
+	o.Workers = cmp.Or(o.Workers, 1)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	o.ChunkTokens = cmp.Or(o.ChunkTokens, 200)
+	o.ChunkMax = cmp.Or(o.ChunkMax, 256)
+	o.ChunkOverlap = max(cmp.Or(o.ChunkOverlap, 30), 0)
+	o.BatchSize = cmp.Or(o.BatchSize, 32)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o
+}
+
+func (o Options) check() error {
+	switch {
+	case o.Workers < 1:
+		return fmt.Errorf("ingest: %d workers: at least 1 is needed", o.Workers)
+	case o.MaxBytes < 1:
+		return fmt.Errorf("ingest: documents of at most %d bytes: at least 1 is needed", o.MaxBytes)
+	case o.BatchSize < 1:
+		return fmt.Errorf("ingest: batches of %d texts: at least 1 is needed", o.BatchSize)
+	}
+	return o.sizes().check()
+}
+
+func (o Options) sizes() chunkSizes {
+	return chunkSizes{target: o.ChunkTokens, max: o.ChunkMax, overlap: o.ChunkOverlap}
+}
+
+// Service is one process's share of the ingestion. Its methods may be called at once.
 type Service struct {
 	pool     *pgxpool.Pool
 	embedder Embedder
 	tokens   TokenCounter
 	options  Options
+	log      *slog.Logger
+	river    *river.Client[pgx.Tx]
+
+	mu       sync.Mutex
+	recovery context.CancelFunc // ends the recovery loop; nil unless started
+	looping  sync.WaitGroup
+}
+
+// New checks that the database is migrated and stores vectors of the embedder's dimension.
+// The service accepts documents at once and works on them after Start.
+func New(pool *pgxpool.Pool, e Embedder, t TokenCounter, o Options) (*Service, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := checkDimensions(pool, e); err != nil {
+		return nil, err
+	}
+	s := &Service{pool: pool, embedder: e, tokens: t, options: o, log: o.Logger}
+	client, err := newClient(s)
+	if err != nil {
+		return nil, err
+	}
+	s.river = client
+	return s, nil
+}
+
+func newClient(s *Service) (*river.Client[pgx.Tx], error) {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &worker{service: s})
+	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{
+		Logger:      s.log,
+		Queues:      map[string]river.QueueConfig{queue: {MaxWorkers: s.options.Workers}},
+		Workers:     workers,
+		JobTimeout:  -1, // a book takes as long as it takes; dead workers are told by their lock, not by the clock
+		MaxAttempts: maxAttempts,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ingest: set up the job queue: %w", err)
+	}
+	return client, nil
+}
+
+// checkDimensions compares the embedder with the column that stores its vectors.
+func checkDimensions(pool *pgxpool.Pool, e Embedder) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var dimensions int
+	err := pool.QueryRow(ctx, `SELECT atttypmod FROM pg_attribute
+		WHERE attrelid = to_regclass('chunks') AND attname = 'embedding'`).Scan(&dimensions)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errors.New("ingest: the database has no table chunks: run the migrations first")
+	}
+	if err != nil {
+		return fmt.Errorf("ingest: read the dimension of stored vectors: %w", err)
+	}
+	if dimensions != e.Dim() {
+		return fmt.Errorf("ingest: the database stores vectors of %d dimensions, %s makes %d: use an embedder of %d dimensions",
+			dimensions, e.Name(), e.Dim(), dimensions)
+	}
+	return nil
+}
+
+// Start works on queued documents until Stop. Work that a dead process left behind is taken up.
+func (s *Service) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recovery != nil {
+		return errors.New("ingest: already started")
+	}
+	if err := s.recover(ctx, true); err != nil {
+		return err
+	}
+	// The workers outlive the context of the caller: Stop ends them.
+	if err := s.river.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("ingest: start the workers: %w", err)
+	}
+	loop, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.recovery = cancel
+	s.looping.Go(func() { s.recoverPeriodically(loop) })
+	return nil
+}
+
+// Stop takes no new work, hands running documents back to the queue and returns when all is quiet.
+func (s *Service) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recovery == nil {
+		return nil
+	}
+	s.recovery()
+	s.looping.Wait()
+	s.recovery = nil
+	if err := s.river.StopAndCancel(ctx); err != nil {
+		return fmt.Errorf("ingest: stop the workers: %w", err)
+	}
+	return nil
 }

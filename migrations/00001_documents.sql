@@ -22,17 +22,25 @@ CREATE TABLE documents (
     metadata      jsonb NOT NULL DEFAULT '{}',
     hash          bytea NOT NULL,              -- SHA-256 of the content last submitted; stays on failure
     bytes         bigint NOT NULL,
+    version       int NOT NULL DEFAULT 1,      -- rises with every submission and retry; a job of an older one is void
     state         text NOT NULL DEFAULT 'queued'
                   CHECK (state IN ('queued', 'extracting', 'chunking', 'embedding', 'ready', 'failed')),
     stage         text NOT NULL DEFAULT '',    -- where it failed, or where it is
     error         text NOT NULL DEFAULT '',
-    chunks        int NOT NULL DEFAULT 0,
+    chunks        int NOT NULL DEFAULT 0,      -- visible ones: those of the last version that became ready
+    done          real NOT NULL DEFAULT 0,     -- share of the pending version embedded so far, 0…1
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
+    queued_at     timestamptz NOT NULL DEFAULT now(),
+    started_at    timestamptz,                 -- of the last attempt
+    finished_at   timestamptz,                 -- when it last became ready or failed
     UNIQUE (collection_id, name),
     UNIQUE (collection_id, hash)
 );
 CREATE INDEX documents_listing ON documents (collection_id, created_at, id);
+CREATE INDEX documents_listing_all ON documents (created_at, id);
+CREATE INDEX documents_pending ON documents (queued_at) WHERE state NOT IN ('ready', 'failed');
+CREATE INDEX documents_finished ON documents (finished_at);
 
 -- Bodies stand apart so that listings never read them.
 CREATE TABLE document_bodies (
@@ -72,6 +80,7 @@ CREATE TABLE ingestion_documents (
     duplicate    boolean NOT NULL DEFAULT false,
     PRIMARY KEY (ingestion_id, document_id)
 );
+CREATE INDEX ingestion_documents_document ON ingestion_documents (document_id);
 
 -- +goose Down
 DROP TABLE ingestion_documents, ingestions, chunks, document_bodies, documents, collections;
