@@ -14,8 +14,10 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
+// Files are our own migrations.
+//
 //go:embed *.sql
-var files embed.FS
+var Files embed.FS
 
 // lock is the advisory lock under which a process migrates; others wait for it.
 const lock int64 = 0x6c657373_72616701
@@ -38,6 +40,19 @@ func Up(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	return rivers(ctx, pool)
+}
+
+// Down removes our own tables and all that is in them. The job queue's stay.
+func Down(ctx context.Context, pool *pgxpool.Pool) error {
+	provider, close, err := provider(pool)
+	if err != nil {
+		return err
+	}
+	defer close()
+	if _, err := provider.DownTo(ctx, 0); err != nil {
+		return fmt.Errorf("remove the tables: %w", err)
+	}
+	return nil
 }
 
 func ours(ctx context.Context, pool *pgxpool.Pool) error {
@@ -66,7 +81,7 @@ func rivers(ctx context.Context, pool *pgxpool.Pool) error {
 // provider gives goose a database/sql view of the pool; the caller closes it.
 func provider(pool *pgxpool.Pool) (*goose.Provider, func(), error) {
 	db := stdlib.OpenDBFromPool(pool)
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files)
+	p, err := goose.NewProvider(goose.DialectPostgres, db, Files)
 	if err != nil {
 		db.Close()
 		return nil, nil, fmt.Errorf("read the embedded migrations: %w", err)
