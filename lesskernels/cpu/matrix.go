@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"unsafe"
 
 	"lessrag/lesskernels"
 )
@@ -61,10 +60,11 @@ var layouts = map[lesskernels.DType]layout{
 // 16 rows, in the order in which kernels read them:
 //
 //	floats      [cols][16]
-//	nibbles     [cols/32][4][16][4] bytes: the byte at (c, row, j) holds the codes of
-//	            columns 4c+j (low) and 16+4c+j (high) of the block
-//	octets      [cols/32][8][16][4] bytes: columns 4c+j
-//	scales      [cols/32]{d [16] f16, m [16] f16 if stored}, after the panel's codes
+//	nibbles     [cols/32]{codes [4][16][4], d [16] f16, m [16] f16 if stored}
+//	            the byte at (c, row, j) holds the codes of columns 4c+j (low half)
+//	            and 16+4c+j (high half) of the block
+//	octets      [cols/32]{codes [8][16][4], d [16] f16, m [16] f16 if stored}
+//	            the byte at (c, row, j) is the code of column 4c+j
 //
 // Rows beyond the last are zero.
 type Matrix struct {
@@ -129,13 +129,6 @@ func checkShape(t lesskernels.DType, data []byte, rows, cols int) (int, error) {
 	return int(row), nil
 }
 
-// aligned allocates n zero bytes at a multiple of 64.
-func aligned(n int) []byte {
-	b := make([]byte, n+63)
-	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(b))) & 63
-	return b[skip:][:n:n]
-}
-
 // Rows is the length of an output row.
 func (m *Matrix) Rows() int { return m.rows }
 
@@ -168,7 +161,7 @@ func (m *Matrix) Row(dst []float32, i int) {
 	default:
 		var codes [blockLen]uint8
 		for b := range m.cols / blockLen {
-			d, offset := m.layout.block(&codes, p, m.cols/blockLen, b, r)
+			d, offset := m.layout.block(&codes, p, b, r)
 			for j, q := range codes {
 				dst[b*blockLen+j] = d*float32(q) + offset
 			}
@@ -177,10 +170,10 @@ func (m *Matrix) Row(dst []float32, i int) {
 }
 
 // block reads block b of row r of a panel: its codes, scale and offset.
-func (l layout) block(codes *[blockLen]uint8, panel []byte, blocks, b, r int) (d, m float32) {
-	scales := panel[blocks*l.codeBytes()+b*l.scaleBytes():]
+func (l layout) block(codes *[blockLen]uint8, panel []byte, b, r int) (d, m float32) {
+	q := panel[b*(l.codeBytes()+l.scaleBytes()):]
+	q, scales := q[:l.codeBytes()], q[l.codeBytes():]
 	d = half(scales[r*2:])
-	q := panel[b*l.codeBytes():][:l.codeBytes()]
 	switch l {
 	case nibbles, nibblesMin:
 		for j := range 16 {

@@ -47,7 +47,8 @@ func (w *writer) codes(panel []byte, l layout, r, blocks int, src []byte) {
 	var a affine
 	for b := range blocks {
 		a.read(w.t, src[b/perBlock*int(size):][:size], b%perBlock)
-		q := panel[b*l.codeBytes():][:l.codeBytes()]
+		q := panel[b*(l.codeBytes()+l.scaleBytes()):]
+		q, scales := q[:l.codeBytes()], q[l.codeBytes():]
 		if l.codeBytes() == 256 {
 			for j := range 16 {
 				q[j/4*64+r*4+j%4] = a.q[j] | a.q[j+16]<<4
@@ -57,7 +58,6 @@ func (w *writer) codes(panel []byte, l layout, r, blocks int, src []byte) {
 				q[j/4*64+r*4+j%4] = v
 			}
 		}
-		scales := panel[blocks*l.codeBytes()+b*l.scaleBytes():]
 		binary.LittleEndian.PutUint16(scales[r*2:], toF16(a.d))
 		if l.scaleBytes() == 64 {
 			binary.LittleEndian.PutUint16(scales[32+r*2:], toF16(a.m))

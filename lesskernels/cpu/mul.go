@@ -149,7 +149,7 @@ func mulCodes(l layout, dst []float32, stride int, x []uint32, n int, panel []by
 	for b := range blocks {
 		record := x[b*n*intWords:][:n*intWords]
 		for r := range panelRows {
-			d, m := l.block(&codes, panel, blocks, b, r)
+			d, m := l.block(&codes, panel, b, r)
 			for i := range n {
 				dot := int32(0)
 				for g := range blockLen / 4 {

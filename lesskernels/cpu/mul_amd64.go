@@ -11,7 +11,7 @@ func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel
 	scales := &panel[0]
 	if m.layout.integer() {
 		units = m.cols / blockLen
-		scales = &panel[units*m.layout.codeBytes()]
+		scales = &panel[m.layout.codeBytes()]
 	}
 	_ = dst[(n-1)*stride+panelRows-1]
 	switch m.isa {
@@ -21,8 +21,7 @@ func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel
 		kernel := mulKernelsAVX2[m.layout][n]
 		kernel(&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
 		if m.layout.integer() { // the other eight rows
-			base := units * m.layout.codeBytes()
-			kernel(&dst[8], uintptr(stride), &x[0], &panel[32], &panel[base+16], uintptr(units))
+			kernel(&dst[8], uintptr(stride), &x[0], &panel[32], &panel[m.layout.codeBytes()+16], uintptr(units))
 		}
 	default:
 		return false

@@ -2164,8 +2164,8 @@ block:
 	VBROADCASTSS 32(DX), Y3
 	VMULPS       Y3, Y1, Y1
 	VFMADD231PS  Y2, Y1, Y0
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000120, BX
+	ADDQ         $0x00000120, SI
 	ADDQ         $0x0000002c, DX
 	DECQ         DI
 	JNE          block
@@ -2272,8 +2272,8 @@ block:
 	VBROADCASTSS 68(DX), Y5
 	VMULPS       Y5, Y3, Y3
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000120, BX
+	ADDQ         $0x00000120, SI
 	ADDQ         $0x00000058, DX
 	DECQ         DI
 	JNE          block
@@ -2414,8 +2414,8 @@ block:
 	VBROADCASTSS 104(DX), Y7
 	VMULPS       Y7, Y5, Y5
 	VFMADD231PS  Y6, Y5, Y2
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000120, BX
+	ADDQ         $0x00000120, SI
 	ADDQ         $0x00000084, DX
 	DECQ         DI
 	JNE          block
@@ -2590,8 +2590,8 @@ block:
 	VBROADCASTSS 140(DX), Y9
 	VMULPS       Y9, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000120, BX
+	ADDQ         $0x00000120, SI
 	ADDQ         $0x000000b0, DX
 	DECQ         DI
 	JNE          block
@@ -2673,8 +2673,8 @@ block:
 	VFMADD231PS  Y2, Y1, Y0
 	VBROADCASTSS 40(DX), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000140, BX
+	ADDQ         $0x00000140, SI
 	ADDQ         $0x0000002c, DX
 	DECQ         DI
 	JNE          block
@@ -2782,8 +2782,8 @@ block:
 	VFMADD231PS  Y4, Y3, Y1
 	VBROADCASTSS 84(DX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000140, BX
+	ADDQ         $0x00000140, SI
 	ADDQ         $0x00000058, DX
 	DECQ         DI
 	JNE          block
@@ -2925,8 +2925,8 @@ block:
 	VFMADD231PS  Y6, Y5, Y2
 	VBROADCASTSS 128(DX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000140, BX
+	ADDQ         $0x00000140, SI
 	ADDQ         $0x00000084, DX
 	DECQ         DI
 	JNE          block
@@ -3102,8 +3102,8 @@ block:
 	VFMADD231PS  Y8, Y7, Y3
 	VBROADCASTSS 172(DX), Y10
 	VFMADD231PS  Y10, Y9, Y3
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000140, BX
+	ADDQ         $0x00000140, SI
 	ADDQ         $0x000000b0, DX
 	DECQ         DI
 	JNE          block
@@ -3205,8 +3205,8 @@ block:
 	VBROADCASTSS 32(DX), Y3
 	VMULPS       Y3, Y1, Y1
 	VFMADD231PS  Y2, Y1, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000220, SI
 	ADDQ         $0x0000002c, DX
 	DECQ         DI
 	JNE          block
@@ -3347,8 +3347,8 @@ block:
 	VBROADCASTSS 68(DX), Y5
 	VMULPS       Y5, Y3, Y3
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000220, SI
 	ADDQ         $0x00000058, DX
 	DECQ         DI
 	JNE          block
@@ -3536,8 +3536,8 @@ block:
 	VBROADCASTSS 104(DX), Y7
 	VMULPS       Y7, Y5, Y5
 	VFMADD231PS  Y6, Y5, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000220, SI
 	ADDQ         $0x00000084, DX
 	DECQ         DI
 	JNE          block
@@ -3772,8 +3772,8 @@ block:
 	VBROADCASTSS 140(DX), Y9
 	VMULPS       Y9, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000220, SI
 	ADDQ         $0x000000b0, DX
 	DECQ         DI
 	JNE          block
@@ -3845,8 +3845,8 @@ block:
 	VFMADD231PS  Y2, Y1, Y0
 	VBROADCASTSS 40(DX), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000240, SI
 	ADDQ         $0x0000002c, DX
 	DECQ         DI
 	JNE          block
@@ -3945,8 +3945,8 @@ block:
 	VFMADD231PS  Y4, Y3, Y1
 	VBROADCASTSS 84(DX), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000240, SI
 	ADDQ         $0x00000058, DX
 	DECQ         DI
 	JNE          block
@@ -4080,8 +4080,8 @@ block:
 	VFMADD231PS  Y6, Y5, Y2
 	VBROADCASTSS 128(DX), Y8
 	VFMADD231PS  Y8, Y7, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000240, SI
 	ADDQ         $0x00000084, DX
 	DECQ         DI
 	JNE          block
@@ -4250,8 +4250,8 @@ block:
 	VFMADD231PS  Y8, Y7, Y3
 	VBROADCASTSS 172(DX), Y10
 	VFMADD231PS  Y10, Y9, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000240, SI
 	ADDQ         $0x000000b0, DX
 	DECQ         DI
 	JNE          block

@@ -173,6 +173,7 @@ block:
 	PREFETCHT0    2112(BX)
 	PREFETCHT0    2176(BX)
 	PREFETCHT0    2240(BX)
+	PREFETCHT0    2304(BX)
 	VMOVDQU32     (BX), Z2
 	VPSRLD        $0x04, Z2, Z3
 	VPANDD        Z4, Z2, Z2
@@ -201,8 +202,8 @@ block:
 	VCVTDQ2PS     Z1, Z1
 	VMULPS.BCST   32(DX), Z1, Z1
 	VFMADD231PS   Z2, Z1, Z0
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x0000002c, DX
 	DECQ          DI
 	JNE           block
@@ -230,6 +231,7 @@ block:
 	PREFETCHT0       2112(BX)
 	PREFETCHT0       2176(BX)
 	PREFETCHT0       2240(BX)
+	PREFETCHT0       2304(BX)
 	VMOVDQU32        (BX), Z2
 	VPSRLD           $0x04, Z2, Z3
 	VPANDD           Z4, Z2, Z2
@@ -260,8 +262,8 @@ block:
 	VMULPS.BCST      32(DX), Z1, Z1
 	VFMADD231PS      Z2, Z1, Z0
 	VFMADD231PS.BCST 40(DX), Z3, Z0
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x0000002c, DX
 	DECQ             DI
 	JNE              block
@@ -291,6 +293,7 @@ block:
 	PREFETCHT0    2368(BX)
 	PREFETCHT0    2432(BX)
 	PREFETCHT0    2496(BX)
+	PREFETCHT0    2560(BX)
 	VMOVDQU32     (BX), Z2
 	VPDPBUSD.BCST (DX), Z2, Z1
 	VMOVDQU32     64(BX), Z2
@@ -311,8 +314,8 @@ block:
 	VCVTDQ2PS     Z1, Z1
 	VMULPS.BCST   32(DX), Z1, Z1
 	VFMADD231PS   Z2, Z1, Z0
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x0000002c, DX
 	DECQ          DI
 	JNE           block
@@ -342,6 +345,7 @@ block:
 	PREFETCHT0       2368(BX)
 	PREFETCHT0       2432(BX)
 	PREFETCHT0       2496(BX)
+	PREFETCHT0       2560(BX)
 	VMOVDQU32        (BX), Z2
 	VPDPBUSD.BCST    (DX), Z2, Z1
 	VMOVDQU32        64(BX), Z2
@@ -364,8 +368,8 @@ block:
 	VMULPS.BCST      32(DX), Z1, Z1
 	VFMADD231PS      Z2, Z1, Z0
 	VFMADD231PS.BCST 40(DX), Z3, Z0
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x0000002c, DX
 	DECQ             DI
 	JNE              block
@@ -568,6 +572,7 @@ block:
 	PREFETCHT0    2112(BX)
 	PREFETCHT0    2176(BX)
 	PREFETCHT0    2240(BX)
+	PREFETCHT0    2304(BX)
 	VMOVDQU32     (BX), Z4
 	VPSRLD        $0x04, Z4, Z5
 	VPANDD        Z6, Z4, Z4
@@ -607,8 +612,8 @@ block:
 	VCVTDQ2PS     Z3, Z3
 	VMULPS.BCST   68(DX), Z3, Z3
 	VFMADD231PS   Z4, Z3, Z1
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000058, DX
 	DECQ          DI
 	JNE           block
@@ -640,6 +645,7 @@ block:
 	PREFETCHT0       2112(BX)
 	PREFETCHT0       2176(BX)
 	PREFETCHT0       2240(BX)
+	PREFETCHT0       2304(BX)
 	VMOVDQU32        (BX), Z4
 	VPSRLD           $0x04, Z4, Z5
 	VPANDD           Z6, Z4, Z4
@@ -682,8 +688,8 @@ block:
 	VMULPS.BCST      68(DX), Z3, Z3
 	VFMADD231PS      Z4, Z3, Z1
 	VFMADD231PS.BCST 84(DX), Z5, Z1
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000058, DX
 	DECQ             DI
 	JNE              block
@@ -717,6 +723,7 @@ block:
 	PREFETCHT0    2368(BX)
 	PREFETCHT0    2432(BX)
 	PREFETCHT0    2496(BX)
+	PREFETCHT0    2560(BX)
 	VMOVDQU32     (BX), Z4
 	VPDPBUSD.BCST (DX), Z4, Z2
 	VPDPBUSD.BCST 4(DX), Z4, Z3
@@ -748,8 +755,8 @@ block:
 	VCVTDQ2PS     Z3, Z3
 	VMULPS.BCST   68(DX), Z3, Z3
 	VFMADD231PS   Z4, Z3, Z1
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000058, DX
 	DECQ          DI
 	JNE           block
@@ -783,6 +790,7 @@ block:
 	PREFETCHT0       2368(BX)
 	PREFETCHT0       2432(BX)
 	PREFETCHT0       2496(BX)
+	PREFETCHT0       2560(BX)
 	VMOVDQU32        (BX), Z4
 	VPDPBUSD.BCST    (DX), Z4, Z2
 	VPDPBUSD.BCST    4(DX), Z4, Z3
@@ -817,8 +825,8 @@ block:
 	VMULPS.BCST      68(DX), Z3, Z3
 	VFMADD231PS      Z4, Z3, Z1
 	VFMADD231PS.BCST 84(DX), Z5, Z1
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000058, DX
 	DECQ             DI
 	JNE              block
@@ -1040,6 +1048,7 @@ block:
 	PREFETCHT0    2112(BX)
 	PREFETCHT0    2176(BX)
 	PREFETCHT0    2240(BX)
+	PREFETCHT0    2304(BX)
 	VMOVDQU32     (BX), Z6
 	VPSRLD        $0x04, Z6, Z7
 	VPANDD        Z8, Z6, Z6
@@ -1090,8 +1099,8 @@ block:
 	VCVTDQ2PS     Z5, Z5
 	VMULPS.BCST   104(DX), Z5, Z5
 	VFMADD231PS   Z6, Z5, Z2
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000084, DX
 	DECQ          DI
 	JNE           block
@@ -1127,6 +1136,7 @@ block:
 	PREFETCHT0       2112(BX)
 	PREFETCHT0       2176(BX)
 	PREFETCHT0       2240(BX)
+	PREFETCHT0       2304(BX)
 	VMOVDQU32        (BX), Z6
 	VPSRLD           $0x04, Z6, Z7
 	VPANDD           Z8, Z6, Z6
@@ -1181,8 +1191,8 @@ block:
 	VMULPS.BCST      104(DX), Z5, Z5
 	VFMADD231PS      Z6, Z5, Z2
 	VFMADD231PS.BCST 128(DX), Z7, Z2
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000084, DX
 	DECQ             DI
 	JNE              block
@@ -1220,6 +1230,7 @@ block:
 	PREFETCHT0    2368(BX)
 	PREFETCHT0    2432(BX)
 	PREFETCHT0    2496(BX)
+	PREFETCHT0    2560(BX)
 	VMOVDQU32     (BX), Z6
 	VPDPBUSD.BCST (DX), Z6, Z3
 	VPDPBUSD.BCST 4(DX), Z6, Z4
@@ -1262,8 +1273,8 @@ block:
 	VCVTDQ2PS     Z5, Z5
 	VMULPS.BCST   104(DX), Z5, Z5
 	VFMADD231PS   Z6, Z5, Z2
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000084, DX
 	DECQ          DI
 	JNE           block
@@ -1301,6 +1312,7 @@ block:
 	PREFETCHT0       2368(BX)
 	PREFETCHT0       2432(BX)
 	PREFETCHT0       2496(BX)
+	PREFETCHT0       2560(BX)
 	VMOVDQU32        (BX), Z6
 	VPDPBUSD.BCST    (DX), Z6, Z3
 	VPDPBUSD.BCST    4(DX), Z6, Z4
@@ -1347,8 +1359,8 @@ block:
 	VMULPS.BCST      104(DX), Z5, Z5
 	VFMADD231PS      Z6, Z5, Z2
 	VFMADD231PS.BCST 128(DX), Z7, Z2
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000084, DX
 	DECQ             DI
 	JNE              block
@@ -1655,8 +1667,8 @@ block:
 	VCVTDQ2PS     Z7, Z7
 	VMULPS.BCST   140(DX), Z7, Z7
 	VFMADD231PS   Z8, Z7, Z3
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x000000b0, DX
 	DECQ          DI
 	JNE           block
@@ -1758,8 +1770,8 @@ block:
 	VMULPS.BCST      140(DX), Z7, Z7
 	VFMADD231PS      Z8, Z7, Z3
 	VFMADD231PS.BCST 172(DX), Z9, Z3
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x000000b0, DX
 	DECQ             DI
 	JNE              block
@@ -1846,8 +1858,8 @@ block:
 	VCVTDQ2PS     Z7, Z7
 	VMULPS.BCST   140(DX), Z7, Z7
 	VFMADD231PS   Z8, Z7, Z3
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x000000b0, DX
 	DECQ          DI
 	JNE           block
@@ -1939,8 +1951,8 @@ block:
 	VMULPS.BCST      140(DX), Z7, Z7
 	VFMADD231PS      Z8, Z7, Z3
 	VFMADD231PS.BCST 172(DX), Z9, Z3
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x000000b0, DX
 	DECQ             DI
 	JNE              block
@@ -2286,8 +2298,8 @@ block:
 	VCVTDQ2PS     Z9, Z9
 	VMULPS.BCST   176(DX), Z9, Z9
 	VFMADD231PS   Z10, Z9, Z4
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x000000dc, DX
 	DECQ          DI
 	JNE           block
@@ -2405,8 +2417,8 @@ block:
 	VMULPS.BCST      176(DX), Z9, Z9
 	VFMADD231PS      Z10, Z9, Z4
 	VFMADD231PS.BCST 216(DX), Z11, Z4
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x000000dc, DX
 	DECQ             DI
 	JNE              block
@@ -2508,8 +2520,8 @@ block:
 	VCVTDQ2PS     Z9, Z9
 	VMULPS.BCST   176(DX), Z9, Z9
 	VFMADD231PS   Z10, Z9, Z4
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x000000dc, DX
 	DECQ          DI
 	JNE           block
@@ -2617,8 +2629,8 @@ block:
 	VMULPS.BCST      176(DX), Z9, Z9
 	VFMADD231PS      Z10, Z9, Z4
 	VFMADD231PS.BCST 216(DX), Z11, Z4
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x000000dc, DX
 	DECQ             DI
 	JNE              block
@@ -3003,8 +3015,8 @@ block:
 	VCVTDQ2PS     Z11, Z11
 	VMULPS.BCST   212(DX), Z11, Z11
 	VFMADD231PS   Z12, Z11, Z5
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000108, DX
 	DECQ          DI
 	JNE           block
@@ -3138,8 +3150,8 @@ block:
 	VMULPS.BCST      212(DX), Z11, Z11
 	VFMADD231PS      Z12, Z11, Z5
 	VFMADD231PS.BCST 260(DX), Z13, Z5
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000108, DX
 	DECQ             DI
 	JNE              block
@@ -3256,8 +3268,8 @@ block:
 	VCVTDQ2PS     Z11, Z11
 	VMULPS.BCST   212(DX), Z11, Z11
 	VFMADD231PS   Z12, Z11, Z5
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000108, DX
 	DECQ          DI
 	JNE           block
@@ -3381,8 +3393,8 @@ block:
 	VMULPS.BCST      212(DX), Z11, Z11
 	VFMADD231PS      Z12, Z11, Z5
 	VFMADD231PS.BCST 260(DX), Z13, Z5
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000108, DX
 	DECQ             DI
 	JNE              block
@@ -3806,8 +3818,8 @@ block:
 	VCVTDQ2PS     Z13, Z13
 	VMULPS.BCST   248(DX), Z13, Z13
 	VFMADD231PS   Z14, Z13, Z6
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000134, DX
 	DECQ          DI
 	JNE           block
@@ -3957,8 +3969,8 @@ block:
 	VMULPS.BCST      248(DX), Z13, Z13
 	VFMADD231PS      Z14, Z13, Z6
 	VFMADD231PS.BCST 304(DX), Z15, Z6
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000134, DX
 	DECQ             DI
 	JNE              block
@@ -4090,8 +4102,8 @@ block:
 	VCVTDQ2PS     Z13, Z13
 	VMULPS.BCST   248(DX), Z13, Z13
 	VFMADD231PS   Z14, Z13, Z6
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000134, DX
 	DECQ          DI
 	JNE           block
@@ -4231,8 +4243,8 @@ block:
 	VMULPS.BCST      248(DX), Z13, Z13
 	VFMADD231PS      Z14, Z13, Z6
 	VFMADD231PS.BCST 304(DX), Z15, Z6
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000134, DX
 	DECQ             DI
 	JNE              block
@@ -4695,8 +4707,8 @@ block:
 	VCVTDQ2PS     Z15, Z15
 	VMULPS.BCST   284(DX), Z15, Z15
 	VFMADD231PS   Z16, Z15, Z7
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000160, DX
 	DECQ          DI
 	JNE           block
@@ -4862,8 +4874,8 @@ block:
 	VMULPS.BCST      284(DX), Z15, Z15
 	VFMADD231PS      Z16, Z15, Z7
 	VFMADD231PS.BCST 348(DX), Z17, Z7
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000160, DX
 	DECQ             DI
 	JNE              block
@@ -5010,8 +5022,8 @@ block:
 	VCVTDQ2PS     Z15, Z15
 	VMULPS.BCST   284(DX), Z15, Z15
 	VFMADD231PS   Z16, Z15, Z7
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000160, DX
 	DECQ          DI
 	JNE           block
@@ -5167,8 +5179,8 @@ block:
 	VMULPS.BCST      284(DX), Z15, Z15
 	VFMADD231PS      Z16, Z15, Z7
 	VFMADD231PS.BCST 348(DX), Z17, Z7
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000160, DX
 	DECQ             DI
 	JNE              block
@@ -5670,8 +5682,8 @@ block:
 	VCVTDQ2PS     Z17, Z17
 	VMULPS.BCST   320(DX), Z17, Z17
 	VFMADD231PS   Z18, Z17, Z8
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x0000018c, DX
 	DECQ          DI
 	JNE           block
@@ -5853,8 +5865,8 @@ block:
 	VMULPS.BCST      320(DX), Z17, Z17
 	VFMADD231PS      Z18, Z17, Z8
 	VFMADD231PS.BCST 392(DX), Z19, Z8
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x0000018c, DX
 	DECQ             DI
 	JNE              block
@@ -6016,8 +6028,8 @@ block:
 	VCVTDQ2PS     Z17, Z17
 	VMULPS.BCST   320(DX), Z17, Z17
 	VFMADD231PS   Z18, Z17, Z8
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x0000018c, DX
 	DECQ          DI
 	JNE           block
@@ -6189,8 +6201,8 @@ block:
 	VMULPS.BCST      320(DX), Z17, Z17
 	VFMADD231PS      Z18, Z17, Z8
 	VFMADD231PS.BCST 392(DX), Z19, Z8
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x0000018c, DX
 	DECQ             DI
 	JNE              block
@@ -6731,8 +6743,8 @@ block:
 	VCVTDQ2PS     Z19, Z19
 	VMULPS.BCST   356(DX), Z19, Z19
 	VFMADD231PS   Z20, Z19, Z9
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x000001b8, DX
 	DECQ          DI
 	JNE           block
@@ -6930,8 +6942,8 @@ block:
 	VMULPS.BCST      356(DX), Z19, Z19
 	VFMADD231PS      Z20, Z19, Z9
 	VFMADD231PS.BCST 436(DX), Z21, Z9
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x000001b8, DX
 	DECQ             DI
 	JNE              block
@@ -7108,8 +7120,8 @@ block:
 	VCVTDQ2PS     Z19, Z19
 	VMULPS.BCST   356(DX), Z19, Z19
 	VFMADD231PS   Z20, Z19, Z9
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x000001b8, DX
 	DECQ          DI
 	JNE           block
@@ -7297,8 +7309,8 @@ block:
 	VMULPS.BCST      356(DX), Z19, Z19
 	VFMADD231PS      Z20, Z19, Z9
 	VFMADD231PS.BCST 436(DX), Z21, Z9
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x000001b8, DX
 	DECQ             DI
 	JNE              block
@@ -7878,8 +7890,8 @@ block:
 	VCVTDQ2PS     Z21, Z21
 	VMULPS.BCST   392(DX), Z21, Z21
 	VFMADD231PS   Z22, Z21, Z10
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x000001e4, DX
 	DECQ          DI
 	JNE           block
@@ -8093,8 +8105,8 @@ block:
 	VMULPS.BCST      392(DX), Z21, Z21
 	VFMADD231PS      Z22, Z21, Z10
 	VFMADD231PS.BCST 480(DX), Z23, Z10
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x000001e4, DX
 	DECQ             DI
 	JNE              block
@@ -8286,8 +8298,8 @@ block:
 	VCVTDQ2PS     Z21, Z21
 	VMULPS.BCST   392(DX), Z21, Z21
 	VFMADD231PS   Z22, Z21, Z10
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x000001e4, DX
 	DECQ          DI
 	JNE           block
@@ -8491,8 +8503,8 @@ block:
 	VMULPS.BCST      392(DX), Z21, Z21
 	VFMADD231PS      Z22, Z21, Z10
 	VFMADD231PS.BCST 480(DX), Z23, Z10
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x000001e4, DX
 	DECQ             DI
 	JNE              block
@@ -9111,8 +9123,8 @@ block:
 	VCVTDQ2PS     Z23, Z23
 	VMULPS.BCST   428(DX), Z23, Z23
 	VFMADD231PS   Z24, Z23, Z11
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000120, BX
+	ADDQ          $0x00000120, SI
 	ADDQ          $0x00000210, DX
 	DECQ          DI
 	JNE           block
@@ -9342,8 +9354,8 @@ block:
 	VMULPS.BCST      428(DX), Z23, Z23
 	VFMADD231PS      Z24, Z23, Z11
 	VFMADD231PS.BCST 524(DX), Z25, Z11
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000140, BX
+	ADDQ             $0x00000140, SI
 	ADDQ             $0x00000210, DX
 	DECQ             DI
 	JNE              block
@@ -9550,8 +9562,8 @@ block:
 	VCVTDQ2PS     Z23, Z23
 	VMULPS.BCST   428(DX), Z23, Z23
 	VFMADD231PS   Z24, Z23, Z11
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, SI
+	ADDQ          $0x00000220, BX
+	ADDQ          $0x00000220, SI
 	ADDQ          $0x00000210, DX
 	DECQ          DI
 	JNE           block
@@ -9771,8 +9783,8 @@ block:
 	VMULPS.BCST      428(DX), Z23, Z23
 	VFMADD231PS      Z24, Z23, Z11
 	VFMADD231PS.BCST 524(DX), Z25, Z11
-	ADDQ             $0x00000200, BX
-	ADDQ             $0x00000040, SI
+	ADDQ             $0x00000240, BX
+	ADDQ             $0x00000240, SI
 	ADDQ             $0x00000210, DX
 	DECQ             DI
 	JNE              block

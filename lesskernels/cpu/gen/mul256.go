@@ -114,8 +114,8 @@ func (k *kernels) mulCodes256(l layout, n int) {
 			k.VFMADD231PS(x, m, sums[t])
 		}
 	}
-	k.ADDQ(op.U32(l.codeBytes()), a.codes)
-	k.ADDQ(op.U32(l.scaleBytes()), a.scales)
+	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.codes)
+	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.scales)
 	k.ADDQ(op.U32(n*intWords*4), a.x)
 	k.DECQ(a.units)
 	k.JNE(op.LabelRef("block"))

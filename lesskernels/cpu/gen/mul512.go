@@ -157,7 +157,7 @@ func (k *kernels) mulCodes512(l layout, n int) {
 		}
 	}
 	if n <= 3 {
-		for line := 0; line < l.codeBytes(); line += 64 {
+		for line := 0; line < l.codeBytes()+l.scaleBytes(); line += 64 {
 			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + line})
 		}
 	}
@@ -194,8 +194,8 @@ func (k *kernels) mulCodes512(l layout, n int) {
 			k.VFMADD231PS_BCST(word(10, t), m, sums[t])
 		}
 	}
-	k.ADDQ(op.U32(l.codeBytes()), a.codes)
-	k.ADDQ(op.U32(l.scaleBytes()), a.scales)
+	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.codes)
+	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.scales)
 	k.ADDQ(op.U32(n*intWords*4), a.x)
 	k.DECQ(a.units)
 	k.JNE(op.LabelRef("block"))
