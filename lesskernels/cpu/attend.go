@@ -3,12 +3,32 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 // Scratch is the working memory of Attend, grown as needed and reused. It
 // belongs to one goroutine at a time; its zero value is ready.
 type Scratch struct {
-	scores []float32 // [slots]
+	words []float32
+	tail  []uint16
+}
+
+// floats returns n numbers of any content, at a multiple of 64 bytes.
+func (s *Scratch) floats(n int) []float32 {
+	if cap(s.words) < n {
+		b := make([]float32, n+n/2+15)
+		skip := -uintptr(unsafe.Pointer(unsafe.SliceData(b))) & 63 / 4
+		s.words = b[skip:]
+	}
+	return s.words[:n:n]
+}
+
+// keys returns room for n bf16 numbers, zeros where never written.
+func (s *Scratch) keys(n int) []uint16 {
+	if cap(s.tail) < n {
+		s.tail = make([]uint16, n)
+	}
+	return s.tail[:n]
 }
 
 // Attend is the attention of a block of queries of one KV head over its slots.
@@ -22,6 +42,9 @@ type Scratch struct {
 // values are read once. A query that sees nothing gets out 0 and lse −Inf.
 func Attend(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
 	checkAttend(out, lse, q, k, v, group, headDim, visible)
+	if attendAssembly(isa, out, lse, q, k, v, group, headDim, visible, scale, s) {
+		return
+	}
 	attendPortable(out, lse, q, k, v, group, headDim, visible, scale, s)
 }
 
@@ -43,10 +66,7 @@ func checkAttend(out, lse, q []float32, k, v []uint16, group, headDim int, visib
 func attendPortable(out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
 	for i := range len(visible) * group {
 		slots := int(visible[i/group])
-		if cap(s.scores) < slots {
-			s.scores = make([]float32, slots+slots/2)
-		}
-		scores := s.scores[:slots]
+		scores := s.floats(slots)
 		query, o := q[i*headDim:(i+1)*headDim], out[i*headDim:(i+1)*headDim]
 		clear(o)
 		peak := float32(math.Inf(-1))

@@ -67,3 +67,31 @@ func BenchmarkRun(b *testing.B) {
 		pool.Run(2, func(int) {})
 	}
 }
+
+// BenchmarkAttend is one KV head of a small model: GB/s of keys and values
+// read for one step, billions of operations per second for a block.
+func BenchmarkAttend(b *testing.B) {
+	const group, headDim, slots = 3, 64, 2048
+	for _, isa := range isas() {
+		for _, nq := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%v/nq=%d", isa, nq), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(1, 2))
+				q, out, lse := randomFloats(rng, nq*group*headDim), make([]float32, nq*group*headDim), make([]float32, nq*group)
+				k, v := make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+				BF16(k, randomFloats(rng, len(k)))
+				BF16(v, randomFloats(rng, len(v)))
+				visible := make([]int32, nq)
+				for i := range visible {
+					visible[i] = slots
+				}
+				var s Scratch
+				for b.Loop() {
+					Attend(isa, out, lse, q, k, v, group, headDim, visible, 0.125, &s)
+				}
+				perSecond := float64(b.N) / b.Elapsed().Seconds()
+				b.ReportMetric(perSecond*4*slots*headDim/1e9, "GB/s")
+				b.ReportMetric(perSecond*4*float64(nq)*group*slots*headDim/1e9, "GOP/s")
+			})
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestAttend compares every instruction set with float64 attention: single
+// queries and blocks, odd sizes, queries that see nothing or only part.
+func TestAttend(t *testing.T) {
+	for _, isa := range isas() {
+		for _, headDim := range []int{1, 8, 16, 20, 32, 64, 80, 96, 128, 256} {
+			for _, group := range []int{1, 2, 3, 4, 5, 9} {
+				t.Run(fmt.Sprintf("%v/headDim=%d/group=%d", isa, headDim, group), func(t *testing.T) {
+					rng := rand.New(rand.NewPCG(uint64(headDim), uint64(group)))
+					var s Scratch
+					for _, visible := range [][]int32{
+						{}, {0}, {1}, {3}, {4}, {17}, {131}, {0, 1}, {5, 6, 7}, {100, 3, 0},
+						{1, 2, 3, 4, 5, 6, 7, 8, 9}, {60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71}, {49, 0, 48, 47, 96, 97, 95, 1, 200},
+					} {
+						testAttend(t, rng, isa, headDim, group, visible, &s)
+					}
+				})
+			}
+		}
+	}
+}
+
+func testAttend(t *testing.T, rng *rand.Rand, isa ISA, headDim, group int, visible []int32, s *Scratch) {
+	t.Helper()
+	slots := 0
+	for _, n := range visible {
+		slots = max(slots, int(n))
+	}
+	queries := len(visible) * group
+	q := randomFloats(rng, queries*headDim)
+	k, v := make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+	BF16(k, randomFloats(rng, len(k)))
+	BF16(v, randomFloats(rng, len(v)))
+	for i := range q {
+		q[i] *= 3
+	}
+	scale := float32(1 / math.Sqrt(float64(headDim)))
+	out, lse := make([]float32, len(q)), make([]float32, queries)
+	for i := range out {
+		out[i] = float32(math.NaN())
+	}
+	Attend(isa, out, lse, q, k, v, group, headDim, visible, scale, s)
+	for i := range queries {
+		want, wantLSE := attend64(q[i*headDim:(i+1)*headDim], k, v, int(visible[i/group]), float64(scale))
+		if got := float64(lse[i]); got != wantLSE && !(math.Abs(got-wantLSE) <= 2e-6*(1+math.Abs(wantLSE))) {
+			t.Fatalf("visible %v: lse[%d] = %v, want %v", visible, i, got, wantLSE)
+		}
+		for c, w := range want {
+			if diff := math.Abs(float64(out[i*headDim+c]) - w); !(diff <= 1e-6*float64(5+headDim/16)) {
+				t.Fatalf("visible %v: out[%d, %d] = %v, want %v", visible, i, c, out[i*headDim+c], w)
+			}
+		}
+	}
+}
+
+// attend64 is the attention of one query in float64.
+func attend64(q []float32, k, v []uint16, slots int, scale float64) (out []float64, lse float64) {
+	out = make([]float64, len(q))
+	scores := make([]float64, slots)
+	peak := math.Inf(-1)
+	for t := range scores {
+		for c, x := range q {
+			scores[t] += float64(x) * float64(fromBF16(k[t*len(q)+c])) * scale
+		}
+		peak = max(peak, scores[t])
+	}
+	if slots == 0 {
+		return out, peak
+	}
+	sum := 0.0
+	for t, x := range scores {
+		p := math.Exp(x - peak)
+		sum += p
+		for c := range out {
+			out[c] += p * float64(fromBF16(v[t*len(q)+c]))
+		}
+	}
+	for c := range out {
+		out[c] /= sum
+	}
+	return out, peak + math.Log(sum)
+}
+
+// TestAttendExtremes checks scores far apart, which must not overflow, and
+// that a NaN in a visible key shows in every query that sees it and no other.
+func TestAttendExtremes(t *testing.T) {
+	const headDim, slots = 64, 70
+	for _, isa := range isas() {
+		for _, queries := range []int{1, 20} {
+			t.Run(fmt.Sprintf("%v/queries=%d", isa, queries), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(5, 6))
+				q, k, v := make([]float32, queries*headDim), make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+				BF16(v, randomFloats(rng, len(v)))
+				for i := range q {
+					q[i] = 30
+				}
+				for i := range k {
+					k[i] = toBF16(float32(i/headDim - 40))
+				}
+				visible := make([]int32, queries)
+				for i := range visible {
+					visible[i] = slots
+				}
+				out, lse := make([]float32, len(q)), make([]float32, queries)
+				var s Scratch
+				Attend(isa, out, lse, q, k, v, 1, headDim, visible, 1, &s)
+				for i, x := range out {
+					if want := fromBF16(v[(slots-1)*headDim+i%headDim]); !(math.Abs(float64(x-want)) <= 1e-6) {
+						t.Fatalf("out[%d] = %v, want the last value %v", i, x, want)
+					}
+				}
+				k[10*headDim+3] = toBF16(float32(math.NaN()))
+				if queries > 1 {
+					visible[0] = 10
+				}
+				Attend(isa, out, lse, q, k, v, 1, headDim, visible, 1, &s)
+				for i := range queries {
+					if got, want := out[i*headDim] != out[i*headDim], visible[i] > 10; got != want {
+						t.Fatalf("query %d that sees %d slots: NaN %v, want %v", i, visible[i], got, want)
+					}
+				}
+			})
+		}
+	}
+}
