@@ -4,17 +4,15 @@ package retrieve
 type TokenCounter interface{ Count(text string) int }
 
 // Pack keeps, in order, the passages that fit whole into budget tokens,
-// counted as Prompt writes them (marker and source line included), and tells
-// how many did not fit.
+// counted as Prompt writes them (marker and source line included). One that
+// repeats another is left out, and so is one that does not fit, though a
+// shorter one after it may. dropped counts all that were left out.
 func Pack(passages []Passage, t TokenCounter, budget int) (kept []Passage, dropped int) {
-	for _, p := range passages {
-		n := t.Count(block(len(kept)+1, p))
-		if n > budget {
-			dropped++
-			continue
+	for _, p := range distinct(passages, len(passages)) {
+		if n := t.Count(block(len(kept)+1, p)); n <= budget {
+			budget -= n
+			kept = append(kept, p)
 		}
-		budget -= n
-		kept = append(kept, p)
 	}
-	return kept, dropped
+	return kept, len(passages) - len(kept)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // The ways to search.
@@ -28,8 +27,8 @@ type Query struct {
 	Collection string
 	Limit      int    // 1…MaxLimit passages
 	Mode       string // Hybrid, Vector or Lexical
-	// Filter narrows by the documents' metadata: {"key": value} for equality,
-	// {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
+	// Filter narrows by the documents' metadata, as decoded from JSON: {"key": value}
+	// for equality, {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
 	Filter map[string]any
 	Exact  bool // scan every vector instead of the index: the ground truth
 }
@@ -61,16 +60,15 @@ func (q Query) normalize() (Query, error) {
 	if q.Mode == "" {
 		q.Mode = Hybrid
 	}
+	if reason := checkText(q.Text); reason != "" {
+		return q, &InvalidError{"query", reason}
+	}
 	switch {
-	case !utf8.ValidString(q.Text):
-		return q, &InvalidError{"query", "must be valid UTF-8"}
-	case strings.ContainsRune(q.Text, 0):
-		return q, &InvalidError{"query", "must not contain NUL"}
 	case strings.TrimSpace(q.Text) == "":
 		return q, &InvalidError{"query", "must not be empty"}
 	case len(q.Text) > MaxQueryBytes:
 		return q, &InvalidError{"query", fmt.Sprintf("must be at most %d bytes, has %d", MaxQueryBytes, len(q.Text))}
-	case q.Collection == "" || len(q.Collection) > maxNameBytes || !utf8.ValidString(q.Collection) || strings.ContainsRune(q.Collection, 0):
+	case q.Collection == "" || len(q.Collection) > maxNameBytes || checkText(q.Collection) != "":
 		return q, &InvalidError{"collection", "must be a name of valid UTF-8 without NUL, 1 to 256 bytes long"}
 	case q.Limit < 1 || q.Limit > MaxLimit:
 		return q, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, is %d", MaxLimit, q.Limit)}

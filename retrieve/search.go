@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/pgvector/pgvector-go"
 )
 
 // Embedder turns texts into unit vectors.
@@ -48,6 +47,10 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 	if err != nil {
 		return Results{}, err
 	}
+	filter, err := parseFilter(q.Filter)
+	if err != nil {
+		return Results{}, err
+	}
 	c, err := s.collection(ctx, q.Collection)
 	if err != nil {
 		return Results{}, err
@@ -66,7 +69,7 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 		vector, r.EmbedTime = vectors[0], time.Since(start)
 	}
 	start := time.Now()
-	r.Passages, err = s.find(ctx, q, c, vector)
+	r.Passages, err = s.find(ctx, q, c, filter, vector)
 	r.SearchTime = time.Since(start)
 	if err != nil {
 		return Results{}, fmt.Errorf("search: %w", err)
@@ -83,8 +86,35 @@ func (s *Searcher) collection(ctx context.Context, name string) (c collection, e
 	return c, err
 }
 
-// find runs the one statement of a search in a read-only transaction.
-func (s *Searcher) find(ctx context.Context, q Query, c collection, vector []float32) ([]Passage, error) {
-	_ = pgvector.NewHalfVector(vector)
-	return nil, errors.ErrUnsupported
+// find runs the one statement of a search in a read-only transaction, whose
+// settings end with it.
+func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []condition, vector []float32) ([]Passage, error) {
+	sql, args := statement(q, c, filter, vector)
+	var passages []Passage
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// The plan depends on the collection and the words: never a generic one.
+		settings := "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
+		if q.Exact {
+			settings += "; SET LOCAL enable_indexscan = off"
+		}
+		if _, err := tx.Exec(ctx, settings); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		passages, err = pgx.CollectRows(rows, scanPassage)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return distinct(passages, q.Limit), nil
+}
+
+func scanPassage(row pgx.CollectableRow) (p Passage, err error) {
+	err = row.Scan(&p.ID, &p.DocumentID, &p.Document.Name, &p.Document.Source, &p.Text, &p.Start, &p.End, &p.Page, &p.HeadingPath,
+		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical)
+	return p, err
 }
