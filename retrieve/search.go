@@ -86,20 +86,11 @@ func (s *Searcher) collection(ctx context.Context, name string) (c collection, e
 	return c, err
 }
 
-// find runs the one statement of a search in a read-only transaction, whose
-// settings end with it.
+// find runs the one statement of a search.
 func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []condition, vector []float32) ([]Passage, error) {
 	sql, args := statement(q, c, filter, vector)
 	var passages []Passage
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		// The plan depends on the collection and the words: never a generic one.
-		settings := "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
-		if q.Exact {
-			settings += "; SET LOCAL enable_indexscan = off"
-		}
-		if _, err := tx.Exec(ctx, settings); err != nil {
-			return err
-		}
+	err := s.read(ctx, q.Exact, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, sql, args...)
 		if err != nil {
 			return err
@@ -111,6 +102,21 @@ func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []con
 		return nil, err
 	}
 	return distinct(passages, q.Limit), nil
+}
+
+// read runs f in a read-only transaction, whose settings end with it.
+func (s *Searcher) read(ctx context.Context, exact bool, f func(pgx.Tx) error) error {
+	// The best plan depends on the collection and the words: never a generic one.
+	settings := "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
+	if exact {
+		settings += "; SET LOCAL enable_indexscan = off"
+	}
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, settings); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 }
 
 func scanPassage(row pgx.CollectableRow) (p Passage, err error) {
