@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"lessrag/ingest/extract"
 )
@@ -17,19 +19,210 @@ type Chunk struct {
 
 // chunkSizes are in tokens.
 type chunkSizes struct {
-	target, max, overlap int
+	target  int // what a passage is filled up to
+	max     int // what none exceeds
+	overlap int // what neighbours of one section share at most
 }
 
 func (s chunkSizes) check() error {
 	switch {
-	case s.target < 1:
-		return fmt.Errorf("ingest: passages of %d tokens: at least 1 is needed", s.target)
+	case s.target < 8:
+		return fmt.Errorf("ingest: passages of %d tokens: at least 8 are needed", s.target)
 	case s.max < s.target:
 		return fmt.Errorf("ingest: passages of at most %d tokens cannot have a target of %d", s.max, s.target)
-	case s.overlap >= s.target:
-		return fmt.Errorf("ingest: an overlap of %d tokens leaves nothing of passages of %d", s.overlap, s.target)
+	case s.overlap > s.target/2:
+		return fmt.Errorf("ingest: an overlap of %d tokens is more than half of a passage of %d", s.overlap, s.target)
 	}
 	return nil
 }
 
-func chunkDocument(d extract.Document, t TokenCounter, s chunkSizes) []Chunk { return nil }
+// chunkDocument cuts a text into passages along its structure. It is pure and deterministic, takes time
+// linear in the text, and together the passages hold everything of it but space.
+//
+// A passage never crosses a heading, unless it would be too small to stand alone; inside a section it ends
+// between paragraphs if one ends in its second half, and between sentences otherwise. Code and table
+// rows are cut only if larger than a passage may be.
+func chunkDocument(d extract.Document, t TokenCounter, s chunkSizes) []Chunk {
+	c := chunker{text: d.Text, tokens: t, sizes: s}
+	for _, section := range c.sections(scanBlocks(d.Text, d.Markdown)) {
+		c.pack(section)
+	}
+	c.mergeSmall()
+	chunks := make([]Chunk, len(c.pieces))
+	for i, p := range c.pieces {
+		chunks[i] = Chunk{Text: d.Text[p.start:p.end], Start: p.start, End: p.end, HeadingPath: p.path, Tokens: p.tokens}
+	}
+	return chunks
+}
+
+type chunker struct {
+	text   string
+	tokens TokenCounter
+	sizes  chunkSizes
+	pieces []piece
+}
+
+// section is a heading and what stands below it, up to the next one.
+type section struct {
+	path  []string // of headings, its own included
+	atoms []atom
+}
+
+// piece is a passage being made; text[start:end] has no space at its ends.
+type piece struct {
+	start, end int
+	tokens     int
+	path       []string
+	bare       bool // headings and nothing below them
+}
+
+// sections groups blocks by heading and cuts them into atoms.
+func (c *chunker) sections(blocks []block) []section {
+	var sections []section
+	var levels []int
+	path := []string{} // never nil: it is stored as an array
+	for i := 0; i < len(blocks); {
+		if b := blocks[i]; b.kind == heading {
+			for len(levels) > 0 && levels[len(levels)-1] >= b.level {
+				levels, path = levels[:len(levels)-1], path[:len(path)-1]
+			}
+			if b.title != "" {
+				levels, path = append(levels, b.level), append(slices.Clone(path), b.title)
+			}
+		}
+		end := i + 1
+		for end < len(blocks) && blocks[end].kind != heading {
+			end++
+		}
+		// The end of the text that the last block may reach to is the start of the next section.
+		text := c.text
+		if end < len(blocks) {
+			text = text[:blocks[end].start]
+		}
+		sections = append(sections, section{path, atomise(text, blocks[i:end], c.tokens, c.sizes.target)})
+		i = end
+	}
+	return sections
+}
+
+// pack fills passages with the atoms of a section, one after the other.
+func (c *chunker) pack(s section) {
+	for from, first := 0, 0; first < len(s.atoms); {
+		end := c.fill(s.atoms, from, first)
+		c.emit(s, from, end)
+		first = end
+		from = c.overlapStart(s.atoms, from, end)
+	}
+}
+
+// fill returns the end of the passage of atoms[from:], which must take more than the overlap atoms[from:first].
+func (c *chunker) fill(atoms []atom, from, first int) int {
+	sum, end := 0, from
+	for end < len(atoms) && (end <= first || sum+atoms[end].tokens <= c.sizes.target) {
+		sum += atoms[end].tokens
+		end++
+	}
+	// A short rest that still fits would be a poor passage of its own.
+	rest := sum
+	for i := end; i < len(atoms) && rest <= c.sizes.max; i++ {
+		rest += atoms[i].tokens
+	}
+	if end == len(atoms) || rest <= c.sizes.max {
+		return len(atoms)
+	}
+	// The heading stays with what follows it.
+	if end == first+1 && atoms[first].kind == heading && sum+atoms[end].tokens <= c.sizes.max {
+		return end + 1
+	}
+	for cut, kept := end, sum; cut > first+1 && 2*kept >= c.sizes.target; cut-- {
+		if atoms[cut-1].last && atoms[cut-1].kind != heading {
+			return cut
+		}
+		kept -= atoms[cut-1].tokens
+	}
+	return end
+}
+
+// overlapStart returns where the passage after atoms[from:end] begins: some sentences back, if the first
+// new atom then still fits.
+func (c *chunker) overlapStart(atoms []atom, from, end int) int {
+	if end == len(atoms) {
+		return end
+	}
+	start, sum := end, 0
+	for start > from+1 && atoms[start-1].kind == paragraph && sum+atoms[start-1].tokens <= c.sizes.overlap {
+		start--
+		sum += atoms[start].tokens
+	}
+	if sum+atoms[end].tokens > c.sizes.target {
+		return end
+	}
+	return start
+}
+
+// emit adds atoms[from:end] as a passage. Counted as a whole it may come out above the maximum,
+// because tokens of neighbours need not add up; then it is cut in two.
+func (c *chunker) emit(s section, from, end int) {
+	start, stop := trim(c.text, s.atoms[from].start, s.atoms[end-1].end)
+	if start == stop {
+		return
+	}
+	tokens := c.tokens.Count(c.text[start:stop])
+	if tokens > c.sizes.max && end-from > 1 {
+		middle := from + (end-from)/2
+		c.emit(s, from, middle)
+		c.emit(s, middle, end)
+		return
+	}
+	bare := end-from == 1 && s.atoms[from].kind == heading
+	c.pieces = append(c.pieces, piece{start, stop, tokens, s.path, bare})
+}
+
+func trim(text string, start, end int) (int, int) {
+	s := text[start:end]
+	start += len(s) - len(strings.TrimLeft(s, spaces))
+	end -= len(s) - len(strings.TrimRight(s, spaces))
+	return min(start, end), end
+}
+
+// spaces are trimmed from the ends of passages.
+const spaces = " \t\n"
+
+// mergeSmall joins a passage too small to stand alone with the one after it, and a bare heading with what
+// it heads. The path of the two is what they have in common, or the lower one's under a bare heading.
+func (c *chunker) mergeSmall() {
+	if len(c.pieces) == 0 {
+		return
+	}
+	merged := c.pieces[:1]
+	for _, next := range c.pieces[1:] {
+		last := &merged[len(merged)-1]
+		room := c.sizes.target
+		if last.bare {
+			room = c.sizes.max
+		}
+		if next.start < last.end || !last.bare && 4*last.tokens >= c.sizes.target || last.tokens+next.tokens > room {
+			merged = append(merged, next)
+			continue
+		}
+		tokens := c.tokens.Count(c.text[last.start:next.end])
+		if tokens > c.sizes.max {
+			merged = append(merged, next)
+			continue
+		}
+		path := commonPrefix(last.path, next.path)
+		if last.bare && len(next.path) > 0 {
+			path = next.path
+		}
+		*last = piece{last.start, next.end, tokens, path, last.bare && next.bare}
+	}
+	c.pieces = merged
+}
+
+func commonPrefix(a, b []string) []string {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
+}
