@@ -1,0 +1,66 @@
+package answer
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"lessrag/decode"
+	"lessrag/retrieve"
+)
+
+// read passes the reader's text through the check of citations and reports
+// what it took.
+func read(r *Run, chunks <-chan decode.Chunk, passages []retrieve.Passage, report Report, start time.Time) (string, error) {
+	citer := retrieve.NewCiter(passages)
+	show := func(text string, cites []retrieve.Citation) {
+		if text != "" {
+			r.emit(EventDelta, Delta{text})
+		}
+		for _, c := range cites {
+			r.emit(EventCitation, c)
+		}
+	}
+	for chunk := range chunks {
+		if chunk.Text != "" {
+			if report.Timing.TTFTMS == 0 {
+				report.Timing.TTFTMS = ms(time.Since(start))
+			}
+			show(citer.Push(storable(chunk.Text)))
+		}
+		if chunk.Err != nil {
+			show(citer.Flush())
+			return "", chunk.Err
+		}
+		if result := chunk.Result; result != nil {
+			show(citer.Flush())
+			report.add(*result)
+			r.emit(EventUsage, report)
+			return result.FinishReason, nil
+		}
+	}
+	return "", errors.New("the decoder ended without a result")
+}
+
+// storable replaces what Postgres cannot keep in a text, byte for byte where
+// it can, so that offsets hold.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", " ")
+}
+
+// add takes the engine's account into the report.
+func (r *Report) add(result decode.Result) {
+	r.Usage = Usage{result.PromptTokens, result.CompletionTokens}
+	r.Timing.QueueMS, r.Timing.PrefillMS, r.Timing.DecodeMS = ms(result.Queue), ms(result.Prefill), ms(result.Decode)
+	if n := result.CompletionTokens - 1; n > 0 && result.Decode > 0 { // the first token came from the prompt
+		r.Timing.TokensPerSecond = float64(n) / result.Decode.Seconds()
+	}
+	m := result.Memory
+	r.Memory = Memory{
+		Cache: m.Cache, BudgetBytes: m.BudgetBytes, HeldBytes: m.HeldBytes, FullCacheBytes: m.FullCacheBytes,
+		KeptTokens: m.KeptTokens, AbsorbedTokens: m.AbsorbedTokens, EvictedTokens: m.EvictedTokens,
+		DroppedPassages: r.Memory.DroppedPassages,
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,168 @@
+// Package answer is the way of one question: find passages, refuse honestly
+// or read them with the decoder, check every citation, account for the memory
+// and store the run. The server streams its events, `api ask` prints them.
+package answer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lessrag/decode"
+	"lessrag/decode/cache"
+	"lessrag/retrieve"
+)
+
+// keptRuns is how many ended runs stay in memory for readers that come back.
+const keptRuns = 32
+
+// storeTimeout bounds the write of a run whose question is already gone.
+const storeTimeout = 10 * time.Second
+
+// Service answers questions. Its fields are set before the first question and
+// not changed after; it is safe for concurrent use.
+type Service struct {
+	Searcher *retrieve.Searcher
+	Engine   *decode.Engine
+	Pool     *pgxpool.Pool
+	Defaults Defaults
+	Log      *slog.Logger
+	Ended    func(Record) // told of every run that has ended, when set; must not block
+
+	mu     sync.Mutex
+	runs   map[string]*Run
+	old    []string // ended runs, oldest first, at most keptRuns
+	active int      // runs that have not ended
+	asking int      // of them, those that have not reached the engine
+}
+
+// Ask checks a question, admits it and starts its run, which ctx can stop.
+// Whatever is wrong with the question is said here, before the first event:
+// *InvalidError, *NotFoundError (collection or conversation) or
+// *decode.QueueFullError; later failures end the run with an error event.
+func (s *Service) Ask(ctx context.Context, q Question) (*Run, error) {
+	start := time.Now()
+	p, err := s.Defaults.check(q, s.reader())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.admit(p.memory.BudgetBytes); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx, &p, q.ConversationID); err != nil {
+		s.reached()
+		s.left()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r := newRun(p, cancel)
+	s.keep(r)
+	go s.run(ctx, r, p, start)
+	return r, nil
+}
+
+func (s *Service) reader() reader {
+	return reader{s.Engine.Info().Context, s.Engine.Stats().CacheMemory, s.Engine.Tokenizer(), s.Engine.Plan}
+}
+
+// run takes a question to its last event.
+func (s *Service) run(ctx context.Context, r *Run, p plan, start time.Time) {
+	defer r.cancel()
+	reason, err := s.answer(ctx, r, p, start)
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+		reason, err = FinishCancelled, nil
+	}
+	var failure *Failure
+	if err != nil {
+		reason, failure = FinishError, failureOf(err)
+		s.Log.ErrorContext(ctx, "run failed", "run", r.ID, "error", err)
+	}
+	record := r.finish(reason, failure)
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if err := s.store(ctx, record); err != nil && failure == nil {
+		failure = &Failure{"not_stored", "the answer is complete, but it could not be stored"}
+		s.Log.ErrorContext(ctx, "run not stored", "run", r.ID, "error", err)
+	}
+	if failure != nil {
+		r.emit(EventError, *failure)
+	} else {
+		r.emit(EventDone, Done{reason})
+	}
+	s.forget(r)
+	r.close()
+	if s.Ended != nil {
+		s.Ended(record)
+	}
+}
+
+// answer searches, packs, reads and cites; it returns why the answer ended.
+func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (reason string, err error) {
+	reached := sync.OnceFunc(s.reached)
+	defer reached()
+
+	found, relevant, err := s.search(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
+	if !relevant {
+		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, report.Timing.RetrievalMS, report.Memory})
+		r.emit(EventDelta, Delta{retrieve.RefusalText})
+		r.emit(EventUsage, report)
+		return FinishRefused, nil
+	}
+	prompt, passages, err := s.prompt(p, found)
+	if err != nil {
+		return "", err
+	}
+	if report.Memory.BudgetBytes == 0 { // a full cache: what prompt and answer need
+		needed, err := s.Engine.Plan(p.spec, cache.Budget{Tokens: len(prompt) + p.maxTokens})
+		if err != nil {
+			return "", err
+		}
+		report.Memory.BudgetBytes = needed.Bytes
+	}
+	report.Memory.DroppedPassages = len(found) - len(passages)
+	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, passages, report.Timing.RetrievalMS, report.Memory})
+
+	chunks, err := s.Engine.Submit(ctx, decode.Request{
+		Prompt: prompt, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Sampling: p.sampling,
+	})
+	if err != nil {
+		return "", err
+	}
+	reached()
+	return read(r, chunks, passages, report, start)
+}
+
+// search finds the passages. A question that finds nothing alone is tried
+// once more together with the one before it: "and in winter?" means nothing
+// by itself.
+func (s *Service) search(ctx context.Context, p plan) (passages []retrieve.Passage, relevant bool, err error) {
+	q := retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
+	alone, err := s.Searcher.Search(ctx, q)
+	if err != nil {
+		return nil, false, err
+	}
+	if retrieve.Relevant(alone.Passages) || len(p.turns) == 0 {
+		return alone.Passages, retrieve.Relevant(alone.Passages), nil
+	}
+	q.Text = p.turns[len(p.turns)-1].Question + "\n" + p.text
+	if len(q.Text) > retrieve.MaxQueryBytes {
+		return alone.Passages, false, nil
+	}
+	both, err := s.Searcher.Search(ctx, q)
+	if err != nil {
+		return nil, false, err
+	}
+	if retrieve.Relevant(both.Passages) {
+		return both.Passages, true, nil
+	}
+	return alone.Passages, false, nil
+}

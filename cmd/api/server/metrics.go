@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lessrag/cmd/api/answer"
+	"lessrag/decode"
+	"lessrag/ingest"
+)
+
+// metrics are what /metrics shows: counters fed by every run that ends, and
+// gauges read when they are asked for.
+type metrics struct {
+	registry  *prometheus.Registry
+	answers   *prometheus.CounterVec
+	tokens    *prometheus.CounterVec
+	evicted   prometheus.Counter
+	absorbed  prometheus.Counter
+	ttft      prometheus.Histogram
+	retrieval prometheus.Histogram
+	speed     prometheus.Histogram
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lessrag_answers_total", Help: "Answers by how they ended."}, []string{"finish_reason"}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lessrag_tokens_total", Help: "Tokens read (prompt) and written (completion)."}, []string{"kind"}),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lessrag_evicted_tokens_total", Help: "Tokens that left the caches, a mean over KV heads."}),
+		absorbed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lessrag_absorbed_tokens_total", Help: "Of the evicted tokens, those taken into the low-rank state."}),
+		ttft: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "lessrag_time_to_first_token_seconds", Help: "From the question to the first token.",
+			Buckets: prometheus.ExponentialBuckets(0.05, 2, 11)}),
+		retrieval: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "lessrag_retrieval_seconds", Help: "Embedding the question and searching.",
+			Buckets: prometheus.ExponentialBuckets(0.002, 2, 12)}),
+		speed: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "lessrag_decode_tokens_per_second", Help: "Tokens per second of one answer while decoding.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+	}
+	m.registry.MustRegister(m.answers, m.tokens, m.evicted, m.absorbed, m.ttft, m.retrieval, m.speed,
+		engineGauges{s.Engine}, documentGauges{s},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// answered counts a run that has ended.
+func (m *metrics) answered(r answer.Record) {
+	m.answers.WithLabelValues(r.FinishReason).Inc()
+	m.tokens.WithLabelValues("prompt").Add(float64(r.Usage.PromptTokens))
+	m.tokens.WithLabelValues("completion").Add(float64(r.Usage.CompletionTokens))
+	m.evicted.Add(float64(r.Memory.EvictedTokens))
+	m.absorbed.Add(float64(r.Memory.AbsorbedTokens))
+	m.retrieval.Observe(r.Timing.RetrievalMS / 1000)
+	if r.Timing.TTFTMS > 0 {
+		m.ttft.Observe(r.Timing.TTFTMS / 1000)
+	}
+	if r.Timing.TokensPerSecond > 0 {
+		m.speed.Observe(r.Timing.TokensPerSecond)
+	}
+}
+
+// engineGauges read the decoder's state.
+type engineGauges struct{ engine *decode.Engine }
+
+var (
+	runningDesc     = prometheus.NewDesc("lessrag_sequences_running", "Sequences that hold a slot.", nil, nil)
+	queuedDesc      = prometheus.NewDesc("lessrag_sequences_queued", "Sequences that wait for a slot.", nil, nil)
+	cacheUsedDesc   = prometheus.NewDesc("lessrag_cache_bytes_used", "Cache memory promised to running sequences.", nil, nil)
+	cacheTotalDesc  = prometheus.NewDesc("lessrag_cache_bytes_total", "Cache memory of the decoder.", nil, nil)
+	weightBytesDesc = prometheus.NewDesc("lessrag_weight_bytes", "Memory of the model's weights.", nil, nil)
+)
+
+func (g engineGauges) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, ch) }
+
+func (g engineGauges) Collect(ch chan<- prometheus.Metric) {
+	stats, info := g.engine.Stats(), g.engine.Info()
+	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	gauge(runningDesc, float64(stats.Running))
+	gauge(queuedDesc, float64(stats.Queued))
+	gauge(cacheUsedDesc, float64(stats.Promised))
+	gauge(cacheTotalDesc, float64(stats.CacheMemory))
+	gauge(weightBytesDesc, float64(info.WeightBytes))
+}
+
+// documentGauges count the documents by state, in the database.
+type documentGauges struct{ s *Server }
+
+var documentsDesc = prometheus.NewDesc("lessrag_documents", "Documents by state.", []string{"state"}, nil)
+
+// states are all of them, so that one without documents is 0 and not absent.
+var states = []ingest.State{ingest.Queued, ingest.Extracting, ingest.Chunking, ingest.Embedding, ingest.Ready, ingest.Failed}
+
+func (g documentGauges) Describe(ch chan<- *prometheus.Desc) { ch <- documentsDesc }
+
+func (g documentGauges) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	rows, err := g.s.Pool.Query(ctx, `SELECT state, count(*) FROM documents GROUP BY state`)
+	counts := map[ingest.State]float64{}
+	if err == nil {
+		var state ingest.State
+		var n int64
+		for rows.Next() {
+			if err = rows.Scan(&state, &n); err != nil {
+				break
+			}
+			counts[state] = float64(n)
+		}
+		rows.Close()
+		err = or(err, rows.Err())
+	}
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(documentsDesc, err)
+		return
+	}
+	for _, state := range states {
+		ch <- prometheus.MustNewConstMetric(documentsDesc, prometheus.GaugeValue, counts[state], string(state))
+	}
+}

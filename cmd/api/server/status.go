@@ -1,0 +1,85 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// statusOutput tells the page, and whoever asks, what answers here.
+type statusOutput struct {
+	Body struct {
+		Version string `json:"version"`
+		Model   struct {
+			Name         string `json:"name"`
+			Architecture string `json:"architecture"`
+			Parameters   int64  `json:"parameters"`
+			Context      int    `json:"context" doc:"tokens"`
+			WeightBytes  int64  `json:"weight_bytes"`
+			Hash         string `json:"hash" doc:"SHA-256 of the file"`
+		} `json:"model"`
+		Embedder string `json:"embedder"`
+		Device   string `json:"device"`
+		Cache    struct {
+			Default string `json:"default"`
+			Budget  string `json:"budget"`
+		} `json:"cache"`
+		Slots struct {
+			Total   int `json:"total"`
+			Running int `json:"running"`
+			Queued  int `json:"queued"`
+		} `json:"slots"`
+		Collection string   `json:"collection" doc:"used where a request names none"`
+		Examples   []string `json:"examples" doc:"questions that the default collection answers"`
+		MaxUpload  int64    `json:"max_upload_bytes"`
+	}
+}
+
+func (s *Server) status(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "status", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"service"},
+		Summary: "The model, its cache and its slots",
+	}, func(context.Context, *struct{}) (*statusOutput, error) {
+		info, stats := s.Engine.Info(), s.Engine.Stats()
+		out := &statusOutput{}
+		b := &out.Body
+		b.Version, b.Embedder, b.Device = s.Version, s.Embedder, s.Device
+		b.Model.Name, b.Model.Architecture, b.Model.Hash = info.Name, info.Architecture, info.Hash
+		b.Model.Parameters, b.Model.Context, b.Model.WeightBytes = info.Parameters, info.Context, info.WeightBytes
+		b.Cache.Default, b.Cache.Budget = s.Answers.Defaults.Cache, s.Answers.Defaults.Budget
+		b.Slots.Total, b.Slots.Running, b.Slots.Queued = stats.Slots, stats.Running, stats.Queued
+		b.Collection, b.MaxUpload = s.Collection, s.MaxUpload
+		b.Examples = append([]string{}, s.Examples...)
+		return out, nil
+	})
+	type healthOutput struct {
+		Body struct {
+			Status string `json:"status"`
+		}
+	}
+	ok := func() *healthOutput {
+		out := &healthOutput{}
+		out.Body.Status = "ok"
+		return out
+	}
+	huma.Register(api, huma.Operation{
+		OperationID: "healthz", Method: http.MethodGet, Path: "/healthz", Tags: []string{"service"},
+		Summary: "The process runs",
+	}, func(context.Context, *struct{}) (*healthOutput, error) { return ok(), nil })
+	huma.Register(api, huma.Operation{
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{"service"},
+		Summary: "The service can answer: the database is there and it is not stopping", Errors: []int{503},
+	}, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		switch {
+		case s.stopping.Load():
+			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: "the service is stopping"}).complete()
+		case s.Pool.Ping(ctx) != nil:
+			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: "the database cannot be reached"}).complete()
+		}
+		return ok(), nil
+	})
+}

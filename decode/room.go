@@ -1,0 +1,20 @@
+package decode
+
+// Room tells whether n more requests of planned bytes each could start or wait
+// now, a *QueueFullError otherwise. Callers that have work to do before Submit
+// ask first, so that a refusal comes before that work and not after it.
+func (e *Engine) Room(n int, bytes int64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	starts := int64(0) // requests that would not have to wait
+	if len(e.waiting) == 0 && bytes > 0 {
+		starts = min(int64(max(0, e.options.MaxSequences-len(e.running))), e.free/bytes)
+	}
+	if int64(len(e.waiting)+n) > int64(e.options.MaxQueue)+starts {
+		return &QueueFullError{Queued: len(e.waiting), RetryAfter: e.retryAfter()}
+	}
+	return nil
+}
