@@ -1,0 +1,464 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"lessrag/cmd/api/postgres/pgtest"
+	"lessrag/ingest"
+)
+
+func TestIngestMakesDocumentsSearchable(t *testing.T) {
+	pool := pgtest.New(t)
+	s := newService(t, pool, &hashEmbedder{})
+	start(t, s)
+	f := file("notes/turtles.md", essay("one", 8))
+	f.Source, f.Metadata = "/home/me/notes/turtles.md", map[string]any{"lang": "en", "n": 3.0}
+	submitted := submit(t, s, "books", f, file("empty.txt", " \n\t "), ingest.File{Name: "x.pdf", Content: []byte("%PDF-1.7\n1 0 obj")})
+	p := await(t, s, submitted.IngestionID)
+	if p.Ready != 1 || p.Failed != 2 || p.ETA == nil || *p.ETA != 0 {
+		t.Fatalf("got %+v", p)
+	}
+	for i, want := range []struct {
+		state  ingest.State
+		stage  string
+		reason string
+	}{{ingest.Ready, "", ""}, {ingest.Failed, "extracting", "no text found in empty.txt"}, {ingest.Failed, "extracting", "unsupported media type application/pdf"}} {
+		d, err := s.Document(t.Context(), submitted.Documents[i].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.State != want.state || d.Stage != want.stage || !strings.HasPrefix(d.Error, want.reason) {
+			t.Errorf("%s is %s at %q: %q", d.Name, d.State, d.Stage, d.Error)
+		}
+	}
+
+	id := submitted.Documents[0].ID
+	d, err := s.Document(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.MediaType != "text/markdown" || d.Metadata["lang"] != "en" || d.Metadata["n"] != 3.0 || d.Source != f.Source || d.Collection != "books" || d.Done != 1 {
+		t.Errorf("got %+v", d)
+	}
+	text, err := s.Text(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := pool.Query(t.Context(), `SELECT ordinal, text, start_offset, end_offset, heading_path, tokens,
+		embedding::text, lexemes @@ to_tsquery('english', 'turtle & speak'), lexemes @@ to_tsquery('english', 'essay')
+		FROM chunks WHERE document_id = $1 ORDER BY ordinal`, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	n := 0
+	for ; rows.Next(); n++ {
+		var ordinal, from, to, tokens int
+		var passage, vector string
+		var path []string
+		var speaks, essay bool
+		if err := rows.Scan(&ordinal, &passage, &from, &to, &path, &tokens, &vector, &speaks, &essay); err != nil {
+			t.Fatal(err)
+		}
+		if ordinal != n || passage != text[from:to] || len(path) == 0 || path[0] != "Essay one" || tokens != len(strings.Fields(passage)) {
+			t.Errorf("passage %d: ordinal %d, [%d,%d), under %q, %d tokens", n, ordinal, from, to, path, tokens)
+		}
+		if !speaks || !essay {
+			t.Errorf("passage %d is not found by its words and its heading", n)
+		}
+		if !strings.HasPrefix(vector, "[") || strings.Contains(vector, "NaN") {
+			t.Errorf("passage %d has the vector %.40s", n, vector)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n < 4 || n != d.Chunks {
+		t.Errorf("%d passages, the document says %d", n, d.Chunks)
+	}
+	if _, err := s.Text(t.Context(), submitted.Documents[1].ID); !errors.Is(err, ingest.ErrState) {
+		t.Errorf("the text of a failed document: %v", err)
+	}
+}
+
+func TestDuplicatesAreNotEmbeddedAgain(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	s := newService(t, pool, e)
+	start(t, s)
+	first := submit(t, s, "c", file("a.md", essay("a", 2)), file("bad.txt", "  "))
+	await(t, s, first.IngestionID)
+	embedded := e.texts.Load()
+
+	again := submit(t, s, "c", file("a.md", essay("a", 2)), file("copy of a.md", essay("a", 2)), file("bad.txt", "  "))
+	p := await(t, s, again.IngestionID)
+	if p.Total != 2 || p.Ready != 1 || p.Failed != 1 {
+		t.Errorf("got %+v", p)
+	}
+	for i, want := range []string{first.Documents[0].ID, first.Documents[0].ID, first.Documents[1].ID} {
+		if d := again.Documents[i]; !d.Duplicate || d.ID != want {
+			t.Errorf("file %d became %+v, not a duplicate of %s", i, d, want)
+		}
+	}
+	if again.Documents[2].State != ingest.Failed {
+		t.Error("the hash of a failed document is forgotten")
+	}
+	if n := e.texts.Load(); n != embedded {
+		t.Errorf("%d passages were embedded again", n-embedded)
+	}
+	other := submit(t, s, "d", file("a.md", essay("a", 2)))
+	if other.Documents[0].Duplicate {
+		t.Error("a document of another collection counts as a duplicate")
+	}
+	await(t, s, other.IngestionID)
+}
+
+func TestNewVersionReplacesTheOldAtOnce(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	s := newService(t, pool, e)
+	start(t, s)
+	first := submit(t, s, "c", file("a.md", essay("old", 3)))
+	await(t, s, first.IngestionID)
+	id := first.Documents[0].ID
+
+	e.block = make(chan struct{})
+	second := submit(t, s, "c", file("a.md", essay("new", 5)))
+	if second.Documents[0].ID != id || second.Documents[0].Duplicate {
+		t.Fatalf("the new version became %+v", second.Documents[0])
+	}
+	awaitState(t, s, id, ingest.Embedding)
+	if n := count(t, pool, "SELECT count(*) FROM chunks WHERE document_id = $1 AND text LIKE '%essay old%'", id); n != 3 {
+		t.Errorf("%d of 3 old passages are visible while the new version is made", n)
+	}
+	if text, err := s.Text(t.Context(), id); err != nil || !strings.Contains(text, "essay old") {
+		t.Errorf("the text changed before the passages: %.40q, %v", text, err)
+	}
+	close(e.block)
+	await(t, s, second.IngestionID)
+	if n := count(t, pool, "SELECT count(*) FROM chunks WHERE text LIKE '%essay old%'"); n != 0 {
+		t.Errorf("%d old passages outlived their version", n)
+	}
+	if n := count(t, pool, "SELECT count(*) FROM chunks WHERE text LIKE '%essay new%'"); n != 5 {
+		t.Errorf("%d of 5 new passages", n)
+	}
+
+	bad := submit(t, s, "c", file("a.md", "..."))
+	await(t, s, bad.IngestionID)
+	d, err := s.Document(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.State != ingest.Failed || d.Chunks != 5 || count(t, pool, "SELECT count(*) FROM chunks") != 5 {
+		t.Errorf("after a version that failed: %+v", d)
+	}
+}
+
+func awaitState(t *testing.T, s *ingest.Service, id string, want ingest.State) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		d, err := s.Document(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.State == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("document %s is %s, not %s", id, d.State, want)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestSupersededVersionEnds(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{block: make(chan struct{})}
+	s := newService(t, pool, e)
+	start(t, s)
+	first := submit(t, s, "c", file("a.md", essay("old", 3)))
+	awaitState(t, s, first.Documents[0].ID, ingest.Embedding)
+	second := submit(t, s, "c", file("a.md", essay("new", 5)))
+	close(e.block)
+	await(t, s, second.IngestionID)
+	if n, m := count(t, pool, "SELECT count(*) FROM chunks"), count(t, pool, "SELECT count(*) FROM chunks WHERE text LIKE '%essay new%'"); n != 5 || m != 5 {
+		t.Errorf("%d passages, %d of them new, want 5", n, m)
+	}
+}
+
+func TestDeleteRemovesEverything(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	s := newService(t, pool, e)
+	start(t, s)
+	first := submit(t, s, "c", file("a.md", essay("a", 3)))
+	await(t, s, first.IngestionID)
+	e.block = make(chan struct{})
+	running := submit(t, s, "c", file("b.md", essay("b", 3)))
+	awaitState(t, s, running.Documents[0].ID, ingest.Embedding)
+	for _, id := range []string{first.Documents[0].ID, running.Documents[0].ID} {
+		if err := s.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), id); !errors.Is(err, ingest.ErrNotFound) {
+			t.Errorf("deleting again: %v", err)
+		}
+	}
+	close(e.block)
+	again := submit(t, s, "c", file("c.md", essay("c", 2))) // the worker is free for it
+	await(t, s, again.IngestionID)
+	for table, want := range map[string]int{"documents": 1, "document_bodies": 1, "chunks": 2, "ingestion_documents": 1} {
+		if n := count(t, pool, "SELECT count(*) FROM "+table); n != want {
+			t.Errorf("%d rows in %s, want %d", n, table, want)
+		}
+	}
+	if err := s.DeleteCollection(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"documents", "document_bodies", "chunks", "ingestions", "collections"} {
+		if n := count(t, pool, "SELECT count(*) FROM "+table); n != 0 {
+			t.Errorf("%d rows are left in %s", n, table)
+		}
+	}
+}
+
+func TestTransientFailuresAreTriedAgain(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	e.failing.Store(1)
+	s := newService(t, pool, e)
+	start(t, s)
+	p := await(t, s, submit(t, s, "c", file("a.md", essay("a", 2))).IngestionID)
+	if p.Ready != 1 || e.calls.Load() < 2 {
+		t.Errorf("got %+v after %d calls", p, e.calls.Load())
+	}
+}
+
+func TestGivingUpHasAReason(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	e.failing.Store(math.MaxInt32)
+	s := newService(t, pool, e)
+	submitted := submit(t, s, "c", file("a.md", essay("a", 2)))
+	if _, err := pool.Exec(t.Context(), "UPDATE river_job SET max_attempts = 1"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, s)
+	p := await(t, s, submitted.IngestionID)
+	if d := p.Documents[0]; d.State != ingest.Failed || d.Stage != "embedding" || !strings.Contains(d.Error, errFlaky.Error()) {
+		t.Fatalf("got %+v", d)
+	}
+	e.failing.Store(0)
+	if err := s.Retry(t.Context(), submitted.Documents[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if p := await(t, s, submitted.IngestionID); p.Ready != 1 || p.Documents[0].Error != "" {
+		t.Errorf("after the retry: %+v", p)
+	}
+	if err := s.Retry(t.Context(), submitted.Documents[0].ID); !errors.Is(err, ingest.ErrState) {
+		t.Errorf("retry of a ready document: %v", err)
+	}
+}
+
+func TestDuplicateDeliveryIsHarmless(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{delay: 5 * time.Millisecond}
+	s := newService(t, pool, e)
+	submitted := submit(t, s, "c", file("a.md", essay("a", 6)))
+	for range 3 {
+		_, err := pool.Exec(t.Context(), `INSERT INTO river_job (args, kind, max_attempts, priority, queue, state, scheduled_at)
+			SELECT args, kind, max_attempts, priority, queue, 'available', now() FROM river_job ORDER BY id LIMIT 1`)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, s)
+	await(t, s, submitted.IngestionID)
+	deadline := time.Now().Add(20 * time.Second)
+	for count(t, pool, "SELECT count(*) FROM river_job WHERE state <> 'completed'") > 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("a second delivery does not end")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := count(t, pool, "SELECT count(*) FROM chunks"); n != 6 || e.texts.Load() != 6 {
+		t.Errorf("%d passages are there and %d were embedded, want 6", n, e.texts.Load())
+	}
+}
+
+func TestLostJobsAreQueuedAgain(t *testing.T) {
+	pool := pgtest.New(t)
+	s := newService(t, pool, &hashEmbedder{})
+	submitted := submit(t, s, "c", file("a.md", essay("a", 2)))
+	if _, err := pool.Exec(t.Context(), "DELETE FROM river_job"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, s)
+	if p := await(t, s, submitted.IngestionID); p.Ready != 1 {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestStopHandsWorkBack(t *testing.T) {
+	pool := pgtest.New(t)
+	blocked := &hashEmbedder{block: make(chan struct{})}
+	s := newService(t, pool, blocked)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	submitted := submit(t, s, "c", file("a.md", essay("a", 2)))
+	awaitState(t, s, submitted.Documents[0].ID, ingest.Embedding)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.Document(t.Context(), submitted.Documents[0].ID); err != nil || d.State != ingest.Queued {
+		t.Fatalf("after the stop: %+v, %v", d, err)
+	}
+	if n := count(t, pool, "SELECT count(*) FROM river_job WHERE state = 'available' AND attempt = 0"); n != 1 {
+		t.Errorf("%d jobs are back in the queue, want 1", n)
+	}
+	next := newService(t, pool, &hashEmbedder{})
+	start(t, next)
+	await(t, next, submitted.IngestionID)
+}
+
+func TestInvalidInputNamesItsField(t *testing.T) {
+	s := newService(t, pgtest.New(t), &hashEmbedder{})
+	good := file("a", "text")
+	with := func(change func(*ingest.File)) []ingest.File {
+		f := good
+		change(&f)
+		return []ingest.File{good, f}
+	}
+	for _, c := range []struct {
+		field, collection string
+		files             []ingest.File
+	}{
+		{"collection", "", []ingest.File{good}},
+		{"collection", "a\x00b", []ingest.File{good}},
+		{"collection", strings.Repeat("x", 129), []ingest.File{good}},
+		{"documents", "c", nil},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = "" })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = "  " })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = "a\x00b" })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = "a\nb" })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = "\xff" })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = strings.Repeat("x", 1025) })},
+		{"documents[1].source", "c", with(func(f *ingest.File) { f.Source = "\x00" })},
+		{"documents[1].media_type", "c", with(func(f *ingest.File) { f.MediaType = "\x1b" })},
+		{"documents[1].content", "c", with(func(f *ingest.File) { f.Content = make([]byte, 1<<20+1) })},
+		{"documents[1].metadata", "c", with(func(f *ingest.File) { f.Metadata = map[string]any{"x": math.NaN()} })},
+		{"documents[1].metadata", "c", with(func(f *ingest.File) { f.Metadata = map[string]any{"x": "a\x00"} })},
+		{"documents[1].metadata", "c", with(func(f *ingest.File) { f.Metadata = map[string]any{"x": strings.Repeat("y", 1<<17)} })},
+	} {
+		_, err := s.Submit(t.Context(), c.collection, c.files)
+		invalid, ok := errors.AsType[*ingest.InvalidError](err)
+		if !ok || invalid.Field != c.field || !errors.Is(err, ingest.ErrInvalid) {
+			t.Errorf("%s: got %v", c.field, err)
+		}
+	}
+	if documents, _, err := s.Documents(t.Context(), ingest.Filter{}); err != nil || len(documents) != 0 {
+		t.Errorf("refused submissions left %d documents, %v", len(documents), err)
+	}
+	// Names are data only, and an escaped backslash before u0000 is no NUL.
+	odd := []ingest.File{{Name: "../../etc/passwd", Content: []byte("x"), Metadata: map[string]any{"x": `\u0000`}}}
+	if _, err := s.Submit(t.Context(), "../c", odd); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []ingest.Filter{{State: "done"}, {Limit: -1}, {Limit: 1001}, {Cursor: "!"}, {Cursor: "eA"}, {Collection: "\x00"}} {
+		if _, _, err := s.Documents(t.Context(), f); !errors.Is(err, ingest.ErrInvalid) {
+			t.Errorf("listing %+v: %v", f, err)
+		}
+	}
+}
+
+func TestUnknownIdsAreNotFound(t *testing.T) {
+	s := newService(t, pgtest.New(t), &hashEmbedder{})
+	for _, id := range []string{"", "x", "'; DROP TABLE documents", "00000000-0000-0000-0000-000000000000", "\x00"} {
+		_, err1 := s.Document(t.Context(), id)
+		_, err2 := s.Text(t.Context(), id)
+		_, err3 := s.Ingestion(t.Context(), id)
+		for i, err := range []error{err1, err2, err3, s.Delete(t.Context(), id), s.Retry(t.Context(), id)} {
+			if !errors.Is(err, ingest.ErrNotFound) {
+				t.Errorf("id %q, method %d: %v", id, i, err)
+			}
+		}
+	}
+	if err := s.DeleteCollection(t.Context(), "none"); !errors.Is(err, ingest.ErrNotFound) {
+		t.Errorf("unknown collection: %v", err)
+	}
+}
+
+func TestAnotherEmbedderIsRefused(t *testing.T) {
+	pool := pgtest.New(t)
+	submit(t, newService(t, pool, &hashEmbedder{}), "c", file("a", "text"))
+	_, err := newService(t, pool, &hashEmbedder{name: "other"}).Submit(t.Context(), "c", []ingest.File{file("b", "more")})
+	refused, ok := errors.AsType[*ingest.EmbedderError](err)
+	if !ok || refused.Have != "hash-of-words" || refused.Want != "other" || !errors.Is(err, ingest.ErrEmbedder) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := ingest.New(pool, short{&hashEmbedder{}}, words{}, smallOptions); err == nil || !strings.Contains(err.Error(), "384") {
+		t.Errorf("an embedder of another dimension: %v", err)
+	}
+}
+
+type short struct{ *hashEmbedder }
+
+func (short) Dim() int     { return 3 }
+func (short) Name() string { return "short" }
+
+func TestDocumentsPages(t *testing.T) {
+	s := newService(t, pgtest.New(t), &hashEmbedder{})
+	want := map[string]bool{}
+	for batch := range 3 { // documents of a batch are equally old
+		var files []ingest.File
+		for i := range 7 {
+			name := fmt.Sprintf("%d-%d", batch, i)
+			want[name] = true
+			files = append(files, file(name, name))
+		}
+		submit(t, s, []string{"c", "d"}[batch%2], files...)
+	}
+	for _, limit := range []int{1, 2, 5, 21, 22, 1000} {
+		seen := map[string]bool{}
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			if pages > 30 {
+				t.Fatal("the listing does not end")
+			}
+			documents, next, err := s.Documents(t.Context(), ingest.Filter{Cursor: cursor, Limit: limit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(documents) == 0 || len(documents) > limit {
+				t.Fatalf("a page of %d, limit %d", len(documents), limit)
+			}
+			for _, d := range documents {
+				if seen[d.Name] {
+					t.Fatalf("%s is listed twice", d.Name)
+				}
+				seen[d.Name] = true
+			}
+			cursor = next
+		}
+		if len(seen) != len(want) {
+			t.Errorf("limit %d: %d of %d documents are listed", limit, len(seen), len(want))
+		}
+	}
+	documents, _, err := s.Documents(t.Context(), ingest.Filter{Collection: "d", State: ingest.Queued})
+	if err != nil || len(documents) != 7 {
+		t.Errorf("%d documents in d, %v", len(documents), err)
+	}
+	collections, err := s.Collections(t.Context())
+	if err != nil || len(collections) != 2 || collections[0].Documents != 14 || collections[0].Embedder != "hash-of-words" || collections[1].Dimensions != dim {
+		t.Errorf("got %+v, %v", collections, err)
+	}
+}
