@@ -56,12 +56,9 @@ func attendRow(out, lse, q []float32, k, v []uint16, headDim, slots int, scale f
 	}
 	var weight [4]float32
 	for g := range group {
-		row := scores[g*stride:][:stride]
-		for i := slots; i < stride; i++ {
-			row[i] = float32(math.Inf(-1))
-		}
-		peak := rowMaxAVX512(&row[0], uintptr(stride))
-		sum := rowExpAVX512(&row[0], uintptr(stride), peak)
+		row := scores[g*stride:][:slots]
+		peak := maxAVX512(&row[0], uintptr(slots))
+		sum := exp2SumAVX512(&row[0], uintptr(slots), peak)
 		lse[g], weight[g] = naturalLSE(peak, sum), 1/sum
 	}
 	for c := 0; c < headDim; {

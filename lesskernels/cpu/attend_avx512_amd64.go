@@ -44,16 +44,6 @@ func rowScores3AVX512(scores *float32, stride uintptr, q *float32, k *uint16, he
 //go:noescape
 func rowScores4AVX512(scores *float32, stride uintptr, q *float32, k *uint16, headDim uintptr, slots uintptr)
 
-// rowMaxAVX512 returns the largest of n numbers, a multiple of 16.
-//
-//go:noescape
-func rowMaxAVX512(x *float32, n uintptr) float32
-
-// rowExpAVX512 replaces n numbers, a multiple of 16, by 2^(x − peak) and returns their sum.
-//
-//go:noescape
-func rowExpAVX512(x *float32, n uintptr, peak float32) float32
-
 // rowValues1x32AVX512 writes out [1]{[1]{even [16], odd [16]}} = weights [1, stride] · 32 columns of v [slots, headDim].
 //
 //go:noescape

@@ -65,11 +65,12 @@ func (in *Input) tokenWords(integer bool) int {
 }
 
 // form returns the tiles of a form, made by p's threads if they are not there.
-func (in *Input) form(p *Pool, integer bool, width int) *tiles {
+func (in *Input) form(p *Pool, integer bool, isa ISA) *tiles {
 	t := &in.floats
 	if integer {
 		t = &in.ints
 	}
+	width := isa.width(integer)
 	if t.ready && t.width == width {
 		return t
 	}
@@ -82,7 +83,9 @@ func (in *Input) form(p *Pool, integer bool, width int) *tiles {
 		from, to := tileSpan(in.n, width, i)
 		words := t.words[from*size : to*size]
 		if integer {
-			quantizeTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
+			for token := from; token < to; token++ {
+				rowsFor(isa).quantize(words[token-from:], in.x[token*in.cols:][:in.cols], to-from)
+			}
 		} else {
 			interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
 		}
@@ -108,19 +111,17 @@ func interleaveTile(dst []uint32, x []float32, n, cols int) {
 	}
 }
 
-// quantizeTile writes x [n, cols] in the integer form.
-func quantizeTile(dst []uint32, x []float32, n, cols int) {
-	for b := range cols / blockLen {
-		record := dst[b*n*intWords:][:n*intWords]
-		for i := range n {
-			quantizeBlock(record, x[i*cols+b*blockLen:][:blockLen], n, i)
-		}
+// quantize is the portable quantisation of one token's row.
+func quantize(dst []uint32, x []float32, tokens int) {
+	for b := range len(x) / blockLen {
+		quantizeBlock(dst[b*tokens*intWords:], x[b*blockLen:][:blockLen], tokens)
 	}
 }
 
-// quantizeBlock writes token i's 32 values to a record of n tokens. A block
-// with a value that is not finite gets the scale NaN, so that it shows.
-func quantizeBlock(record []uint32, x []float32, n, i int) {
+// quantizeBlock writes 32 values to a token's place in a record of n tokens.
+// A block with a value that is not finite gets the scale NaN, so that it
+// shows; one of vanishing values becomes zero.
+func quantizeBlock(record []uint32, x []float32, n int) {
 	peak := float32(0)
 	for _, v := range x {
 		a := math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
@@ -128,7 +129,7 @@ func quantizeBlock(record []uint32, x []float32, n, i int) {
 			peak = a
 		}
 	}
-	scale, inverse := peak/127, 127/peak
+	scale, inverse := peak*(1.0/127), 127/peak
 	switch {
 	case !(peak <= math.MaxFloat32):
 		scale, inverse = float32(math.NaN()), 0
@@ -146,9 +147,9 @@ func quantizeBlock(record []uint32, x []float32, n, i int) {
 			sum += q
 			word |= uint32(uint8(q)) << (8 * j)
 		}
-		record[g*n+i] = word
+		record[g*n] = word
 	}
-	record[8*n+i] = math.Float32bits(scale)
-	record[9*n+i] = uint32(-8 * sum)
-	record[10*n+i] = math.Float32bits(scale * float32(sum))
+	record[8*n] = math.Float32bits(scale)
+	record[9*n] = uint32(-8 * sum)
+	record[10*n] = math.Float32bits(scale * float32(sum))
 }

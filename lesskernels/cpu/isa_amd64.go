@@ -5,7 +5,7 @@ import xcpu "golang.org/x/sys/cpu"
 // detect tells the fastest instruction set that processor and system support.
 func detect() ISA {
 	x := &xcpu.X86
-	avx2 := x.HasAVX2 && x.HasFMA && x.HasAVX
+	avx2 := x.HasAVX2 && x.HasFMA && x.HasAVX && x.HasBMI2
 	switch {
 	case avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI:
 		return AVX512

@@ -23,7 +23,7 @@ func MulAll(p *Pool, in *Input, ms []*Matrix, dst [][]float32) {
 			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
 				in.n, in.cols, m.rows, m.cols, len(dst[i])))
 		}
-		in.form(p, m.layout.integer(), m.isa.width(m.layout.integer()))
+		in.form(p, m.layout.integer(), m.isa)
 		work = m.split(work, i, in.n, p.threads)
 	}
 	p.Run(len(work), func(task int) {

@@ -77,7 +77,7 @@ func quantized(x []float32) []float64 {
 	out := make([]float64, len(x))
 	record := make([]uint32, intWords)
 	for b := 0; b+blockLen <= len(x); b += blockLen {
-		quantizeBlock(record, x[b:b+blockLen], 1, 0)
+		quantizeBlock(record, x[b:b+blockLen], 1)
 		scale := float64(math.Float32frombits(record[8]))
 		for j := range blockLen {
 			out[b+j] = scale * float64(int8(record[j/4]>>(j%4*8)))

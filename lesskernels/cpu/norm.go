@@ -2,20 +2,16 @@ package cpu
 
 import "math"
 
-// RMSNorm writes x / √(mean(x²) + eps) ⊙ w of one row to dst (arXiv 1910.07467).
-// dst may be x.
-func RMSNorm(dst, x, w []float32, eps float32) {
-	dst, w = dst[:len(x)], w[:len(x)]
-	scale := float32(1 / math.Sqrt(float64(Dot(x, x))/float64(len(x))+float64(eps)))
+// rmsNorm is the portable RMSNorm.
+func rmsNorm(dst, x, w []float32, eps float32) {
+	scale := float32(1 / math.Sqrt(float64(dot(x, x))/float64(len(x))+float64(eps)))
 	for i, v := range x {
 		dst[i] = v * scale * w[i]
 	}
 }
 
-// LayerNorm writes (x − mean) / √(variance + eps) ⊙ w + b of one row to dst
-// (arXiv 1607.06450). dst may be x.
-func LayerNorm(dst, x, w, b []float32, eps float32) {
-	dst, w, b = dst[:len(x)], w[:len(x)], b[:len(x)]
+// layerNorm is the portable LayerNorm.
+func layerNorm(dst, x, w, b []float32, eps float32) {
 	sum := 0.0
 	for _, v := range x {
 		sum += float64(v)

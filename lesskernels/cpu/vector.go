@@ -1,8 +1,7 @@
 package cpu
 
-// Dot is Σ a·b over len(a) values.
-func Dot(a, b []float32) float32 {
-	b = b[:len(a)]
+// dot is the portable Dot.
+func dot(a, b []float32) float32 {
 	var s [8]float32
 	i := 0
 	for ; i+8 <= len(a); i += 8 {
@@ -17,9 +16,8 @@ func Dot(a, b []float32) float32 {
 	return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
 
-// Axpy adds a·x to dst.
-func Axpy(dst []float32, a float32, x []float32) {
-	dst = dst[:len(x)]
+// axpy is the portable Axpy.
+func axpy(dst []float32, a float32, x []float32) {
 	for i, v := range x {
 		dst[i] += a * v
 	}

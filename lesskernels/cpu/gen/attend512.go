@@ -20,8 +20,6 @@ func attendAVX512(k *kernels) {
 	for g := 1; g <= 4; g++ {
 		k.rowScores512(g)
 	}
-	k.rowMax512()
-	k.rowExp512()
 	for g := 1; g <= 4; g++ {
 		k.rowValues512(g, 32)
 		k.rowValues512(g, 64)
@@ -310,39 +308,6 @@ func (k *kernels) reduce4(v []reg.VecVirtual) reg.Register {
 	return v[0].AsX()
 }
 
-// rowMax512 and rowExp512 read whole registers: callers pad with −Inf.
-func (k *kernels) rowMax512() {
-	p := k.begin("rowMaxAVX512", "func(x *float32, n uintptr) float32",
-		"returns the largest of n numbers, a multiple of 16.", "x", "n")
-	peak := k.ZMM()
-	k.VMOVUPS(op.Mem{Base: p[0]}, peak)
-	k.Label("loop")
-	k.VMAXPS(op.Mem{Base: p[0]}, peak, peak)
-	k.ADDQ(op.U32(64), p[0])
-	k.SUBQ(op.Imm(16), p[1])
-	k.JNE(op.LabelRef("loop"))
-	k.returnFolded(peak, func(a, b reg.Register) { k.VMAXPS(a, b, b) })
-}
-
-func (k *kernels) rowExp512() {
-	p := k.begin("rowExpAVX512", "func(x *float32, n uintptr, peak float32) float32",
-		"replaces n numbers, a multiple of 16, by 2^(x − peak) and returns their sum.", "x", "n")
-	peak, sum, x := k.ZMM(), k.ZMM(), k.ZMM()
-	k.VBROADCASTSS(k.paramMem("peak"), peak)
-	k.VPXORD(sum, sum, sum)
-	e := k.newExp2()
-	k.Label("loop")
-	k.VMOVUPS(op.Mem{Base: p[0]}, x)
-	k.VSUBPS(peak, x, x)
-	e.apply(x)
-	k.VMOVUPS(x, op.Mem{Base: p[0]})
-	k.VADDPS(x, sum, sum)
-	k.ADDQ(op.U32(64), p[0])
-	k.SUBQ(op.Imm(16), p[1])
-	k.JNE(op.LabelRef("loop"))
-	k.returnFolded(sum, func(a, b reg.Register) { k.VADDPS(a, b, b) })
-}
-
 // paramMem is the stack slot of a parameter.
 func (k *kernels) paramMem(name string) op.Mem {
 	basic, err := k.Param(name).Resolve()
@@ -350,21 +315,6 @@ func (k *kernels) paramMem(name string) op.Mem {
 		panic(err)
 	}
 	return basic.Addr
-}
-
-// returnFolded joins the lanes of v by an operation and returns the result.
-func (k *kernels) returnFolded(v reg.VecVirtual, join func(a, b reg.Register)) {
-	t := k.ZMM()
-	k.VEXTRACTF64X4(op.Imm(1), v, t.AsY())
-	join(t.AsY(), v.AsY())
-	k.VEXTRACTF32X4(op.Imm(1), v.AsY(), t.AsX())
-	join(t.AsX(), v.AsX())
-	k.VPERMILPS(op.Imm(0b01001110), v.AsX(), t.AsX())
-	join(t.AsX(), v.AsX())
-	k.VPERMILPS(op.Imm(0b10110001), v.AsX(), t.AsX())
-	join(t.AsX(), v.AsX())
-	k.Store(v.AsX(), k.ReturnIndex(0))
-	k.end()
 }
 
 // rowValues512: dims of the value rows stay in registers over all slots, even

@@ -62,14 +62,46 @@ func (k *kernels) newExp2() exp2 {
 // apply replaces x by 2^x: x = n + r, 2^r by the polynomial, scaled by 2^n.
 // A NaN stays one: VMAXPS returns its last source, the first operand here.
 func (e exp2) apply(x reg.VecVirtual) {
-	k, n, y := e.k, e.k.ZMM(), e.k.ZMM()
+	k, n := e.k, e.k.ZMM()
 	k.VMAXPS(x, e.floor, x)
 	k.VRNDSCALEPS(op.Imm(8), x, n)
 	k.VSUBPS(n, x, x)
+	e.polynomial(x, n)
+}
+
+// polynomial replaces x, within ±½, by 2^x·2^n.
+func (e exp2) polynomial(x, n reg.VecVirtual) {
+	k, y := e.k, e.k.ZMM()
 	last := len(e.coefficients) - 1
 	k.VMOVAPS(e.coefficients[last], y)
 	for i := last - 1; i >= 0; i-- {
 		k.VFMADD213PS(e.coefficients[i], x, y)
 	}
 	k.VSCALEFPS(n, y, x)
+}
+
+// exp holds the constants of e^x beside those of 2^x.
+type exp struct {
+	exp2
+	low, high, upper, lower reg.VecVirtual
+}
+
+// newExp loads the constants: log₂e in two parts, and the range of x.
+func (k *kernels) newExp(e exp2) exp {
+	upper := float32(math.Log2E)
+	return exp{e, k.constant512(-104), k.constant512(89), k.constant512(upper), k.constant512(float32(math.Log2E - float64(upper)))}
+}
+
+// apply replaces x by e^x: x·log₂e = n + r with r to full precision.
+func (e exp) apply(x reg.VecVirtual) {
+	k, n, r := e.k, e.k.ZMM(), e.k.ZMM()
+	k.VMAXPS(x, e.low, x)
+	k.VMINPS(x, e.high, x)
+	k.VMULPS(e.upper, x, n)
+	k.VRNDSCALEPS(op.Imm(8), n, n)
+	k.VMOVAPS(n, r)
+	k.VFMSUB231PS(e.upper, x, r) // x·upper − n
+	k.VFMADD231PS(e.lower, x, r)
+	k.VMOVAPS(r, x)
+	e.polynomial(x, n)
 }

@@ -25,6 +25,7 @@ var families = []struct {
 	{"mul_avx512", mulAVX512},
 	{"mul_avx2", mulAVX2},
 	{"attend_avx512", attendAVX512},
+	{"vector_avx512", vectorAVX512},
 }
 
 // kernels collects the functions of one family.

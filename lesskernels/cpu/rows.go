@@ -1,0 +1,56 @@
+package cpu
+
+// rowKernels are the functions of whole rows for one instruction set. Rows of
+// one call have the same length; dst may be any of the sources.
+type rowKernels struct {
+	dot       func(a, b []float32) float32
+	axpy      func(dst []float32, a float32, x []float32)
+	softmax   func(x []float32)
+	swiglu    func(dst, gate, up []float32)
+	gelu      func(dst, x []float32)
+	rmsNorm   func(dst, x, w []float32, eps float32)
+	layerNorm func(dst, x, w, b []float32, eps float32)
+	rope      func(x []float32, heads, headDim int, cos, sin []float32)
+	// quantize writes one token's row x in the integer form of a tile of that
+	// many tokens; dst begins at the token's first word.
+	quantize func(dst []uint32, x []float32, tokens int)
+}
+
+// portableRows are the oracle.
+var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, quantize}
+
+// rows are this machine's.
+var rows = rowsFor(best)
+
+// Dot is Σ a·b over len(a) values.
+func Dot(a, b []float32) float32 { return rows.dot(a, b[:len(a)]) }
+
+// Axpy adds a·x to dst.
+func Axpy(dst []float32, a float32, x []float32) { rows.axpy(dst[:len(x)], a, x) }
+
+// Softmax turns x into e^x / Σ e^x. A row of −Inf alone becomes zeros.
+func Softmax(x []float32) { rows.softmax(x) }
+
+// SwiGLU writes gate·sigmoid(gate) ⊙ up (arXiv 2002.05202) to dst, which may
+// be either of them.
+func SwiGLU(dst, gate, up []float32) { rows.swiglu(dst[:len(gate)], gate, up[:len(gate)]) }
+
+// GELU writes x·Φ(x), the erf form (arXiv 1606.08415), to dst, which may be x.
+func GELU(dst, x []float32) { rows.gelu(dst[:len(x)], x) }
+
+// RMSNorm writes x / √(mean(x²) + eps) ⊙ w of one row (arXiv 1910.07467) to
+// dst, which may be x.
+func RMSNorm(dst, x, w []float32, eps float32) { rows.rmsNorm(dst[:len(x)], x, w[:len(x)], eps) }
+
+// LayerNorm writes (x − mean) / √(variance + eps) ⊙ w + b of one row
+// (arXiv 1607.06450) to dst, which may be x.
+func LayerNorm(dst, x, w, b []float32, eps float32) {
+	rows.layerNorm(dst[:len(x)], x, w[:len(x)], b[:len(x)], eps)
+}
+
+// RopeInterleaved rotates the pairs (2i, 2i+1) of every head of one row x
+// [heads, headDim] by the angles of its position (arXiv 2104.09864), as llama
+// models in GGUF are laid out. cos and sin [headDim/2] belong to the position.
+func RopeInterleaved(x []float32, heads, headDim int, cos, sin []float32) {
+	rows.rope(x[:heads*headDim], heads, headDim, cos[:headDim/2], sin[:headDim/2])
+}

@@ -1,0 +1,69 @@
+package cpu
+
+import "math"
+
+// rowsFor returns an instruction set's functions.
+func rowsFor(isa ISA) *rowKernels {
+	if isa == AVX512 {
+		return &avx512Rows
+	}
+	return &portableRows
+}
+
+var avx512Rows = rowKernels{
+	dot: func(a, b []float32) float32 {
+		if len(a) == 0 {
+			return 0
+		}
+		return dotAVX512(&a[0], &b[0], uintptr(len(a)))
+	},
+	axpy: func(dst []float32, a float32, x []float32) {
+		if len(x) > 0 {
+			axpyAVX512(&dst[0], a, &x[0], uintptr(len(x)))
+		}
+	},
+	softmax: func(x []float32) {
+		if len(x) == 0 {
+			return
+		}
+		n := uintptr(len(x))
+		peak := maxAVX512(&x[0], n)
+		if math.IsInf(float64(peak), -1) {
+			softmax(x) // nothing to see, or NaN
+			return
+		}
+		scaleAVX512(&x[0], n, 1/expSumAVX512(&x[0], n, peak))
+	},
+	swiglu: func(dst, gate, up []float32) {
+		if len(dst) > 0 {
+			swigluAVX512(&dst[0], &gate[0], &up[0], uintptr(len(dst)))
+		}
+	},
+	gelu: func(dst, x []float32) {
+		if len(dst) > 0 {
+			geluAVX512(&dst[0], &x[0], uintptr(len(dst)))
+		}
+	},
+	rmsNorm: func(dst, x, w []float32, eps float32) {
+		if len(dst) > 0 {
+			rmsNormAVX512(&dst[0], &x[0], &w[0], uintptr(len(dst)), eps)
+		}
+	},
+	layerNorm: func(dst, x, w, b []float32, eps float32) {
+		if len(dst) > 0 {
+			layerNormAVX512(&dst[0], &x[0], &w[0], &b[0], uintptr(len(dst)), eps)
+		}
+	},
+	rope: func(x []float32, heads, headDim int, cos, sin []float32) {
+		if headDim%16 != 0 || len(x) == 0 {
+			rope(x, heads, headDim, cos, sin)
+			return
+		}
+		ropeAVX512(&x[0], &cos[0], &sin[0], uintptr(heads), uintptr(headDim/2))
+	},
+	quantize: func(dst []uint32, x []float32, tokens int) {
+		if blocks := len(x) / blockLen; blocks > 0 {
+			quantizeAVX512(&dst[0], &x[0], uintptr(tokens), uintptr(blocks))
+		}
+	},
+}
