@@ -95,3 +95,65 @@ func BenchmarkAttend(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkStep is all products of one step of a model of SmolLM2-135M's shape
+// (30 layers, 576 wide, 1536 within, 3 of 9 heads with keys, 49,152 words) for n
+// tokens, of which one needs the words' scores. It reports tokens/s, the GB/s
+// of weights read and the billions of operations per second.
+func BenchmarkStep(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	pack := func(t lesskernels.DType, rows, cols int) *Matrix {
+		m, err := Pack(t, randomWeights(rng, t, rows*cols), rows, cols, Best())
+		if err != nil {
+			b.Fatal(err)
+		}
+		return m
+	}
+	const layers, dim, inner, words = 30, 576, 1536, 49152
+	type layer struct{ q, k, v, o, gate, up, down *Matrix }
+	var model []layer
+	for range layers {
+		model = append(model, layer{
+			pack(lesskernels.Q4_1, dim, dim), pack(lesskernels.Q4_1, 192, dim), pack(lesskernels.Q4_1, 192, dim), pack(lesskernels.Q4_1, dim, dim),
+			pack(lesskernels.Q4_1, inner, dim), pack(lesskernels.Q4_1, inner, dim), pack(lesskernels.Q4_1, dim, inner),
+		})
+	}
+	output := pack(lesskernels.Q8_0, words, dim)
+	bytes, products := output.Bytes(), 0
+	for _, l := range model {
+		for _, m := range []*Matrix{l.q, l.k, l.v, l.o, l.gate, l.up, l.down} {
+			bytes += m.Bytes()
+			products += m.rows * m.cols
+		}
+	}
+	for _, threads := range []int{1, 2} {
+		for _, n := range []int{1, 4, 8, 64, 512} {
+			b.Run(fmt.Sprintf("threads=%d/n=%d", threads, n), func(b *testing.B) {
+				pool := NewPool(threads)
+				defer pool.Close()
+				x, h := randomFloats(rng, n*dim), randomFloats(rng, n*inner)
+				q, k, v := make([]float32, n*dim), make([]float32, n*192), make([]float32, n*192)
+				gate, up, scores := make([]float32, n*inner), make([]float32, n*inner), make([]float32, words)
+				var in, last Input
+				for b.Loop() {
+					for _, l := range model {
+						in.Set(x, n, dim)
+						MulAll(pool, &in, []*Matrix{l.q, l.k, l.v}, [][]float32{q, k, v})
+						in.Set(x, n, dim)
+						l.o.Mul(pool, q, &in)
+						in.Set(x, n, dim)
+						MulAll(pool, &in, []*Matrix{l.gate, l.up}, [][]float32{gate, up})
+						in.Set(h, n, inner)
+						l.down.Mul(pool, q, &in)
+					}
+					last.Set(x, 1, dim)
+					output.Mul(pool, scores, &last)
+				}
+				perSecond := float64(b.N) / b.Elapsed().Seconds()
+				b.ReportMetric(perSecond*float64(n), "tokens/s")
+				b.ReportMetric(perSecond*float64(bytes)/1e9, "GB/s")
+				b.ReportMetric(perSecond*2*float64(products*n+words*dim)/1e9, "GOP/s")
+			})
+		}
+	}
+}
