@@ -14,5 +14,6 @@ type Backend interface {
 	// of the work; their slices are valid until the next call.
 	Forward([]model.Work) ([]model.Result, error)
 	Config() model.Config
+	Shape() cache.Shape // what sequences are planned with
 	Close()
 }

@@ -24,6 +24,7 @@ type Request struct {
 	Cache     cache.Spec   // zero: full
 	Budget    cache.Budget // zero: for full what prompt and answer need, otherwise cache.DefaultPercent of the context
 	MaxTokens int          // tokens to produce at most; 0: DefaultMaxTokens
+	IgnoreEnd bool         // an end token is like any other: to time a given number of tokens
 	Stop      []string     // texts that end the answer and are not part of it
 	Sampling  Sampling
 }

@@ -1,0 +1,74 @@
+package cache
+
+import (
+	"errors"
+	"testing"
+)
+
+var shape = Shape{Layers: 30, KVHeads: 3, HeadDim: 64, Context: 8192, Interval: 16}
+
+func TestNewPlan(t *testing.T) {
+	const token = 30 * 3 * (2*2*64 + 4)
+	if shape.TokenBytes() != token {
+		t.Fatalf("a token takes %d bytes, want %d", shape.TokenBytes(), token)
+	}
+	full, sinks := Spec{Policy: Full}, Spec{Policy: Sinks}
+	for _, test := range []struct {
+		name        string
+		spec        Spec
+		budget      Budget
+		keep, slots int
+	}{
+		{"full, whole context", full, Budget{}, 8192, 8192},
+		{"zero spec is full", Spec{}, Budget{}, 8192, 8192},
+		{"full, tokens", full, Budget{Tokens: 700}, 700, 700},
+		{"full, more tokens than context", full, Budget{Tokens: 9000}, 8192, 8192},
+		{"full, percent", full, Budget{Percent: 50}, 4096, 4096},
+		{"full, bytes", full, Budget{Bytes: 100*token + 7}, 100, 100},
+		{"sinks, default", sinks, Budget{}, 819, 835},
+		{"sinks, percent rounds down", sinks, Budget{Percent: 5}, 409, 425},
+		{"sinks, tokens and the interval on top", sinks, Budget{Tokens: 128}, 128, 144},
+		{"sinks, the smallest", sinks, Budget{Tokens: 5}, 5, 21},
+		{"sinks, bytes hold the interval too", sinks, Budget{Bytes: 100 * token}, 84, 100},
+		{"sinks, no more slots than context", sinks, Budget{Tokens: 8190}, 8190, 8192},
+		{"sinks, more than context", sinks, Budget{Tokens: 10000}, 8192, 8192},
+	} {
+		p, err := NewPlan(test.spec, test.budget, shape)
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if p.Keep != test.keep || len(p.Slots) != 90 || p.Slots[89] != test.slots || p.Bytes != int64(test.slots)*token {
+			t.Errorf("%s: keep %d, slots %d, %d bytes; want %d, %d, %d",
+				test.name, p.Keep, p.Slots[89], p.Bytes, test.keep, test.slots, test.slots*token)
+		}
+	}
+}
+
+func TestNewPlanRefuses(t *testing.T) {
+	sinks := Spec{Policy: Sinks}
+	for name, test := range map[string]struct {
+		spec   Spec
+		budget Budget
+		shape  Shape
+	}{
+		"too few tokens":    {sinks, Budget{Tokens: 4}, shape},
+		"too few bytes":     {sinks, Budget{Bytes: 21*shape.TokenBytes() - 1}, shape},
+		"one byte":          {Spec{Policy: Full}, Budget{Bytes: 1}, shape},
+		"negative tokens":   {sinks, Budget{Tokens: -7}, shape},
+		"percent above 100": {sinks, Budget{Percent: 200}, shape},
+		"percent of little": {sinks, Budget{Percent: 0.01}, shape},
+		"no layers":         {sinks, Budget{Tokens: 64}, Shape{KVHeads: 1, HeadDim: 1, Context: 1}},
+	} {
+		_, err := NewPlan(test.spec, test.budget, test.shape)
+		var wrong *PlanError
+		if !errors.As(err, &wrong) {
+			t.Errorf("%s: %v, want a *PlanError", name, err)
+		}
+	}
+	_, err := NewPlan(Spec{Policy: "vote", State: "less"}, Budget{}, shape)
+	var missing *UnavailableError
+	if !errors.As(err, &missing) {
+		t.Errorf("vote+less: %v, want an *UnavailableError", err)
+	}
+}

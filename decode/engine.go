@@ -1,0 +1,342 @@
+package decode
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lessrag/decode/gguf"
+	"lessrag/decode/model"
+	"lessrag/decode/tokenizer"
+	"lessrag/lesskernels/cpu"
+)
+
+// Engine runs many sequences at once over one model. One goroutine owns the
+// backend; all methods are safe for concurrent use.
+type Engine struct {
+	options   Options
+	backend   Backend
+	scheduler Scheduler
+	vocabulary
+	tokenizer *tokenizer.Tokenizer
+	template  *Template
+	info      Info
+	hash      func() (string, error)
+	release   []func() // what Open took, undone by Close
+
+	wake  chan struct{}      // something changed; never blocks
+	calls chan func(Backend) // run between two passes
+	quit  chan struct{}      // closed by Close
+	ended chan struct{}      // closed when the goroutine has ended
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	waiting []*job // first come first
+	running []*job // in the order of admission
+	free    int64  // bytes of cache memory that are not promised
+	pace    time.Duration
+	stats   Stats
+}
+
+// vocabulary is what the engine needs to know of tokens.
+type vocabulary struct {
+	piece func(token int32) []byte
+	isEnd func(token int32) bool
+}
+
+// Open loads a GGUF model for the CPU and starts its engine.
+func Open(path string, o Options) (*Engine, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // everything is copied out of it
+	e, err := open(f, path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return e, nil
+}
+
+func open(f *gguf.File, path string, o Options) (*Engine, error) {
+	tok, err := tokenizer.FromGGUF(f)
+	if err != nil {
+		return nil, err
+	}
+	template, err := NewTemplate(f)
+	if err != nil {
+		return nil, err
+	}
+	pool := cpu.NewPool(o.Threads)
+	backend, err := model.NewCPU(f, model.Math(o.Math), o.limits(), pool)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	config := backend.Config()
+	if tok.Size() > config.Vocab {
+		pool.Close()
+		return nil, fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
+	}
+	e := newEngine(backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o)
+	e.release = append(e.release, pool.Close)
+	e.tokenizer, e.template = tok, template
+	e.hash = sync.OnceValues(func() (string, error) { return hashFile(path) })
+	e.info = Info{
+		Name: config.Name, Architecture: config.Architecture, Path: path,
+		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
+		HeadDim: config.HeadDim, Vocab: config.Vocab,
+		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(), TokenBytes: backend.Shape().TokenBytes(),
+		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
+	}
+	if e.info.Name == "" {
+		e.info.Name = strings.TrimSuffix(filepath.Base(path), ".gguf")
+	}
+	return e, nil
+}
+
+// newEngine starts an engine over any backend, which it will close.
+func newEngine(b Backend, v vocabulary, o Options) *Engine {
+	e := &Engine{options: o, backend: b, vocabulary: v,
+		scheduler: Scheduler{Block: o.Block, Sequences: o.MaxSequences},
+		hash:      func() (string, error) { return "", nil },
+		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
+		quit: make(chan struct{}), ended: make(chan struct{}),
+		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},
+	}
+	go e.run()
+	return e
+}
+
+// Tokenizer is the model's own.
+func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.tokenizer }
+
+// Template is the model's chat template.
+func (e *Engine) Template() *Template { return e.template }
+
+// Close ends every running and waiting answer with ErrClosed, and gives
+// everything back. It returns when that is done.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	again := e.closed
+	e.closed = true
+	e.mu.Unlock()
+	if !again {
+		close(e.quit)
+	}
+	<-e.ended
+}
+
+// run is the engine's goroutine.
+func (e *Engine) run() {
+	defer close(e.ended)
+	for {
+		e.reap()
+		busy := e.step()
+		if busy {
+			select {
+			case <-e.quit:
+				e.shutDown()
+				return
+			case call := <-e.calls:
+				call(e.backend)
+			default:
+			}
+			continue
+		}
+		select {
+		case <-e.quit:
+			e.shutDown()
+			return
+		case call := <-e.calls:
+			call(e.backend)
+		case <-e.wake:
+		}
+	}
+}
+
+// step is one forward pass: schedule, forward, sample and send. It tells whether
+// there was anything to do.
+func (e *Engine) step() bool {
+	jobs, works := e.schedule()
+	if len(jobs) == 0 {
+		return false
+	}
+	results, err := e.backend.Forward(works)
+	for i, j := range jobs {
+		if err != nil {
+			e.finish(j, "", fmt.Errorf("forward pass: %w", err))
+			continue
+		}
+		e.take(j, works[i], results[i])
+	}
+	return true
+}
+
+// schedule admits waiting jobs and lays out the next pass.
+func (e *Engine) schedule() ([]*job, []model.Work) {
+	e.mu.Lock()
+	batch := e.scheduler.Next(tasks(e.running), tasks(e.waiting), e.free)
+	admitted := slices.Clone(e.waiting[:batch.Admit])
+	e.waiting = slices.Delete(e.waiting, 0, batch.Admit)
+	e.running = append(e.running, admitted...)
+	for _, j := range admitted {
+		e.free -= j.plan.Bytes
+	}
+	all := slices.Clone(e.running)
+	e.mu.Unlock()
+
+	now := time.Now()
+	failed := map[*job]error{}
+	for _, j := range admitted {
+		j.admitted = now
+		var err error
+		if j.sequence, err = e.backend.NewSequence(j.plan); err != nil {
+			failed[j] = err
+			j.sequence = nil
+		}
+	}
+	jobs, works := make([]*job, 0, len(batch.Steps)), make([]model.Work, 0, len(batch.Steps))
+	for _, s := range batch.Steps {
+		if j := all[s.Task]; failed[j] == nil {
+			jobs, works = append(jobs, j), append(works, j.work(s.Tokens))
+		}
+	}
+	for j, err := range failed {
+		e.finish(j, "", err)
+	}
+	return jobs, works
+}
+
+func tasks(jobs []*job) []Task {
+	t := make([]Task, len(jobs))
+	for i, j := range jobs {
+		t[i] = j.task()
+	}
+	return t
+}
+
+// take moves a job on by what a pass gave.
+func (e *Engine) take(j *job, w model.Work, r model.Result) {
+	if r.Abandoned {
+		e.finish(j, FinishCancelled, nil)
+		return
+	}
+	if j.fed < len(j.prompt) {
+		j.fed += len(w.Tokens)
+		j.out.progress(j.fed)
+		e.count(len(w.Tokens), 0)
+	}
+	if !w.Logits {
+		return
+	}
+	token, err := j.sampler.Next(r.Logits)
+	if err != nil {
+		e.finish(j, "", err)
+		return
+	}
+	j.last = time.Now()
+	if j.first.IsZero() {
+		j.prefilled, j.first = j.last, j.last
+	}
+	if e.isEnd(token) && !j.ignoreEnd {
+		e.finish(j, FinishStop, nil)
+		return
+	}
+	j.tokens = append(j.tokens, token)
+	e.count(0, 1)
+	text, stopped := j.text.push(e.piece(token))
+	j.write(text)
+	switch {
+	case stopped:
+		e.finish(j, FinishStop, nil)
+	case len(j.tokens) == j.maxTokens:
+		e.finish(j, FinishLength, nil)
+	}
+}
+
+// reap ends what nobody waits for any more.
+func (e *Engine) reap() {
+	e.mu.Lock()
+	var gone []*job
+	for _, jobs := range [][]*job{e.running, e.waiting} {
+		for _, j := range jobs {
+			if j.ctx.Err() != nil {
+				gone = append(gone, j)
+			}
+		}
+	}
+	e.mu.Unlock()
+	for _, j := range gone {
+		e.finish(j, FinishCancelled, nil)
+	}
+}
+
+// finish frees a job's memory and sends its last chunk: a Result with the reason,
+// or the error.
+func (e *Engine) finish(j *job, reason string, err error) {
+	j.unwatch()
+	j.write(j.text.flush())
+	last := Chunk{Err: err}
+	if err == nil {
+		last.Result = j.result(reason)
+	}
+	e.mu.Lock()
+	if i := slices.Index(e.running, j); i >= 0 {
+		e.running = slices.Delete(e.running, i, i+1)
+		e.free += j.plan.Bytes
+		e.learnPace(j)
+	}
+	if i := slices.Index(e.waiting, j); i >= 0 {
+		e.waiting = slices.Delete(e.waiting, i, i+1)
+	}
+	if j.sequence != nil {
+		if err := j.sequence.Free(); err != nil && last.Err == nil {
+			last = Chunk{Err: fmt.Errorf("free a sequence: %w", err)}
+		}
+	}
+	e.mu.Unlock()
+	j.out.end(last)
+}
+
+func (e *Engine) count(prompt, produced int) {
+	e.mu.Lock()
+	e.stats.Prompt += int64(prompt)
+	e.stats.Tokens += int64(produced)
+	e.mu.Unlock()
+}
+
+func (e *Engine) shutDown() {
+	e.mu.Lock()
+	jobs := slices.Concat(e.running, e.waiting)
+	e.mu.Unlock()
+	for _, j := range jobs {
+		e.finish(j, "", ErrClosed)
+	}
+	e.backend.Close()
+	for _, release := range e.release {
+		release()
+	}
+}
+
+// do runs f on the engine's goroutine, between two passes.
+func (e *Engine) do(ctx context.Context, f func(Backend)) error {
+	done := make(chan struct{})
+	select {
+	case e.calls <- func(b Backend) { defer close(done); f(b) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.ended:
+		return ErrClosed
+	}
+	<-done
+	return nil
+}

@@ -1,0 +1,65 @@
+package decode
+
+import (
+	"fmt"
+
+	"lessrag/decode/gguf"
+)
+
+// Info describes the model of an Engine.
+type Info struct {
+	Name         string
+	Architecture string
+	Path         string
+	Hash         string // SHA-256 of the file, hexadecimal
+	Context      int    // tokens
+	Layers       int
+	Heads        int // query heads of a layer
+	KVHeads      int // of a layer
+	HeadDim      int
+	Vocab        int
+	Parameters   int64
+	WeightBytes  int64 // packed, in memory
+	TokenBytes   int64 // one token in a full cache
+	Math         string
+	ISA          string
+	Threads      int
+}
+
+// Stats is what an Engine is doing now.
+type Stats struct {
+	Running     int   // sequences with a cache
+	Queued      int   // waiting for one
+	Slots       int   // sequences that may run at once, if their bytes fit
+	CacheMemory int64 // bytes for all caches
+	Promised    int64 // bytes of the running sequences' plans
+	Tokens      int64 // produced since the start
+	Prompt      int64 // prompt tokens fed since the start
+}
+
+// Info describes the model. The first call reads the whole file for its hash,
+// which is empty if the file cannot be read any more.
+func (e *Engine) Info() Info {
+	info := e.info
+	info.Hash, _ = e.hash()
+	return info
+}
+
+// Stats tells what the engine is doing now.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.Running, s.Queued = len(e.running), len(e.waiting)
+	s.Promised = s.CacheMemory - e.free
+	return s
+}
+
+func hashFile(path string) (string, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hash the model: %w", err)
+	}
+	defer f.Close()
+	return f.Hash()
+}

@@ -1,0 +1,83 @@
+package decode
+
+import (
+	"context"
+	"time"
+
+	"lessrag/decode/cache"
+	"lessrag/decode/model"
+)
+
+// job is a Request on its way: waiting, then fed its prompt, then decoding.
+type job struct {
+	ctx       context.Context
+	prompt    []int32
+	maxTokens int
+	ignoreEnd bool
+	plan      cache.Plan
+	sampler   *Sampler
+	text      textStream
+	out       outbox
+	unwatch   func() bool // stops waking the engine when ctx ends
+
+	sequence model.Sequence // nil while waiting
+	fed      int            // prompt tokens
+	tokens   []int32        // produced; the last one is fed next
+	written  []byte         // text sent
+
+	submitted, admitted, prefilled, first, last time.Time
+}
+
+// task is what the Scheduler sees.
+func (j *job) task() Task {
+	return Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed}
+}
+
+// work is the job's next block of n tokens.
+func (j *job) work(n int) model.Work {
+	w := model.Work{Sequence: j.sequence, Done: j.ctx.Done()}
+	if left := len(j.prompt) - j.fed; left > 0 {
+		w.Tokens = j.prompt[j.fed : j.fed+n]
+		w.Logits = n == left
+		return w
+	}
+	w.Tokens = j.tokens[len(j.tokens)-1:]
+	w.Logits = true
+	return w
+}
+
+// write sends text to the reader.
+func (j *job) write(text string) {
+	j.written = append(j.written, text...)
+	j.out.text(text)
+}
+
+// result sums the job up. It is called before its sequence is freed.
+func (j *job) result(reason string) *Result {
+	r := &Result{
+		Text: string(j.written), Tokens: j.tokens, FinishReason: reason,
+		PromptTokens: len(j.prompt), CompletionTokens: len(j.tokens),
+		Queue:   between(j.submitted, j.admitted),
+		Prefill: between(j.admitted, j.prefilled),
+		TTFT:    between(j.submitted, j.first),
+		Decode:  between(j.first, j.last),
+		Memory:  Memory{Cache: j.plan.Spec.String(), BudgetBytes: j.plan.Bytes},
+	}
+	if j.sequence != nil {
+		held := j.sequence.Held()
+		r.Memory.HeldBytes = held.Bytes
+		r.Memory.FullCacheBytes = j.plan.FullBytes(j.sequence.Position())
+		r.Memory.KeptTokens = held.Kept
+		r.Memory.AbsorbedTokens = held.Absorbed
+		r.Memory.EvictedTokens = held.Evicted
+	}
+	return r
+}
+
+// between is zero unless both moments have come.
+func between(from, to time.Time) time.Duration {
+	if from.IsZero() || to.IsZero() {
+		return 0
+	}
+	return to.Sub(from)
+}

@@ -1,0 +1,96 @@
+package model
+
+import (
+	"math"
+
+	"lessrag/lesskernels/cpu"
+)
+
+// activations are the scratch of a forward pass, taken once for the largest
+// batch. Rows are the tokens of a batch, its Works one after the other.
+type activations struct {
+	input     cpu.Input
+	x         []float32 // [tokens, width] residual stream
+	normed    []float32 // [tokens, width]
+	delta     []float32 // [tokens, width] what a stage adds to x
+	q         []float32 // [tokens, heads, headDim]
+	k, v      []float32 // [tokens, kvHeads, headDim]
+	attention []float32 // [tokens, heads, headDim]
+	gate, up  []float32 // [tokens, hidden]
+	cos, sin  []float32 // [tokens, headDim/2]
+	blockK    []uint16  // [Works][kvHeads, n, stored] bf16, post-RoPE
+	blockV    []uint16
+	final     []float32 // [2·logit rows, width] what the output matrix is multiplied with
+	out       []float32 // [2·logit rows, vocab]
+
+	workers  chan *attendWorker // one for each thread
+	partials partials
+}
+
+// scoreRows is how many rows of logits are computed at once for Targets.
+const scoreRows = 32
+
+func newActivations(c Config, stored int, limits Limits, threads int) activations {
+	t := limits.Tokens
+	rows := 2 * max(limits.Sequences, min(scoreRows, t))
+	a := activations{
+		x:         make([]float32, t*c.Width),
+		normed:    make([]float32, t*c.Width),
+		delta:     make([]float32, t*c.Width),
+		q:         make([]float32, t*c.Heads*c.HeadDim),
+		k:         make([]float32, t*c.KVHeads*c.HeadDim),
+		v:         make([]float32, t*c.KVHeads*c.HeadDim),
+		attention: make([]float32, t*c.Heads*c.HeadDim),
+		gate:      make([]float32, t*c.Hidden),
+		up:        make([]float32, t*c.Hidden),
+		cos:       make([]float32, t*c.HeadDim/2),
+		sin:       make([]float32, t*c.HeadDim/2),
+		blockK:    make([]uint16, t*c.KVHeads*stored),
+		blockV:    make([]uint16, t*c.KVHeads*stored),
+		final:     make([]float32, rows*c.Width),
+		out:       make([]float32, rows*c.Vocab),
+		workers:   make(chan *attendWorker, threads),
+	}
+	for range threads {
+		a.workers <- newAttendWorker(c.Group(), stored)
+	}
+	return a
+}
+
+// rowGrain is how many rows are worth a task of their own.
+const rowGrain = 8
+
+// eachRow calls f for every row, in parallel where there are many.
+func (c *CPU) eachRow(rows int, f func(row int)) {
+	if rows <= rowGrain {
+		for row := range rows {
+			f(row)
+		}
+		return
+	}
+	c.pool.Run((rows+rowGrain-1)/rowGrain, func(task int) {
+		for row := task * rowGrain; row < min(rows, (task+1)*rowGrain); row++ {
+			f(row)
+		}
+	})
+}
+
+// rowOf is row i of a matrix with cols columns.
+func rowOf[T float32 | uint16](m []T, i, cols int) []T {
+	return m[i*cols : (i+1)*cols : (i+1)*cols]
+}
+
+func add(x, y []float32) {
+	y = y[:len(x)]
+	for i := range x {
+		x[i] += y[i]
+	}
+}
+
+// rotation fills cos and sin, [headDim/2], for one position.
+func rotation(cos, sin []float32, frequencies []float64, position int) {
+	for i, frequency := range frequencies {
+		s, c := math.Sincos(float64(position) * frequency)
+		cos[i], sin[i] = float32(c), float32(s)
+	}
+}

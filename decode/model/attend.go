@@ -1,0 +1,221 @@
+package model
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"lessrag/lesskernels/cpu"
+)
+
+// Attention is computed per (Work, KV head, tile of queries) over spans of slots,
+// each giving outputs and their log-sum-exps, which are merged in the order of
+// the spans. Where one span ends depends on the slots alone, so a query's result
+// does not depend on what else is in the batch or on how it is split into tasks.
+const (
+	spanSlots   = 512
+	tileQueries = 32
+)
+
+// span is a run of slots of one KV head. Query i of the block sees the first
+// min(slots, visible+i) of them, and none where that is negative.
+type span struct {
+	k, v    []uint16 // [slots, stored] bf16
+	slots   int
+	visible int
+}
+
+// attendTask is a tile of queries of one KV head over some spans.
+type attendTask struct {
+	block    int
+	kvHead   int
+	from, to int // queries of the block
+	spans    [2]int
+	partial  int // where partial results go; -1: these spans are all, the result is final
+	cost     int
+}
+
+// store puts every block's keys and values where attention will find them, and
+// lists the work of attention.
+func (c *CPU) store(b *batch, layer int) {
+	kvHeads, dim := c.config.KVHeads, c.stored
+	b.tasks, b.spans = b.tasks[:0], b.spans[:0]
+	c.partials.reset()
+	for i := range b.blocks {
+		block := &b.blocks[i]
+		s := block.sequence
+		s.MakeRoom(layer, block.n)
+		block.fits = s.Fits(layer, block.n)
+		for kvHead := range kvHeads {
+			first := len(b.spans)
+			held := s.Len(layer, kvHead)
+			at := (block.first*kvHeads + kvHead*block.n) * dim
+			k, v := c.blockK[at:at+block.n*dim], c.blockV[at:at+block.n*dim]
+			if block.fits {
+				s.Append(layer, kvHead, k, v)
+				heldK, heldV := s.Segment(layer, kvHead)
+				b.split(heldK, heldV, dim, held+1)
+			} else {
+				heldK, heldV := s.Segment(layer, kvHead)
+				b.split(heldK, heldV, dim, held)
+				b.split(k, v, dim, 1)
+			}
+			c.addTasks(b, i, kvHead, first)
+		}
+	}
+	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
+}
+
+// split adds the spans of a segment of which query i sees visible+i slots.
+func (b *batch) split(k, v []uint16, dim, visible int) {
+	for from := 0; from < len(k)/dim; from += spanSlots {
+		slots := min(spanSlots, len(k)/dim-from)
+		b.spans = append(b.spans, span{k: k[from*dim : (from+slots)*dim], v: v[from*dim : (from+slots)*dim],
+			slots: slots, visible: visible - from})
+	}
+}
+
+// addTasks splits one KV head's attention: many queries by tiles, a few by spans.
+func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
+	n, spans := b.blocks[i].n, len(b.spans)-firstSpan
+	if n < tileQueries/4 && spans > 1 {
+		partial := c.partials.add(i, kvHead, n, spans, c.config.Group(), c.stored)
+		for s := range spans {
+			from := firstSpan + s
+			b.tasks = append(b.tasks, attendTask{block: i, kvHead: kvHead, to: n, spans: [2]int{from, from + 1},
+				partial: partial + s, cost: n * b.spans[from].slots})
+		}
+		return
+	}
+	for from := 0; from < n; from += tileQueries {
+		to := min(n, from+tileQueries)
+		task := attendTask{block: i, kvHead: kvHead, from: from, to: to, spans: [2]int{firstSpan, len(b.spans)}, partial: -1}
+		for _, s := range b.spans[firstSpan:] {
+			task.cost += (to - from) * max(0, min(s.slots, s.visible+to))
+		}
+		b.tasks = append(b.tasks, task)
+	}
+}
+
+// attend runs the listed tasks and joins the partial ones.
+func (c *CPU) attend(b *batch) {
+	c.pool.Run(len(b.tasks), func(i int) {
+		worker := <-c.workers
+		c.attendTile(b, &b.tasks[i], worker)
+		c.workers <- worker
+	})
+	c.partials.join(c, b)
+}
+
+// evict stores the blocks that did not fit, keeping the budget of all.
+func (c *CPU) evict(b *batch, layer int) {
+	perRow := c.config.KVHeads * c.stored
+	for i := range b.blocks {
+		if block := &b.blocks[i]; !block.fits {
+			from, to := block.first*perRow, (block.first+block.n)*perRow
+			block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to])
+		}
+	}
+}
+
+// attendWorker is the scratch of one thread: a tile's queries, its merged result
+// and the result of one span.
+type attendWorker struct {
+	kernel   cpu.Scratch
+	q        []float32 // [tileQueries, group, stored]
+	out, lse []float32 // [tileQueries, group, stored], [tileQueries, group]
+	one      []float32 // as out
+	oneLSE   []float32
+	visible  []int32
+}
+
+func newAttendWorker(group, stored int) *attendWorker {
+	rows := tileQueries * group
+	return &attendWorker{
+		q:   make([]float32, rows*stored),
+		out: make([]float32, rows*stored), lse: make([]float32, rows),
+		one: make([]float32, rows*stored), oneLSE: make([]float32, rows),
+		visible: make([]int32, tileQueries),
+	}
+}
+
+// attendTile gathers a tile's queries, attends its spans one after the other and
+// puts the result into c.attention, or among the partials.
+func (c *CPU) attendTile(b *batch, t *attendTask, w *attendWorker) {
+	group, dim := c.config.Group(), c.stored
+	n, first := t.to-t.from, b.blocks[t.block].first+t.from
+	for i := range n {
+		c.gather(w.q[i*group*dim:], first+i, t.kvHead)
+	}
+	out, lse := w.out[:n*group*dim], w.lse[:n*group]
+	if t.partial >= 0 {
+		out, lse = c.partials.at(t.partial, n*group, dim)
+	}
+	for s := t.spans[0]; s < t.spans[1]; s++ {
+		span := &b.spans[s]
+		for i := range n {
+			w.visible[i] = int32(max(0, min(span.slots, span.visible+t.from+i)))
+		}
+		to, toLSE := out, lse
+		if s > t.spans[0] {
+			if w.visible[n-1] == 0 {
+				break // causal: what follows is not visible either
+			}
+			to, toLSE = w.one[:n*group*dim], w.oneLSE[:n*group]
+		}
+		cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
+		if s > t.spans[0] {
+			merge(out, lse, to, toLSE, dim)
+		}
+	}
+	if t.partial < 0 {
+		for i := range n {
+			c.scatter(first+i, t.kvHead, out[i*group*dim:])
+		}
+	}
+}
+
+// gather copies the queries of one row and KV head to q [group, stored]. Where
+// keys have two parts, each part meets the same query.
+func (c *CPU) gather(q []float32, row, kvHead int) {
+	group, dim := c.config.Group(), c.config.HeadDim
+	x := rowOf(c.q, row*c.config.KVHeads+kvHead, group*dim)
+	for h := range group {
+		for at := 0; at < c.stored; at += dim {
+			copy(q[h*c.stored+at:], x[h*dim:(h+1)*dim])
+		}
+	}
+}
+
+// scatter puts out [group, stored], the attention of one row and KV head, in its
+// place. Where values have two parts, it adds them.
+func (c *CPU) scatter(row, kvHead int, out []float32) {
+	group, dim := c.config.Group(), c.config.HeadDim
+	x := rowOf(c.attention, row*c.config.KVHeads+kvHead, group*dim)
+	for h := range group {
+		copy(x[h*dim:(h+1)*dim], out[h*c.stored:])
+		for at := dim; at < c.stored; at += dim {
+			add(x[h*dim:(h+1)*dim], out[h*c.stored+at:])
+		}
+	}
+}
+
+// merge joins the attention of two disjoint sets of slots: out and lse become
+// those of their union. out [rows, dim], lse [rows] natural log-sum-exp.
+func merge(out, lse, other, otherLSE []float32, dim int) {
+	for row, b := range otherLSE {
+		a := lse[row]
+		if math.IsInf(float64(b), -1) {
+			continue
+		}
+		highest := max(a, b)
+		wa, wb := math.Exp(float64(a-highest)), math.Exp(float64(b-highest))
+		sum := wa + wb
+		lse[row] = highest + float32(math.Log(sum))
+		x, y := rowOf(out, row, dim), rowOf(other, row, dim)
+		fa, fb := float32(wa/sum), float32(wb/sum)
+		for i := range x {
+			x[i] = fa*x[i] + fb*y[i]
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package model
+
+import (
+	"fmt"
+
+	"lessrag/decode/cache"
+)
+
+// batch is a set of Works laid out as rows of one matrix.
+type batch struct {
+	works     []Work
+	results   []Result
+	blocks    []block
+	tokens    []int32 // [rows]
+	positions []int   // [rows]
+	owner     []int   // [rows] index of the row's block
+	rows      int     // falls when Works are abandoned
+	pending   bool    // delta is still to be added to x
+
+	tasks []attendTask
+	spans []span
+}
+
+// block is one Work's place in the batch.
+type block struct {
+	sequence *cache.Sequence
+	first, n int // rows
+	fits     bool
+}
+
+// newBatch checks the Works against the limits and lays them out.
+func (c *CPU) newBatch(work []Work) (*batch, error) {
+	b := &c.batch
+	*b = batch{works: work, results: make([]Result, len(work)),
+		blocks: b.blocks[:0], tokens: b.tokens[:0], positions: b.positions[:0], owner: b.owner[:0],
+		tasks: b.tasks[:0], spans: b.spans[:0]}
+	if len(work) == 0 || len(work) > c.limits.Sequences {
+		return nil, fmt.Errorf("model: a batch of %d sequences, outside 1…%d", len(work), c.limits.Sequences)
+	}
+	for i, w := range work {
+		sequence, ok := w.Sequence.(*cache.Sequence)
+		if !ok {
+			return nil, fmt.Errorf("model: sequence %d was made by another backend", i)
+		}
+		n := len(w.Tokens)
+		switch {
+		case n == 0:
+			return nil, fmt.Errorf("model: sequence %d has no tokens", i)
+		case w.Targets != nil && len(w.Targets) != n:
+			return nil, fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
+		case b.rows+n > c.limits.Tokens:
+			return nil, fmt.Errorf("model: a batch of more than %d tokens", c.limits.Tokens)
+		}
+		for j, token := range w.Tokens {
+			if token < 0 || int(token) >= c.config.Vocab {
+				return nil, fmt.Errorf("model: token %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, c.config.Vocab)
+			}
+			b.positions = append(b.positions, sequence.Position()+j)
+			b.owner = append(b.owner, i)
+		}
+		for j, token := range w.Targets {
+			if token < 0 || int(token) >= c.config.Vocab {
+				return nil, fmt.Errorf("model: target %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, c.config.Vocab)
+			}
+		}
+		b.tokens = append(b.tokens, w.Tokens...)
+		b.blocks = append(b.blocks, block{sequence: sequence, first: b.rows, n: n})
+		b.rows += n
+	}
+	return b, nil
+}
+
+// abandon drops the last Works of the batch while nobody wants them any more.
+func (b *batch) abandon() {
+	for len(b.blocks) > 0 {
+		last := len(b.blocks) - 1
+		select {
+		case <-b.works[last].Done:
+			b.results[last].Abandoned = true
+			b.rows = b.blocks[last].first
+			b.blocks = b.blocks[:last]
+		default:
+			return
+		}
+	}
+}
+
+// advance tells the sequences that all layers have stored their block.
+func (b *batch) advance() {
+	for i := range b.blocks {
+		b.blocks[i].sequence.Advance(b.blocks[i].n)
+	}
+}

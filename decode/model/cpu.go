@@ -1,0 +1,183 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"lessrag/decode/cache"
+	"lessrag/decode/gguf"
+	"lessrag/lesskernels/cpu"
+)
+
+// Limits bound a batch, and with it the scratch of a backend.
+type Limits struct {
+	Tokens    int // of all blocks of a batch
+	Sequences int // in a batch
+}
+
+// CPU is the backend that computes on this machine's cores. One goroutine uses
+// it at a time.
+type CPU struct {
+	config      Config
+	math        Math
+	isa         cpu.ISA
+	pool        *cpu.Pool
+	weights     *weights
+	limits      Limits
+	frequencies []float64 // [headDim/2]
+	scale       float32   // of attention scores
+	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
+	evictions   cache.Scratch
+	batch       batch
+	activations
+}
+
+// NewCPU packs the model of a GGUF file. The file may be closed afterwards. The
+// pool stays the caller's.
+func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
+	c, err := NewConfig(f)
+	if err != nil {
+		return nil, err
+	}
+	if limits.Tokens < 1 || limits.Sequences < 1 || limits.Tokens < limits.Sequences {
+		return nil, fmt.Errorf("model: limits of %d tokens and %d sequences", limits.Tokens, limits.Sequences)
+	}
+	isa := cpu.Best()
+	w, err := load(f, c, m, isa, pool)
+	if err != nil {
+		return nil, err
+	}
+	stored := c.HeadDim
+	if m == Float32 {
+		stored *= 2
+	}
+	return &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
+		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
+		activations: newActivations(c, stored, limits, pool.Threads())}, nil
+}
+
+// Config describes the model.
+func (c *CPU) Config() Config { return c.config }
+
+// Shape is what sequences are planned with. Reference math stores a key and a
+// value of a KV head as two bf16 rows each.
+func (c *CPU) Shape() cache.Shape {
+	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.stored, Context: c.config.Context}
+}
+
+// WeightBytes is the memory of the packed weights.
+func (c *CPU) WeightBytes() int64 { return c.weights.bytes() }
+
+// Parameters is how many values the model has.
+func (c *CPU) Parameters() int64 { return c.weights.parameters }
+
+// Close gives nothing back that the garbage collector does not.
+func (c *CPU) Close() {}
+
+// NewSequence takes the Plan's memory.
+func (c *CPU) NewSequence(p cache.Plan) (Sequence, error) {
+	return cache.NewSequence(p, nil, &c.evictions)
+}
+
+// Forward feeds every Work's tokens to its sequence: see decode.Backend. An error
+// means that a Work was refused before anything was computed.
+func (c *CPU) Forward(work []Work) ([]Result, error) {
+	b, err := c.newBatch(work)
+	if err != nil {
+		return nil, err
+	}
+	c.embed(b)
+	for i := range c.weights.layers {
+		if b.abandon(); b.rows == 0 {
+			return b.results, nil
+		}
+		l := &c.weights.layers[i]
+		c.norm(b, l.attentionNorm)
+		c.qkv(b, l)
+		c.rope(b)
+		c.store(b, i)
+		c.attend(b)
+		c.evict(b, i)
+		c.project(b, l)
+		c.norm(b, l.ffnNorm)
+		c.feedForward(b, l)
+	}
+	b.advance()
+	c.score(b)
+	c.logits(b)
+	return b.results, nil
+}
+
+// embed looks up every token and computes the rotation of its position.
+func (c *CPU) embed(b *batch) {
+	half := c.config.HeadDim / 2
+	c.eachRow(b.rows, func(row int) {
+		c.weights.embedding.Row(rowOf(c.x, row, c.config.Width), int(b.tokens[row]))
+		rotation(rowOf(c.cos, row, half), rowOf(c.sin, row, half), c.frequencies, b.positions[row])
+	})
+	b.pending = false
+}
+
+// norm adds what the last stage left to the residual stream, and normalises it.
+func (c *CPU) norm(b *batch, weight []float32) {
+	width := c.config.Width
+	c.eachRow(b.rows, func(row int) {
+		x := rowOf(c.x, row, width)
+		if b.pending {
+			add(x, rowOf(c.delta, row, width))
+		}
+		cpu.RMSNorm(rowOf(c.normed, row, width), x, weight, c.config.Epsilon)
+	})
+	b.pending = false
+}
+
+func (c *CPU) qkv(b *batch, l *layer) {
+	c.input.Set(c.normed, b.rows, c.config.Width)
+	cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.q, l.k, l.v}, [][]float32{c.q, c.k, c.v})
+}
+
+// rope turns queries and keys by their positions, and rounds the block's keys and
+// values to bf16: [kvHeads, n, stored] for each Work.
+func (c *CPU) rope(b *batch) {
+	heads, kvHeads, dim := c.config.Heads, c.config.KVHeads, c.config.HeadDim
+	c.eachRow(b.rows, func(row int) {
+		cos, sin := rowOf(c.cos, row, dim/2), rowOf(c.sin, row, dim/2)
+		k, v := rowOf(c.k, row, kvHeads*dim), rowOf(c.v, row, kvHeads*dim)
+		cpu.RopeInterleaved(rowOf(c.q, row, heads*dim), heads, dim, cos, sin)
+		cpu.RopeInterleaved(k, kvHeads, dim, cos, sin)
+		block := &b.blocks[b.owner[row]]
+		for kvHead := range kvHeads {
+			at := block.first*kvHeads + kvHead*block.n + row - block.first
+			c.round(rowOf(c.blockK, at, c.stored), rowOf(k, kvHead, dim))
+			c.round(rowOf(c.blockV, at, c.stored), rowOf(v, kvHead, dim))
+		}
+	})
+}
+
+// round stores a key or a value. It destroys x where it stores two parts.
+func (c *CPU) round(dst []uint16, x []float32) {
+	if c.stored > len(x) {
+		splitBF16(dst, x, x)
+		return
+	}
+	cpu.BF16(dst, x)
+}
+
+func (c *CPU) project(b *batch, l *layer) {
+	c.input.Set(c.attention, b.rows, c.config.Heads*c.config.HeadDim)
+	l.o.Mul(c.pool, c.delta, &c.input)
+	b.pending = true
+}
+
+func (c *CPU) feedForward(b *batch, l *layer) {
+	hidden := c.config.Hidden
+	c.input.Set(c.normed, b.rows, c.config.Width)
+	cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.gate, l.up}, [][]float32{c.gate, c.up})
+	c.eachRow(b.rows, func(row int) {
+		gate := rowOf(c.gate, row, hidden)
+		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden))
+	})
+	c.input.Set(c.gate, b.rows, hidden)
+	l.down.Mul(c.pool, c.delta, &c.input)
+	b.pending = true
+}

@@ -1,0 +1,101 @@
+package model
+
+import (
+	"math"
+
+	"lessrag/lesskernels/cpu"
+)
+
+// score computes how likely every wanted target was, scoreRows rows at a time.
+func (c *CPU) score(b *batch) {
+	for i := range b.blocks {
+		block, targets := &b.blocks[i], b.works[i].Targets
+		if targets == nil {
+			continue
+		}
+		scores := make([]Score, block.n)
+		for from := 0; from < block.n; from += scoreRows {
+			to := min(block.n, from+scoreRows)
+			c.unembed(c.finish(b, block.first+from, block.first+to, 0))
+			c.eachRow(to-from, func(row int) {
+				scores[from+row] = newScore(rowOf(c.out, row, c.config.Vocab), targets[from+row])
+			})
+		}
+		b.results[i].Scores = scores
+	}
+}
+
+// logits computes the last rows of the Works that ask, all at once.
+func (c *CPU) logits(b *batch) {
+	wanted := 0
+	for i := range b.blocks {
+		if b.works[i].Logits {
+			last := b.blocks[i].first + b.blocks[i].n - 1
+			wanted = c.finish(b, last, last+1, wanted)
+		}
+	}
+	if wanted == 0 {
+		return
+	}
+	c.unembed(wanted)
+	row := 0
+	for i := range b.blocks {
+		if b.works[i].Logits {
+			b.results[i].Logits = rowOf(c.out, row, c.config.Vocab)
+			row++
+		}
+	}
+}
+
+// finish normalises rows from…to of the residual stream into final, beginning at
+// row at, and returns the row after the last. The stream itself stays as it is.
+func (c *CPU) finish(b *batch, from, to, at int) int {
+	width := c.config.Width
+	for row := from; row < to; row++ {
+		x := rowOf(c.normed, at, width)
+		copy(x, rowOf(c.x, row, width))
+		if b.pending {
+			add(x, rowOf(c.delta, row, width))
+		}
+		if c.math == Float32 {
+			cpu.RMSNorm(rowOf(c.final, at, width), x, c.weights.outputNorm, c.config.Epsilon)
+		} else {
+			cpu.RMSNorm(x, x, c.weights.outputNorm, c.config.Epsilon)
+			splitCodes(rowOf(c.final, 2*at, width), rowOf(c.final, 2*at+1, width), x)
+		}
+		at++
+	}
+	return at
+}
+
+// unembed multiplies the first rows of final with the output matrix.
+func (c *CPU) unembed(rows int) {
+	vocab := c.config.Vocab
+	if c.math == Float32 {
+		c.input.Set(c.final, rows, c.config.Width)
+		c.weights.output.Mul(c.pool, c.out, &c.input)
+		return
+	}
+	c.input.Set(c.final, 2*rows, c.config.Width)
+	c.weights.output.Mul(c.pool, c.out, &c.input)
+	for row := range rows {
+		logits := rowOf(c.out, row, vocab)
+		copy(logits, rowOf(c.out, 2*row, vocab))
+		add(logits, rowOf(c.out, 2*row+1, vocab))
+	}
+}
+
+// newScore takes the log-softmax of one row at the target, in float64.
+func newScore(logits []float32, target int32) Score {
+	best := 0
+	for i, x := range logits {
+		if x > logits[best] {
+			best = i
+		}
+	}
+	var sum float64
+	for _, x := range logits {
+		sum += math.Exp(float64(x - logits[best]))
+	}
+	return Score{NLL: math.Log(sum) - float64(logits[target]-logits[best]), Best: int32(best)}
+}

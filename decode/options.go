@@ -1,0 +1,58 @@
+package decode
+
+import (
+	"fmt"
+
+	"lessrag/decode/model"
+)
+
+// Options of an Engine; zero values are sensible.
+type Options struct {
+	Threads      int    // 0: GOMAXPROCS
+	CacheMemory  int64  // bytes for all sequences' caches; 0: DefaultCacheMemory
+	Math         string // "int8" (default) or "float32", the reference
+	MaxQueue     int    // waiting requests; 0: 64
+	MaxSequences int    // running at once, if their bytes fit; 0: 32
+	Block        int    // prompt tokens in one forward pass; 0: 128
+	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
+}
+
+// DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.
+const DefaultCacheMemory = 1 << 30
+
+// withDefaults fills zero values and refuses what makes no sense.
+func (o Options) withDefaults() (Options, error) {
+	if o.Math == "" {
+		o.Math = string(model.Int8)
+	}
+	if o.CacheMemory < 0 {
+		return o, fmt.Errorf("cache memory of %d bytes is negative", o.CacheMemory)
+	}
+	if o.CacheMemory == 0 {
+		o.CacheMemory = DefaultCacheMemory
+	}
+	for _, field := range []struct {
+		name        string
+		value       *int
+		usual, most int
+	}{
+		{"threads", &o.Threads, 0, 1024},
+		{"queue", &o.MaxQueue, 64, 1 << 20},
+		{"sequences", &o.MaxSequences, 32, 1024},
+		{"block", &o.Block, 128, 4096},
+		{"interval", &o.Interval, 16, 4096},
+	} {
+		if *field.value < 0 || *field.value > field.most {
+			return o, fmt.Errorf("%s of %d is outside 0…%d", field.name, *field.value, field.most)
+		}
+		if *field.value == 0 {
+			*field.value = field.usual
+		}
+	}
+	return o, nil
+}
+
+// limits bound every batch, and so the backend's scratch.
+func (o Options) limits() model.Limits {
+	return model.Limits{Tokens: o.Block + o.MaxSequences, Sequences: o.MaxSequences}
+}

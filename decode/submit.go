@@ -1,0 +1,130 @@
+package decode
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"lessrag/decode/cache"
+)
+
+// Submit starts a request, or refuses it at once: *InvalidError,
+// *PromptTooLongError, *MemoryError, *QueueFullError, ErrClosed or an error of
+// package cache. Chunks must be read until the channel is closed, or ctx be
+// cancelled: then the sequence stops between two tokens, or inside a block of its
+// prompt, and its memory is free. A reader that lags delays nobody.
+func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Chunk, error) {
+	j, err := e.newJob(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	switch {
+	case e.closed:
+		err = ErrClosed
+	case len(e.waiting) >= e.options.MaxQueue:
+		err = &QueueFullError{Queued: len(e.waiting), RetryAfter: e.retryAfter()}
+	default:
+		e.waiting = append(e.waiting, j)
+		j.unwatch = context.AfterFunc(ctx, e.stir)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	e.stir()
+	return j.out.chunks, nil
+}
+
+// stir wakes the engine's goroutine, if it sleeps.
+func (e *Engine) stir() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// newJob checks a request and plans its memory.
+func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
+	vocab := e.backend.Config().Vocab
+	switch {
+	case len(r.Prompt) == 0:
+		return nil, &InvalidError{Field: "prompt", Reason: "has no tokens"}
+	case r.MaxTokens < 0:
+		return nil, &InvalidError{Field: "max_tokens", Reason: "must not be negative"}
+	}
+	for i, token := range r.Prompt {
+		if token < 0 || int(token) >= vocab {
+			return nil, &InvalidError{Field: "prompt", Reason: fmt.Sprintf("token %d is %d, outside the vocabulary of %d", i, token, vocab)}
+		}
+	}
+	for _, stop := range r.Stop {
+		if stop == "" {
+			return nil, &InvalidError{Field: "stop", Reason: "must not hold an empty text"}
+		}
+	}
+	sampler, err := NewSampler(r.Sampling, r.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	plan, maxTokens, err := e.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Bytes > e.options.CacheMemory {
+		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
+	}
+	return &job{ctx: ctx, prompt: r.Prompt, maxTokens: maxTokens, plan: plan, sampler: sampler,
+		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
+}
+
+// plan is the memory of a request, and how many tokens it may produce in it. A
+// full cache without a budget gets a slot for every token of prompt and answer;
+// with one, the answer ends where the budget does.
+func (e *Engine) plan(r Request) (cache.Plan, int, error) {
+	shape := e.backend.Shape()
+	shape.Interval = e.options.Interval
+	maxTokens := r.MaxTokens
+	if maxTokens == 0 {
+		maxTokens = DefaultMaxTokens
+	}
+	room := shape.Context
+	budget := r.Budget
+	if !r.Cache.Bounded() {
+		if budget.IsZero() {
+			budget.Tokens = min(shape.Context, len(r.Prompt)+min(maxTokens, shape.Context))
+		}
+		plan, err := cache.NewPlan(r.Cache, budget, shape)
+		if err != nil {
+			return cache.Plan{}, 0, err
+		}
+		room = plan.Keep
+	}
+	if len(r.Prompt) >= room {
+		return cache.Plan{}, 0, &PromptTooLongError{Have: len(r.Prompt), Max: room - 1}
+	}
+	plan, err := cache.NewPlan(r.Cache, budget, shape)
+	return plan, min(maxTokens, room-len(r.Prompt)), err
+}
+
+// Plan is the memory that a request with this cache and budget would take. A full
+// cache without a budget is planned for the whole context.
+func (e *Engine) Plan(spec cache.Spec, budget cache.Budget) (cache.Plan, error) {
+	shape := e.backend.Shape()
+	shape.Interval = e.options.Interval
+	return cache.NewPlan(spec, budget, shape)
+}
+
+// learnPace follows how long a slot is taken, for retryAfter. e.mu is held.
+func (e *Engine) learnPace(j *job) {
+	if taken := between(j.admitted, j.last); taken > 0 {
+		e.pace += (taken - e.pace) / 8
+	}
+}
+
+// retryAfter guesses when the queue will have moved: a slot's usual time, shared
+// by those that run, in whole seconds from 1 to 60. e.mu is held.
+func (e *Engine) retryAfter() time.Duration {
+	guess := e.pace / time.Duration(max(1, len(e.running)))
+	return min(max(guess.Round(time.Second), time.Second), time.Minute)
+}
