@@ -9,7 +9,7 @@ import (
 // hold in one sentence or two neighbours. TestShares measures what they do.
 const (
 	keptShare    = 0.35 // for a marker that the reader wrote to stay
-	matchedShare = 0.55 // for a marker that the reader did not write
+	matchedShare = 0.6  // for a marker that the reader did not write
 )
 
 // settle ends the sentence: its markers are chosen, what waits is shown.

@@ -1,0 +1,60 @@
+package retrieve
+
+import (
+	"strings"
+	"testing"
+)
+
+// wordCounter counts words.
+type wordCounter struct{}
+
+func (wordCounter) Count(text string) int { return len(strings.Fields(text)) }
+
+func passage(name, text string, start int) Passage {
+	return Passage{DocumentID: name, Document: Document{Name: name}, Text: text, Start: start, End: start + len(text)}
+}
+
+func TestPack(t *testing.T) {
+	a := passage("a", "one two three four five", 0)
+	b := passage("b", strings.Repeat("long ", 30)+"passage", 0)
+	c := passage("c", "six seven eight", 0)
+	again := passage("d", "One, two, three: four five!", 900)
+	inside := passage("a", "three four five", 8)
+	words := func(n int, p Passage) int { return wordCounter{}.Count(block(n, p)) }
+	for _, k := range []struct {
+		name     string
+		passages []Passage
+		budget   int
+		want     string
+		dropped  int
+	}{
+		{"all fit", []Passage{a, b, c}, 1000, "a b c", 0},
+		{"exactly", []Passage{a, c}, words(1, a) + words(2, c), "a c", 0},
+		{"one short", []Passage{a, c}, words(1, a) + words(2, c) - 1, "a", 1},
+		{"the long one does not fit", []Passage{a, b, c}, words(1, a) + words(2, c), "a c", 1},
+		{"the same words elsewhere", []Passage{a, again, c}, 1000, "a c", 1},
+		{"a part of another", []Passage{a, inside, c}, 1000, "a c", 1},
+		{"the better one stays", []Passage{inside, a}, 1000, "a", 1},
+		{"no budget", []Passage{a}, 0, "", 1},
+		{"nothing", nil, 10, "", 0},
+	} {
+		kept, dropped := Pack(k.passages, wordCounter{}, k.budget)
+		if names(kept) != k.want || dropped != k.dropped {
+			t.Errorf("%s: kept %q and dropped %d, want %q and %d", k.name, names(kept), dropped, k.want, k.dropped)
+		}
+	}
+}
+
+func TestDistinctLimit(t *testing.T) {
+	all := []Passage{passage("a", "one", 0), passage("b", "two", 0), passage("c", "three", 0)}
+	if got := names(distinct(all, 2)); got != "a b" {
+		t.Errorf("the first two are %q", got)
+	}
+	neighbours := []Passage{passage("a", "alpha beta gamma delta", 0), passage("a", "delta epsilon zeta eta", 17)}
+	if got := len(distinct(neighbours, 2)); got != 2 {
+		t.Errorf("neighbours that share a word: %d of 2 stay", got)
+	}
+	if got := len(distinct([]Passage{passage("a", "…", 0), passage("b", "!", 0)}, 2)); got != 2 {
+		t.Errorf("passages without words: %d of 2 stay", got)
+	}
+}
