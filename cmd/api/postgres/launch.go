@@ -186,12 +186,11 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ok && p.socket != "" {
+		// Until Postgres writes it anew, the file may be that of one that died.
+		if ok && p.ready && p.alive(c.files.cluster) {
 			c.mu.Lock()
 			c.socket = p.socket
 			c.mu.Unlock()
-		}
-		if ok && p.ready {
 			return c.createDatabase(ctx)
 		}
 		select {
