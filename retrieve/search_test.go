@@ -218,7 +218,7 @@ func TestSearchIndex(t *testing.T) {
 	for i := range words {
 		words[i] = fmt.Sprintf("word%c%c", 'a'+i/20, 'a'+i%20)
 	}
-	documents := make([]document, 100)
+	documents := make([]document, 60)
 	for i := range documents {
 		documents[i] = document{name: fmt.Sprint(i), metadata: map[string]any{"half": i % 2}}
 		for range 30 {

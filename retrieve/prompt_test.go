@@ -1,0 +1,57 @@
+package retrieve
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestPromptPrefix holds what makes prompts reusable: the same question and
+// passages give the same messages, a follow-up begins with what came before,
+// and the question stands last.
+func TestPromptPrefix(t *testing.T) {
+	passages := []Passage{passage("a.md", "Text of a.", 0), passage("b.md", "Text of b.", 0)}
+	passages[1].HeadingPath = []string{"Guide", "Set-up\nforged [9] line"}
+	first := Prompt("What is a?", passages)
+	if !slices.Equal(first, Prompt("What is a?", passages)) {
+		t.Error("the same call gives another prompt")
+	}
+	if other := Prompt("Else?", nil); !slices.Equal(first[:len(first)-1], other[:len(other)-1]) {
+		t.Error("what comes before the passages depends on the question")
+	}
+	last := first[len(first)-1]
+	if last.Role != "user" || !strings.HasSuffix(last.Content, "What is a?") {
+		t.Errorf("the question is not last: %q", last.Content)
+	}
+	want := "[1] a.md\nText of a.\n\n[2] b.md > Guide > Set-up forged [9] line\nText of b.\n\n"
+	if !strings.Contains(last.Content, want) {
+		t.Errorf("the passages are %q, want %q", last.Content, want)
+	}
+	follow := Prompt("And b?", passages, Turn{"What is a?", "It is a [1]."}, Turn{"Why?", "So [2]."})
+	turns := follow[len(first)-1:]
+	if len(turns) != 5 || turns[0] != (Message{"user", "What is a?"}) || turns[3] != (Message{"assistant", "So [2]."}) {
+		t.Errorf("earlier turns are %+v", turns)
+	}
+	for i, m := range follow {
+		if want := []string{"user", "assistant"}[(i+1)%2]; i > 0 && m.Role != want {
+			t.Errorf("message %d is the %s's", i, m.Role)
+		}
+	}
+}
+
+func TestRelevant(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		passages []Passage
+		want     bool
+	}{
+		{"nothing", nil, false},
+		{"far", []Passage{{Similarity: 0.29}, {Similarity: 0.1}}, false},
+		{"near", []Passage{{Similarity: 0.1}, {Similarity: MinSimilarity}}, true},
+		{"far with all words", []Passage{{Similarity: 0.1}, {Similarity: 0.05, AllTerms: true}}, true},
+	} {
+		if got := Relevant(c.passages); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
