@@ -33,12 +33,12 @@ func (i ISA) String() string {
 	return "portable"
 }
 
-var best = chooseISA(detect(), os.Getenv("LESSRAG_ISA"))
+var machine = chooseISA(detect(), os.Getenv("LESSRAG_ISA"))
 
 // Best is the fastest instruction set of this machine. The environment
 // variable LESSRAG_ISA (portable, avx2 or avx512) lowers it; a name that the
 // machine does not have, or that is unknown, changes nothing.
-func Best() ISA { return best }
+func Best() ISA { return machine }
 
 // chooseISA lowers what the machine has to what the environment asks for.
 func chooseISA(has ISA, want string) ISA {

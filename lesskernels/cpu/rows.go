@@ -20,7 +20,7 @@ type rowKernels struct {
 var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, quantize}
 
 // rows are this machine's.
-var rows = rowsFor(best)
+var rows = rowsFor(machine)
 
 // Dot is Σ a·b over len(a) values.
 func Dot(a, b []float32) float32 { return rows.dot(a, b[:len(a)]) }
