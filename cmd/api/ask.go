@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"lessrag/cmd/api/answer"
+	"lessrag/decode"
+)
+
+type askCmd struct {
+	Question   string `arg:"" help:"What to ask."`
+	Collection string `help:"The collection to read." default:"default"`
+	cacheFlags
+	answerFlags
+	Temperature float64 `help:"0 takes the likeliest token always." default:"0"`
+	Seed        int64   `help:"Seed of the sampler." default:"0"`
+	JSON        bool    `help:"Print one JSON object like POST /api/v1/chat."`
+}
+
+// Run streams the answer, then lists its sources by number.
+func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
+	if _, _, err := c.parse(); err != nil {
+		return err
+	}
+	s := &stack{globals: g}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+		return err
+	}
+
+	run, err := s.answers.Ask(ctx, answer.Question{Text: c.Question, Temperature: &c.Temperature, Seed: &c.Seed})
+	if err != nil {
+		return err
+	}
+	// The run itself ends with ctx; its events are read to the last one.
+	err = followRun(run, func(text string) {
+		if !c.JSON {
+			fmt.Print(text)
+		}
+	})
+	record := run.Record()
+	if c.JSON {
+		return errors.Join(err, printJSON(record))
+	}
+	fmt.Println()
+	printSources(os.Stdout, record)
+	return err
+}
+
+// followRun reads a run's events until it has ended, passing its text on.
+func followRun(run *answer.Run, text func(string)) error {
+	var seen int64
+	for {
+		events, err := run.Next(context.Background(), seen)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			seen = e.ID
+			switch data := e.Data.(type) {
+			case answer.Delta:
+				text(data.Text)
+			case answer.Failure:
+				return errors.New(data.Message)
+			}
+		}
+	}
+}
+
+// printSources lists what the answer cites, or, when it cites nothing, what it
+// was read from; then what the memory held.
+func printSources(w io.Writer, r answer.Record) {
+	cited := map[int64]bool{}
+	for _, c := range r.Citations {
+		cited[c.PassageID] = true
+	}
+	if len(r.Passages) > 0 && r.FinishReason != answer.FinishRefused {
+		fmt.Fprintln(w, "\nSources:")
+		for i, p := range r.Passages {
+			if len(cited) == 0 || cited[p.ID] {
+				fmt.Fprintf(w, "  [%d] %s\n      %s\n", i+1, title(p), excerpt(p.Text, 120))
+			}
+		}
+	}
+	m := r.Memory
+	fmt.Fprintf(w, "\n%d prompt tokens, first token after %.0f ms, %.1f tokens/s; cache %s holds %s of its %s (a full cache: %s)",
+		r.Usage.PromptTokens, r.Timing.TTFTMS, r.Timing.TokensPerSecond,
+		m.Cache, bytesText(m.HeldBytes), bytesText(m.BudgetBytes), bytesText(m.FullCacheBytes))
+	if m.EvictedTokens > 0 {
+		fmt.Fprintf(w, "; %d tokens evicted", m.EvictedTokens)
+	}
+	if m.DroppedPassages > 0 {
+		fmt.Fprintf(w, "; %d passages did not fit", m.DroppedPassages)
+	}
+	fmt.Fprintln(w)
+}
+
+// repeatPenalty keeps small readers from saying the same sentence for ever.
+const repeatPenalty = 1.1
+
+// answerFlags shape an answer.
+type answerFlags struct {
+	Limit         int `help:"Passages to search for." default:"8"`
+	ContextTokens int `help:"Tokens of passages in the prompt." default:"1400"`
+	MaxTokens     int `help:"Tokens of the answer at most." default:"256"`
+}
+
+func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
+	return answer.Defaults{
+		Collection: collection, Cache: c.Cache, Budget: c.Budget,
+		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: f.ContextTokens / 4, MaxTokens: f.MaxTokens,
+		Sampling: decode.Sampling{RepeatPenalty: repeatPenalty},
+	}
+}

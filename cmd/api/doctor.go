@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sys/unix"
+
+	"lessrag/decode/gguf"
+	"lessrag/lesskernels/cpu"
+)
+
+type doctorCmd struct {
+	JSON bool `help:"Print one JSON object."`
+}
+
+// The verdicts of a finding.
+const (
+	good    = "ok"
+	warning = "warning"
+	failure = "failure"
+)
+
+// finding is one thing that the doctor looked at.
+type finding struct {
+	Check   string `json:"check"`
+	Verdict string `json:"verdict"`       // ok, warning or failure
+	Detail  string `json:"detail"`        // what was seen
+	Fix     string `json:"fix,omitempty"` // what to do, when not ok
+}
+
+// Run looks at everything that the service needs; it fails when anything does.
+func (c *doctorCmd) Run(ctx context.Context, g *globals) error {
+	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g)}
+	findings = append(findings, checkDatabase(ctx, g)...)
+
+	failed := 0
+	for _, f := range findings {
+		if f.Verdict == failure {
+			failed++
+		}
+	}
+	if c.JSON {
+		if err := printJSON(map[string]any{"findings": findings, "failures": failed}); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range findings {
+			fmt.Printf("%-8s %-10s %s\n", f.Verdict, f.Check, f.Detail)
+			if f.Fix != "" {
+				fmt.Printf("%-8s %-10s → %s\n", "", "", f.Fix)
+			}
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d checks failed", failed, len(findings))
+	}
+	return nil
+}
+
+func checkCPU() finding {
+	isa := cpu.Best()
+	f := finding{Check: "cpu", Verdict: good, Detail: fmt.Sprintf("%s/%s, %d cores, kernels: %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), isa)}
+	if isa == cpu.Portable {
+		f.Verdict, f.Fix = warning, "the portable kernels are slow; a CPU with AVX2 or AVX-512 VNNI decodes many times faster"
+	}
+	return f
+}
+
+// checkGPU reports a card that this build leaves alone.
+func checkGPU() finding {
+	if _, err := os.Stat("/dev/nvidia0"); err != nil {
+		return finding{Check: "gpu", Verdict: good, Detail: "none; decoding on the CPU"}
+	}
+	return finding{Check: "gpu", Verdict: warning, Detail: "an NVIDIA card is there; this build decodes on the CPU"}
+}
+
+func checkMemory() finding {
+	total, available := meminfo()
+	f := finding{Check: "memory", Verdict: good, Detail: fmt.Sprintf("%s available of %s", bytesText(available), bytesText(total))}
+	switch {
+	case total == 0:
+		f.Verdict, f.Detail = warning, "cannot be read on this system"
+	case available < 1<<30:
+		f.Verdict, f.Fix = warning, "less than 1 GiB is free: close other programs, or lower --cache-memory"
+	}
+	return f
+}
+
+// meminfo reads the machine's memory in bytes; zeros where there is no /proc.
+func meminfo() (total, available int64) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseInt(fields[1], 10, 64)
+		switch fields[0] {
+		case "MemTotal:":
+			total = kib << 10
+		case "MemAvailable:":
+			available = kib << 10
+		}
+	}
+	return total, available
+}
+
+func checkDisk(dir string) finding {
+	for {
+		var s unix.Statfs_t
+		if err := unix.Statfs(dir, &s); err == nil {
+			free := int64(s.Bavail) * int64(s.Bsize)
+			f := finding{Check: "disk", Verdict: good, Detail: bytesText(free) + " free for data"}
+			if free < 1<<30 {
+				f.Verdict, f.Fix = warning, "less than 1 GiB is free: make room, or choose another --data"
+			}
+			return f
+		}
+		if dir == "." || dir == "/" || dir == "" {
+			return finding{Check: "disk", Verdict: warning, Detail: "free space cannot be read"}
+		}
+		if i := strings.LastIndexByte(dir, '/'); i > 0 {
+			dir = dir[:i]
+		} else {
+			dir = "."
+		}
+	}
+}
+
+func checkReader(g *globals) finding {
+	path, err := g.readerPath()
+	if err != nil {
+		return finding{"reader", failure, err.Error(), "run `make fetch`, or name a GGUF file with --model"}
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		return finding{"reader", failure, err.Error(), "fetch the file again, or name another with --model"}
+	}
+	defer f.Close()
+	hash, err := f.Hash()
+	if err != nil {
+		return finding{"reader", failure, err.Error(), "check the disk"}
+	}
+	name, _ := f.String("general.name")
+	arch, _ := f.String("general.architecture")
+	found := finding{Check: "reader", Verdict: good, Detail: fmt.Sprintf("%s (%s), sha256 %.12s, %s", name, arch, hash, path)}
+	if arch != "llama" {
+		found.Verdict, found.Fix = failure, "this build decodes the llama architecture; name such a model with --model"
+	}
+	return found
+}
+
+func checkEmbedder(g *globals) finding {
+	s := &stack{globals: g}
+	if err := errors.Join(s.openEmbedder(), s.close()); err != nil {
+		return finding{"embedder", failure, err.Error(), "run `make fetch`, or name a directory with --embedder"}
+	}
+	return finding{Check: "embedder", Verdict: good, Detail: fmt.Sprintf("%s, %d dimensions", s.embedder.Name(), s.embedder.Dim())}
+}
+
+// checkDatabase starts or joins Postgres and reads its versions.
+func checkDatabase(ctx context.Context, g *globals) []finding {
+	fix := "read the message; `make fetch` brings Postgres, --database-url uses your own"
+	s := &stack{globals: g}
+	var findings []finding
+	err := s.openDatabase(ctx)
+	if err == nil {
+		findings, err = describeDatabase(ctx, s.pool)
+	}
+	if err = errors.Join(err, s.close()); err != nil {
+		findings = append(findings, finding{"postgres", failure, err.Error(), fix})
+	}
+	return findings
+}
+
+func describeDatabase(ctx context.Context, pool *pgxpool.Pool) ([]finding, error) {
+	var server, vector string
+	var documents, failed int
+	err := pool.QueryRow(ctx, `
+		SELECT current_setting('server_version'),
+		       (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+		       (SELECT count(*) FROM documents),
+		       (SELECT count(*) FROM documents WHERE state = 'failed')`).Scan(&server, &vector, &documents, &failed)
+	if err != nil {
+		return nil, fmt.Errorf("reading versions: %w", err)
+	}
+	findings := []finding{
+		{Check: "postgres", Verdict: good, Detail: server},
+		pgvectorFinding(vector),
+		{Check: "documents", Verdict: good, Detail: fmt.Sprintf("%d, of which %d failed", documents, failed)},
+	}
+	if failed > 0 {
+		findings[2].Verdict, findings[2].Fix = warning, "GET /api/v1/documents?state=failed says why each failed; POST …/retry tries again"
+	}
+	return findings, nil
+}
+
+// pgvectorFinding warns of versions with known faults: before 0.8.2 a parallel
+// HNSW build can overflow, and 0.8.4 mended more.
+func pgvectorFinding(version string) finding {
+	f := finding{Check: "pgvector", Verdict: good, Detail: version}
+	switch {
+	case olderThan(version, 0, 8, 0):
+		f.Verdict, f.Fix = failure, "iterative index scans need pgvector 0.8.0 or later: upgrade it"
+	case olderThan(version, 0, 8, 2):
+		f.Verdict, f.Fix = failure, "parallel HNSW builds can overflow: upgrade to 0.8.4, or set max_parallel_maintenance_workers = 0"
+	case olderThan(version, 0, 8, 4):
+		f.Verdict, f.Fix = warning, "upgrade to 0.8.4 or later"
+	}
+	return f
+}
+
+// olderThan compares a dotted version with want, part by part.
+func olderThan(version string, want ...int) bool {
+	parts := strings.Split(version, ".")
+	for i, w := range want {
+		have := 0
+		if i < len(parts) {
+			have, _ = strconv.Atoi(parts[i])
+		}
+		if have != w {
+			return have < w
+		}
+	}
+	return false
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The tests of this package run the real binary on the real assets.
+var apiBinary, root string
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (int, error) {
+	var err error
+	if root, err = filepath.Abs("../.."); err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "lessrag-bin")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	apiBinary = filepath.Join(dir, "api")
+	if out, err := exec.Command("go", "build", "-o", apiBinary, ".").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building the binary: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// assetsDir is where `make fetch` has put the models and Postgres.
+func assetsDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("LESSRAG_ASSETS")
+	if dir == "" {
+		dir = filepath.Join(root, "assets")
+	}
+	if _, err := os.Stat(filepath.Join(dir, defaultReader)); err != nil {
+		t.Fatalf("%v: run make fetch", err)
+	}
+	return dir
+}
+
+// output is what one run of the binary left.
+type output struct {
+	stdout, stderr string
+	code           int
+}
+
+// command prepares a run of the binary on a data directory.
+func command(ctx context.Context, t *testing.T, data string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, apiBinary, args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "LESSRAG_ASSETS="+assetsDir(t), "LESSRAG_DATA="+data)
+	return cmd
+}
+
+// runAPI runs the binary to its end.
+func runAPI(t *testing.T, data string, args ...string) output {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := command(ctx, t, data, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("api %s: %v", strings.Join(args, " "), err)
+	}
+	return output{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// runJSON runs the binary, which must succeed, and decodes its one object.
+func runJSON[T any](t *testing.T, data string, args ...string) T {
+	t.Helper()
+	out := runAPI(t, data, args...)
+	if out.code != 0 {
+		t.Fatalf("api %s: exit code %d\n%s", strings.Join(args, " "), out.code, out.stderr)
+	}
+	var v T
+	decoder := json.NewDecoder(strings.NewReader(out.stdout))
+	if err := decoder.Decode(&v); err != nil {
+		t.Fatalf("api %s: %v in %q", strings.Join(args, " "), err, out.stdout)
+	}
+	if decoder.More() {
+		t.Fatalf("api %s printed more than one object", strings.Join(args, " "))
+	}
+	return v
+}
+
+func TestUsedWrongly(t *testing.T) {
+	data := t.TempDir()
+	for _, test := range []struct {
+		name string
+		args []string
+		says string // on standard error
+	}{
+		{"no command", nil, "expected one of"},
+		{"unknown flag", []string{"serve", "--nonsense"}, "--nonsense"},
+		{"unknown cache", []string{"generate", "x", "--cache", "nonsense"}, "--cache"},
+		{"cache of another build", []string{"generate", "x", "--cache", "h2o+less"}, "sinks"},
+		{"budget without meaning", []string{"generate", "x", "--budget", "many"}, "--budget"},
+		{"no GPU decoder", []string{"generate", "x", "--device", "cuda"}, "--device"},
+		{"missing model", []string{"generate", "x", "--model", "/nonexistent.gguf"}, "--model"},
+		{"no prompt", []string{"generate"}, "--prompt-file"},
+		{"two prompts", []string{"generate", "x", "--prompt-file", "README.md"}, "not both"},
+		{"no text", []string{"perplexity"}, "--tokens"},
+		{"missing path", []string{"ingest", "/nonexistent"}, "/nonexistent"},
+		{"bad address", []string{"serve", "--addr", "nowhere"}, "--addr"},
+		{"bad memory", []string{"serve", "--cache-memory", "12"}, "--cache-memory"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			out := runAPI(t, data, test.args...)
+			if out.code != exitUsage {
+				t.Errorf("exit code %d, want %d", out.code, exitUsage)
+			}
+			if !strings.Contains(out.stderr, test.says) {
+				t.Errorf("standard error %q does not name %q", out.stderr, test.says)
+			}
+			if out.stdout != "" {
+				t.Errorf("standard output %q", out.stdout)
+			}
+		})
+	}
+}
