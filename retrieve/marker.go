@@ -24,9 +24,9 @@ func parseMarker(prev byte, text string, final bool) (m marker, ok, wait bool) {
 	if !strings.HasPrefix(rest, "[") || spaces > maxLookahead || spaces == 0 && isWordByte(prev) {
 		return m, false, false
 	}
-	end := strings.IndexByte(rest, ']')
-	inside := rest[1:]
-	if end >= 0 {
+	inside := rest[1:min(len(rest), maxMarker+2)]
+	end := 1 + strings.IndexByte(inside, ']') // 0: not there yet
+	if end > 0 {
 		inside = rest[1:end]
 	}
 	if len(inside) > maxMarker {
@@ -34,7 +34,7 @@ func parseMarker(prev byte, text string, final bool) (m marker, ok, wait bool) {
 	}
 	numbers, ok := parseNumbers(inside)
 	switch {
-	case end < 0:
+	case end == 0:
 		return m, false, ok && !final
 	case !ok || len(numbers) == 0:
 		return m, false, false

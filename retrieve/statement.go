@@ -7,8 +7,9 @@ import (
 	"github.com/pgvector/pgvector-go"
 )
 
-// candidates is the length of each of the two lists that are fused.
-const candidates = 40
+// candidates is the length of each of the two lists that are fused: 40, or
+// the limit where that is more.
+func candidates(limit int) int { return max(40, limit) }
 
 // searchSQL is a search in one statement: two lists of candidates, fused by
 // reciprocal rank (Cormack, Clarke and Büttcher 2009, k = 60). Texts are
@@ -59,7 +60,7 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	if vector != nil {
 		embedding = pgvector.NewHalfVector(vector)
 	}
-	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates, fetched(q.Limit)}
+	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit)}
 	if len(filter) == 0 {
 		return fmt.Sprintf(searchSQL, ""), args
 	}
@@ -83,4 +84,4 @@ func plainDashes(text string) string {
 
 // fetched is how many passages to read for limit of them to remain after
 // those that repeat others are dropped.
-func fetched(limit int) int { return min(2*limit+10, 2*candidates) }
+func fetched(limit int) int { return min(2*limit+10, 2*candidates(limit)) }
