@@ -43,7 +43,12 @@ func (c *Citer) choose(d *draft) (origin string, supports []support) {
 // citable tells whether a sentence without a marker may be given one.
 func (c *Citer) citable(d *draft, claim string) bool {
 	heading, cut := c.lead == '#' || c.lead == '|', d.room() == 0
-	return !d.asks && !heading && !cut && !strings.HasSuffix(strings.TrimRight(claim, " *_"), ":")
+	if d.asks || heading || cut || strings.HasSuffix(strings.TrimRight(claim, " *_"), ":") {
+		return false
+	}
+	words := terms(claim)
+	// One word without a full stop may be the beginning of anything; a number is an answer.
+	return len(words) > 1 || len(words) == 1 && (d.ended || isNumber(words[0]))
 }
 
 func strongest(supports []support) int {

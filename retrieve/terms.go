@@ -15,7 +15,7 @@ var stopWords = func() map[string]bool {
 		hers him his how however i if in into is it its itself just like made make may me might more most much must my neither no nor not now of
 		off on once one only or other others our out over own per same she should so some such than that the their them then there therefore these
 		they this those through thus to too under until up upon us use used uses using very via was we were what when where whether which while who
-		whom why will with within without would yes yet you your document documents passage passages according based mentioned states stated`) {
+		whom why will with within without would yes yet you your document documents passage passages answer answers question questions according based mentioned states stated`) {
 		set[word] = true
 	}
 	return set
