@@ -89,3 +89,14 @@ func (s *Service) Wait(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Forget drops the ended runs that are kept for readers that come back; their
+// records stay in the database.
+func (s *Service) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.old {
+		delete(s.runs, id)
+	}
+	s.old = nil
+}

@@ -15,6 +15,9 @@ import (
 // MaxQuestionBytes is the longest question that is taken.
 const MaxQuestionBytes = retrieve.MaxQueryBytes
 
+// maxCollectionBytes is the longest name of a collection.
+const maxCollectionBytes = 256
+
 // maxTemperature is where sampling is uniform for all that matters.
 const maxTemperature = 5
 
@@ -106,8 +109,11 @@ func (d Defaults) check(q Question, r reader) (plan, error) {
 	case len(q.Text) > MaxQuestionBytes:
 		refuse("question", "must be at most %d bytes, has %d", MaxQuestionBytes, len(q.Text))
 	}
-	if p.collection == "" {
-		refuse("collection", "must be given: this server has no default collection")
+	switch {
+	case p.collection == "":
+		refuse("collection", "must be given: there is no default collection")
+	case !utf8.ValidString(p.collection) || strings.ContainsRune(p.collection, 0) || len(p.collection) > maxCollectionBytes:
+		refuse("collection", "must be a name of at most %d bytes of UTF-8 without NUL", maxCollectionBytes)
 	}
 	if p.limit < 1 || p.limit > retrieve.MaxLimit {
 		refuse("limit", "must be 1 to %d, is %d", retrieve.MaxLimit, p.limit)

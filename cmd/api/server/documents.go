@@ -75,7 +75,7 @@ func (s *Server) documents(api huma.API) {
 			Collection: in.Collection, State: ingest.State(in.State), Cursor: in.Cursor, Limit: in.Limit,
 		})
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, s.problemAt("query", err)
 		}
 		out := &listOutput{}
 		out.Body.Documents, out.Body.NextCursor = append([]ingest.Document{}, all...), next

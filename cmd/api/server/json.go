@@ -36,7 +36,12 @@ var strictJSON = huma.Format{
 		if _, err := d.Token(); err != io.EOF {
 			return errors.New("must be one JSON value with nothing after it")
 		}
-		return json.Unmarshal(data, v)
+		err := json.Unmarshal(data, v)
+		var kind *json.UnmarshalTypeError
+		if errors.As(err, &kind) { // what huma's check of types lets through: numbers out of range
+			return fmt.Errorf("body.%s: must fit into %s, is a %s", kind.Field, kind.Type, kind.Value)
+		}
+		return err
 	},
 }
 
@@ -49,6 +54,12 @@ func single(d *json.Decoder, at string, depth int) error {
 	t, err := d.Token()
 	if err != nil {
 		return syntax(err)
+	}
+	if n, ok := t.(json.Number); ok {
+		if _, err := n.Float64(); err != nil {
+			return fmt.Errorf("%s: is out of range", at)
+		}
+		return nil
 	}
 	switch t {
 	case json.Delim('{'):

@@ -88,9 +88,13 @@ func init() {
 	}
 }
 
-// problem is the one place where errors become HTTP. What a client cannot act
-// on is logged and told without its insides.
-func (s *Server) problem(err error) *Problem {
+// problem is problemAt for requests whose fields are in the body.
+func (s *Server) problem(err error) *Problem { return s.problemAt("body", err) }
+
+// problemAt is the one place where errors become HTTP; place is where the
+// request's fields are. What a client cannot act on is logged and told
+// without its insides.
+func (s *Server) problemAt(place string, err error) *Problem {
 	var (
 		given     *Problem
 		question  *answer.InvalidError
@@ -109,14 +113,14 @@ func (s *Server) problem(err error) *Problem {
 	case errors.As(err, &question):
 		p = &Problem{Status: http.StatusUnprocessableEntity, Detail: "the question was refused"}
 		for _, f := range question.Fields {
-			p.Errors = append(p.Errors, FieldDetail{"body." + f.Field, f.Message})
+			p.Errors = append(p.Errors, FieldDetail{place + "." + f.Field, f.Message})
 		}
 	case errors.As(err, &query):
 		p = &Problem{Status: http.StatusUnprocessableEntity, Detail: "the search was refused",
-			Errors: []FieldDetail{{"body." + query.Field, query.Reason}}}
+			Errors: []FieldDetail{{place + "." + query.Field, query.Reason}}}
 	case errors.As(err, &documents):
 		p = &Problem{Status: http.StatusUnprocessableEntity, Detail: "the documents were refused",
-			Errors: []FieldDetail{{"body." + documents.Field, documents.Message}}}
+			Errors: []FieldDetail{{place + "." + documents.Field, documents.Message}}}
 	case errors.As(err, &missing), errors.Is(err, retrieve.ErrNotFound), errors.Is(err, ingest.ErrNotFound):
 		p = &Problem{Status: http.StatusNotFound, Detail: err.Error()}
 	case errors.As(err, &full):

@@ -23,7 +23,7 @@ type runInput struct {
 }
 
 type runEventsInput struct {
-	runInput
+	ID          string `path:"id" doc:"The run's id"`
 	LastEventID string `header:"Last-Event-ID" doc:"The last event that was seen; the stream goes on after it"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,8 +120,17 @@ func openAPI(version string) huma.Config {
 	c.Info.Description = "Questions answered from your documents by a local decoder with a cache of fixed size."
 	c.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
 	c.CreateHooks = nil
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	c.DocsPath, c.SchemasPath = "", ""
 	return c
+}
+
+// schemaName tells the document of a passage from a document in a listing.
+func schemaName(t reflect.Type, hint string) string {
+	if t == reflect.TypeFor[retrieve.Document]() {
+		return "PassageDocument"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
