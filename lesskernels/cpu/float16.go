@@ -5,15 +5,14 @@ import "math"
 // fromBF16 widens a bfloat16.
 func fromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
-// BF16 rounds src to bfloat16, ties to even; a NaN stays a NaN.
-// It writes len(src) values.
-func BF16(dst []uint16, src []float32) {
-	dst = dst[:len(src)]
+// bf16 is the portable BF16.
+func bf16(dst []uint16, src []float32) {
 	for i, x := range src {
 		dst[i] = toBF16(x)
 	}
 }
 
+// toBF16 rounds to bfloat16, ties to even.
 func toBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {

@@ -11,13 +11,14 @@ type rowKernels struct {
 	rmsNorm   func(dst, x, w []float32, eps float32)
 	layerNorm func(dst, x, w, b []float32, eps float32)
 	rope      func(x []float32, heads, headDim int, cos, sin []float32)
+	bf16      func(dst []uint16, src []float32)
 	// quantize writes one token's row x in the integer form of a tile of that
 	// many tokens; dst begins at the token's first word.
 	quantize func(dst []uint32, x []float32, tokens int)
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, quantize}
+var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize}
 
 // rows are this machine's.
 var rows = rowsFor(machine)
@@ -54,3 +55,7 @@ func LayerNorm(dst, x, w, b []float32, eps float32) {
 func RopeInterleaved(x []float32, heads, headDim int, cos, sin []float32) {
 	rows.rope(x[:heads*headDim], heads, headDim, cos[:headDim/2], sin[:headDim/2])
 }
+
+// BF16 rounds src to bfloat16, ties to even; a NaN stays a NaN.
+// It writes len(src) values.
+func BF16(dst []uint16, src []float32) { rows.bf16(dst[:len(src)], src) }

@@ -61,6 +61,13 @@ var avx512Rows = rowKernels{
 		}
 		ropeAVX512(&x[0], &cos[0], &sin[0], uintptr(heads), uintptr(headDim/2))
 	},
+	bf16: func(dst []uint16, src []float32) {
+		n := len(src) &^ 15
+		if n > 0 {
+			bf16AVX512(&dst[0], &src[0], uintptr(n))
+		}
+		bf16(dst[n:], src[n:])
+	},
 	quantize: func(dst []uint32, x []float32, tokens int) {
 		if blocks := len(x) / blockLen; blocks > 0 {
 			quantizeAVX512(&dst[0], &x[0], uintptr(tokens), uintptr(blocks))

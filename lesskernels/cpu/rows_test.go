@@ -281,3 +281,25 @@ func TestQuantize(t *testing.T) {
 		}
 	}
 }
+
+// TestBF16 checks that every instruction set rounds to the same bits.
+func TestBF16(t *testing.T) {
+	forRows(t, func(t *testing.T, r *rowKernels, rng *rand.Rand, n int) {
+		x, dst := make([]float32, n), make([]uint16, n+1)
+		for i := range x {
+			x[i] = math.Float32frombits(rng.Uint32())
+		}
+		x[0] = math.Float32frombits(0x7f800001) // a NaN whose upper half is an infinity
+		x[n/2] = math.Float32frombits(0x40008000 | rng.Uint32()&1<<16)
+		dst[n] = 7
+		r.bf16(dst[:n], x)
+		for i, v := range x {
+			if dst[i] != toBF16(v) {
+				t.Fatalf("%#08x becomes %#04x, want %#04x", math.Float32bits(v), dst[i], toBF16(v))
+			}
+		}
+		if dst[n] != 7 {
+			t.Fatal("wrote beyond the end")
+		}
+	})
+}

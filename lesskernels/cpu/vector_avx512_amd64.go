@@ -59,6 +59,11 @@ func layerNormAVX512(dst *float32, x *float32, w *float32, b *float32, n uintptr
 //go:noescape
 func ropeAVX512(x *float32, cos *float32, sin *float32, heads uintptr, half uintptr)
 
+// bf16AVX512 rounds n numbers, a multiple of 16.
+//
+//go:noescape
+func bf16AVX512(dst *uint16, src *float32, n uintptr)
+
 // quantizeAVX512 writes one token's blocks of 32 values in the integer form of tiles of that many tokens.
 //
 //go:noescape

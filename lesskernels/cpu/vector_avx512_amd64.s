@@ -863,6 +863,37 @@ pairs:
 	VZEROUPPER
 	RET
 
+// func bf16AVX512(dst *uint16, src *float32, n uintptr)
+// Requires: AVX, AVX512F
+TEXT ·bf16AVX512(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVL         $0x00000001, BX
+	VPBROADCASTD BX, Z0
+	MOVL         $0x00007fff, BX
+	VPBROADCASTD BX, Z1
+	MOVL         $0x00400000, BX
+	VPBROADCASTD BX, Z2
+
+loop:
+	VMOVUPS (CX), Z3
+	VCMPPS  $0x03, Z3, Z3, K1
+	VPSRLD  $0x10, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VPADDD  Z1, Z4, Z4
+	VPADDD  Z3, Z4, Z4
+	VPORD   Z2, Z3, K1, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, Y3
+	VMOVDQU Y3, (AX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x10, DX
+	JNE     loop
+	VZEROUPPER
+	RET
+
 // func quantizeAVX512(dst *uint32, x *float32, tokens uintptr, blocks uintptr)
 // Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
 TEXT ·quantizeAVX512(SB), NOSPLIT, $0-32

@@ -21,6 +21,7 @@ func vectorAVX512(k *kernels) {
 	k.rmsNorm512()
 	k.layerNorm512()
 	k.rope512()
+	k.bf16AVX512()
 	k.quantize512()
 }
 
@@ -359,6 +360,32 @@ func (k *kernels) rope512() {
 	k.JNE(op.LabelRef("pairs"))
 	k.DECQ(p[3])
 	k.JNE(op.LabelRef("head"))
+	k.end()
+}
+
+// bf16AVX512 adds 0x7fff and the lowest bit that stays, so that ties go to even;
+// a NaN keeps its upper bits and is made quiet. n is a multiple of 16.
+func (k *kernels) bf16AVX512() {
+	p := k.begin("bf16AVX512", "func(dst *uint16, src *float32, n uintptr)",
+		"rounds n numbers, a multiple of 16.", "dst", "src", "n")
+	integer := func(x uint32) reg.VecVirtual { return k.constant512(math.Float32frombits(x)) }
+	one, bias, quiet := integer(1), integer(0x7fff), integer(0x400000)
+	x, t, nan, y := k.ZMM(), k.ZMM(), k.K(), k.YMM()
+	k.Label("loop")
+	k.VMOVUPS(op.Mem{Base: p[1]}, x)
+	k.VCMPPS(op.Imm(3), x, x, nan) // unordered
+	k.VPSRLD(op.Imm(16), x, t)
+	k.VPANDD(one, t, t)
+	k.VPADDD(bias, t, t)
+	k.VPADDD(x, t, t)
+	k.VPORD(quiet, x, nan, t)
+	k.VPSRLD(op.Imm(16), t, t)
+	k.VPMOVDW(t, y)
+	k.VMOVDQU(y, op.Mem{Base: p[0]})
+	k.ADDQ(op.Imm(64), p[1])
+	k.ADDQ(op.Imm(32), p[0])
+	k.SUBQ(op.Imm(16), p[2])
+	k.JNE(op.LabelRef("loop"))
 	k.end()
 }
 
