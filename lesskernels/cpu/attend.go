@@ -41,58 +41,90 @@ func (s *Scratch) keys(n int) []uint16 {
 // The whole query group of the KV head is done at once, so that keys and
 // values are read once. A query that sees nothing gets out 0 and lse −Inf.
 func Attend(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
-	checkAttend(out, lse, q, k, v, group, headDim, visible)
-	if attendAssembly(isa, out, lse, q, k, v, group, headDim, visible, scale, s) {
-		return
-	}
-	attendPortable(out, lse, q, k, v, group, headDim, visible, scale, s)
+	attention{out, lse, q, slotRows{bf16: k}, slotRows{bf16: v}, group, headDim, visible, scale}.run(isa, s)
 }
 
-// checkAttend panics when shapes disagree: a broken invariant of the caller.
-func checkAttend(out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32) {
-	queries := len(visible) * group
-	if len(q) < queries*headDim || len(out) < queries*headDim || len(lse) < queries {
-		panic(fmt.Sprintf("cpu: attend %d queries of %d: q %d, out %d, lse %d values",
-			queries, headDim, len(q), len(out), len(lse)))
+// AttendFloat32 is Attend over float32 keys and values.
+func AttendFloat32(isa ISA, out, lse, q, k, v []float32, group, headDim int, visible []int32, scale float32, s *Scratch) {
+	attention{out, lse, q, slotRows{f32: k}, slotRows{f32: v}, group, headDim, visible, scale}.run(isa, s)
+}
+
+// attention is the arguments of Attend.
+type attention struct {
+	out, lse, q    []float32
+	k, v           slotRows
+	group, headDim int
+	visible        []int32
+	scale          float32
+}
+
+// slotRows are keys or values [slots, headDim] of one KV head in one of two forms.
+type slotRows struct {
+	bf16 []uint16
+	f32  []float32
+}
+
+func (r slotRows) len() int { return max(len(r.bf16), len(r.f32)) }
+
+// row returns row t as float32, in buffer where it has to be widened.
+func (r slotRows) row(buffer []float32, t int) []float32 {
+	n := len(buffer)
+	if r.bf16 == nil {
+		return r.f32[t*n : (t+1)*n]
 	}
-	for _, n := range visible {
-		if n < 0 || len(k) < int(n)*headDim || len(v) < int(n)*headDim {
-			panic(fmt.Sprintf("cpu: attend over %d slots of %d: k %d, v %d values", n, headDim, len(k), len(v)))
+	for c, x := range r.bf16[t*n : (t+1)*n] {
+		buffer[c] = fromBF16(x)
+	}
+	return buffer
+}
+
+func (a attention) run(isa ISA, s *Scratch) {
+	a.check()
+	if !a.assembly(isa, s) {
+		a.portable(s)
+	}
+}
+
+// check panics when shapes disagree: a broken invariant of the caller.
+func (a attention) check() {
+	queries := len(a.visible) * a.group
+	if len(a.q) < queries*a.headDim || len(a.out) < queries*a.headDim || len(a.lse) < queries {
+		panic(fmt.Sprintf("cpu: attend %d queries of %d: q %d, out %d, lse %d values",
+			queries, a.headDim, len(a.q), len(a.out), len(a.lse)))
+	}
+	for _, n := range a.visible {
+		if n < 0 || a.k.len() < int(n)*a.headDim || a.v.len() < int(n)*a.headDim {
+			panic(fmt.Sprintf("cpu: attend over %d slots of %d: k %d, v %d values", n, a.headDim, a.k.len(), a.v.len()))
 		}
 	}
 }
 
-// attendPortable is the plain form: scores, softmax, weighted sum.
-func attendPortable(out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
-	for i := range len(visible) * group {
-		slots := int(visible[i/group])
-		scores := s.floats(slots)
-		query, o := q[i*headDim:(i+1)*headDim], out[i*headDim:(i+1)*headDim]
-		clear(o)
+// portable is the plain form: scores, softmax, weighted sum.
+func (a attention) portable(s *Scratch) {
+	for i := range len(a.visible) * a.group {
+		slots := int(a.visible[i/a.group])
+		words := s.floats(slots + a.headDim)
+		scores, buffer := words[:slots], words[slots:]
+		query, out := a.q[i*a.headDim:(i+1)*a.headDim], a.out[i*a.headDim:(i+1)*a.headDim]
+		clear(out)
 		peak := float32(math.Inf(-1))
 		for t := range scores {
-			sum := float32(0)
-			for c, kv := range k[t*headDim : (t+1)*headDim] {
-				sum += query[c] * fromBF16(kv)
-			}
-			scores[t] = sum * scale
+			scores[t] = dot(query, a.k.row(buffer, t)) * a.scale
 			peak = max(peak, scores[t])
 		}
 		sum := 0.0
 		for t, x := range scores {
 			p := float32(math.Exp(float64(x - peak)))
 			sum += float64(p)
-			for c, vv := range v[t*headDim : (t+1)*headDim] {
-				o[c] += p * fromBF16(vv)
-			}
+			axpy(out, p, a.v.row(buffer, t))
 		}
-		lse[i] = peak + float32(math.Log(sum))
 		if slots == 0 {
-			lse[i] = float32(math.Inf(-1))
+			a.lse[i] = float32(math.Inf(-1))
 			continue
 		}
-		for c := range o {
-			o[c] *= float32(1 / sum)
+		a.lse[i] = peak + float32(math.Log(sum))
+		for c := range out {
+			out[c] *= float32(1 / sum)
 		}
 	}
 }

@@ -2,20 +2,22 @@ package cpu
 
 import "math"
 
-// attendAssembly runs the kernels that fit the shape; false means none does.
-func attendAssembly(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) bool {
-	queries := len(visible) * group
+// assembly runs the kernels that fit the shape; false means that none does.
+// The choice depends on the shape alone and not on what else is in a batch.
+func (a attention) assembly(isa ISA, s *Scratch) bool {
+	queries := len(a.visible) * a.group
 	switch {
-	case isa != AVX512 || headDim%32 != 0:
+	case isa != AVX512 || a.headDim%16 != 0:
 		return false
-	case queries >= 8:
-		attendBlock(out, lse, q, k, v, group, headDim, visible, scale, s)
+	case queries >= 8 || a.k.bf16 == nil || a.headDim%32 != 0:
+		attendBlock(a, s)
 		return true
 	}
-	for i, slots := range visible {
-		for g := 0; g < group; g += 4 {
-			row, n := i*group+g, min(4, group-g)
-			attendRow(out[row*headDim:(row+n)*headDim], lse[row:row+n], q[row*headDim:(row+n)*headDim], k, v, headDim, int(slots), scale, s)
+	for i, slots := range a.visible {
+		for g := 0; g < a.group; g += 4 {
+			row, end := i*a.group+g, i*a.group+min(g+4, a.group)
+			attendRow(a.out[row*a.headDim:end*a.headDim], a.lse[row:end], a.q[row*a.headDim:end*a.headDim],
+				a.k.bf16, a.v.bf16, a.headDim, int(slots), a.scale, s)
 		}
 	}
 	return true
@@ -101,8 +103,8 @@ const (
 )
 
 // attendBlock is the attention of many queries: one in each lane.
-func attendBlock(out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
-	queries := len(visible) * group
+func attendBlock(a attention, s *Scratch) {
+	queries, headDim := len(a.visible)*a.group, a.headDim
 	groups := (queries + lanes - 1) / lanes
 	size := headDim * lanes // one lane group's queries or sums
 	buffers := s.floats(groups*(2*size+stateLen) + 2*slotTile*headDim + slotTile*lanes)
@@ -112,29 +114,27 @@ func attendBlock(out, lse, q []float32, k, v []uint16, group, headDim int, visib
 		return b
 	}
 	columns, sums, states := take(groups*size), take(groups*size), take(groups*stateLen)
-	keys, values, scores := take(slotTile*headDim), take(slotTile*headDim), take(slotTile*lanes)
+	keyTile, valueTile, scores := take(slotTile*headDim), take(slotTile*headDim), take(slotTile*lanes)
 	clear(sums)
 	clear(states)
 	for i := range groups {
 		rows := min(lanes, queries-i*lanes)
-		transposeQueries(columns[i*size:(i+1)*size], q[i*lanes*headDim:][:rows*headDim], headDim, scale*math.Log2E)
+		transposeQueries(columns[i*size:(i+1)*size], a.q[i*lanes*headDim:][:rows*headDim], headDim, a.scale*math.Log2E)
 		for lane := range lanes {
 			states[i*stateLen+lane] = startPeak
 		}
 	}
 	most := 0
-	for _, n := range visible {
+	for _, n := range a.visible {
 		most = max(most, int(n))
 	}
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
-		widenAVX512(&keys[0], &k[first*headDim], uintptr(n*headDim))
-		widenAVX512(&values[0], &v[first*headDim], uintptr(n*headDim))
-		clear(keys[n*headDim : padded*headDim])
-		clear(values[n*headDim : padded*headDim])
+		keys := a.k.tile(keyTile[:padded*headDim], first*headDim, n*headDim)
+		values := a.v.tile(valueTile[:padded*headDim], first*headDim, n*headDim)
 		for i := range groups {
-			seen, some := tileVisible(visible, group, i*lanes, first)
+			seen, some := tileVisible(a.visible, a.group, i*lanes, first)
 			if !some {
 				continue
 			}
@@ -148,9 +148,24 @@ func attendBlock(out, lse, q []float32, k, v []uint16, group, headDim int, visib
 		state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
 		for lane := range min(lanes, queries-i*lanes) {
 			row := i*lanes + lane
-			finishLane(out[row*headDim:][:headDim], &lse[row], sum, state, lane)
+			finishLane(a.out[row*headDim:][:headDim], &a.lse[row], sum, state, lane)
 		}
 	}
+}
+
+// tile returns n numbers from first on as float32, followed by zeros up to the
+// length of buffer, which it uses unless they lie there already.
+func (r slotRows) tile(buffer []float32, first, n int) []float32 {
+	switch {
+	case r.bf16 != nil:
+		widenAVX512(&buffer[0], &r.bf16[first], uintptr(n))
+	case n == len(buffer):
+		return r.f32[first : first+n]
+	default:
+		copy(buffer, r.f32[first:first+n])
+	}
+	clear(buffer[n:])
+	return buffer
 }
 
 // tileVisible counts the slots of the tile from first on that each lane of the

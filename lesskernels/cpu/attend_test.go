@@ -48,7 +48,27 @@ func testAttend(t *testing.T, rng *rand.Rand, isa ISA, headDim, group int, visib
 		out[i] = float32(math.NaN())
 	}
 	Attend(isa, out, lse, q, k, v, group, headDim, visible, scale, s)
-	for i := range queries {
+	check := func() {
+		t.Helper()
+		compareAttention(t, out, lse, q, k, v, group, headDim, visible, scale)
+	}
+	check()
+	clear(out)
+	AttendFloat32(isa, out, lse, q, widened(k), widened(v), group, headDim, visible, scale, s)
+	check()
+}
+
+func widened(x []uint16) []float32 {
+	out := make([]float32, len(x))
+	for i, h := range x {
+		out[i] = fromBF16(h)
+	}
+	return out
+}
+
+func compareAttention(t *testing.T, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32) {
+	t.Helper()
+	for i := range lse {
 		want, wantLSE := attend64(q[i*headDim:(i+1)*headDim], k, v, int(visible[i/group]), float64(scale))
 		if got := float64(lse[i]); got != wantLSE && !(math.Abs(got-wantLSE) <= 2e-6*(1+math.Abs(wantLSE))) {
 			t.Fatalf("visible %v: lse[%d] = %v, want %v", visible, i, got, wantLSE)
