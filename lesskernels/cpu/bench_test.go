@@ -157,3 +157,23 @@ func BenchmarkStep(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPack is the repacking at load, in GB/s of packed weights.
+func BenchmarkPack(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, t := range []lesskernels.DType{lesskernels.F32, lesskernels.F16, lesskernels.Q4_0, lesskernels.Q4_1, lesskernels.Q8_0, lesskernels.Q4_K, lesskernels.Q6_K} {
+		b.Run(t.String(), func(b *testing.B) {
+			const rows, cols = 1536, 768
+			data := randomWeights(rng, t, rows*cols)
+			var m *Matrix
+			for b.Loop() {
+				var err error
+				if m, err = Pack(t, data, rows, cols, Best()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*float64(m.Bytes())/1e9/b.Elapsed().Seconds(), "GB/s")
+			b.ReportMetric(float64(b.N)*rows*cols/1e6/b.Elapsed().Seconds(), "Mweights/s")
+		})
+	}
+}

@@ -19,17 +19,18 @@ type Input struct {
 // token within a tile, tile after tile. With T tokens in a tile,
 //
 //	floats  [cols][T] float32
-//	ints    [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32}
+//	ints    [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32, first [T] i32}
 //
-// x = scale·code, bias = −8·Σcode and sum = scale·Σcode over the block.
+// x = scale·code, bias = −8·Σcode and sum = scale·Σcode over the block, first
+// is the bias of its first half.
 type tiles struct {
 	ready bool
 	width int      // the most tokens in a tile
-	words []uint32 // [n·cols] or [n·cols/32·11]
+	words []uint32 // [n·cols] or [n·cols/32·12]
 }
 
 // intWords is the words of one token and block in the integer form.
-const intWords = 11
+const intWords = 12
 
 // Set makes x [n, cols] the activations. x stays the caller's and must not
 // change until the last product with it.
@@ -136,7 +137,7 @@ func quantizeBlock(record []uint32, x []float32, n int) {
 	case peak < 1e-30:
 		scale, inverse = 0, 0
 	}
-	sum := int32(0)
+	sum, first := int32(0), int32(0)
 	for g := range blockLen / 4 {
 		word := uint32(0)
 		for j := range 4 {
@@ -148,8 +149,12 @@ func quantizeBlock(record []uint32, x []float32, n int) {
 			word |= uint32(uint8(q)) << (8 * j)
 		}
 		record[g*n] = word
+		if g == 3 {
+			first = sum
+		}
 	}
 	record[8*n] = math.Float32bits(scale)
 	record[9*n] = uint32(-8 * sum)
 	record[10*n] = math.Float32bits(scale * float32(sum))
+	record[11*n] = uint32(-8 * first)
 }

@@ -18,13 +18,14 @@ const (
 type layout uint8
 
 const (
-	floats     layout = iota // [cols][16] float32
-	halves                   // [cols][16] binary16
-	brains                   // [cols][16] bfloat16
-	nibbles                  // 4-bit codes, m = −8d
-	nibblesMin               // 4-bit codes, m stored
-	octets                   // 8-bit codes, m = −128d
-	octetsMin                // 8-bit codes below 32, m stored
+	floats       layout = iota // [cols][16] float32
+	halves                     // [cols][16] binary16
+	brains                     // [cols][16] bfloat16
+	nibbles                    // 4-bit codes, m = −8d
+	nibblesMin                 // 4-bit codes, m stored
+	octets                     // 8-bit codes, m = −128d
+	octetsMin                  // 8-bit codes below 32, m stored
+	octetsHalves               // 8-bit codes, a d for each 16 columns, m = −128d
 )
 
 // integer tells whether the layout is multiplied by int8 activations.
@@ -33,12 +34,13 @@ func (l layout) integer() bool { return l >= nibbles }
 // codeBytes is the size of the codes of one block of 16 rows, or of one
 // column of 16 rows where there are no blocks.
 func (l layout) codeBytes() int {
-	return [...]int{floats: 64, halves: 32, brains: 32, nibbles: 256, nibblesMin: 256, octets: 512, octetsMin: 512}[l]
+	return [...]int{floats: 64, halves: 32, brains: 32, nibbles: 256, nibblesMin: 256, octets: 512, octetsMin: 512, octetsHalves: 512}[l]
 }
 
-// scaleBytes is the size of the scales (and minima) of one block of 16 rows.
+// scaleBytes is the size of the scales (and minima or second scales) of one
+// block of 16 rows.
 func (l layout) scaleBytes() int {
-	return [...]int{floats: 0, halves: 0, brains: 0, nibbles: 32, nibblesMin: 64, octets: 32, octetsMin: 64}[l]
+	return [...]int{floats: 0, halves: 0, brains: 0, nibbles: 32, nibblesMin: 64, octets: 32, octetsMin: 64, octetsHalves: 64}[l]
 }
 
 // layouts of the types as Pack stores them.
@@ -53,7 +55,7 @@ var layouts = map[lesskernels.DType]layout{
 	lesskernels.Q8_0: octets,
 	lesskernels.Q4_K: nibblesMin,
 	lesskernels.Q5_K: octetsMin,
-	lesskernels.Q6_K: floats,
+	lesskernels.Q6_K: octetsHalves,
 }
 
 // Matrix is a weight matrix [rows, cols], repacked once at load into panels of
@@ -64,7 +66,8 @@ var layouts = map[lesskernels.DType]layout{
 //	            the byte at (c, row, j) holds the codes of columns 4c+j (low half)
 //	            and 16+4c+j (high half) of the block
 //	octets      [cols/32]{codes [8][16][4], d [16] f16, m [16] f16 if stored}
-//	            the byte at (c, row, j) is the code of column 4c+j
+//	            the byte at (c, row, j) is the code of column 4c+j; with a scale for
+//	            each half, the second one is in the place of m
 //
 // Rows beyond the last are zero.
 type Matrix struct {
@@ -76,8 +79,7 @@ type Matrix struct {
 }
 
 // Pack repacks a matrix for an instruction set: quantised types for int8
-// activations, F32, F16 and BF16 (and Q6_K, widened to float32) for float32
-// arithmetic. data holds rows·cols values of type t, row by row.
+// activations, F32, F16 and BF16 for float32 arithmetic. data holds rows·cols values of type t, row by row.
 // It refuses an unknown type, sizes that disagree, and a quantised matrix
 // whose columns are no whole number of blocks.
 func Pack(t lesskernels.DType, data []byte, rows, cols int, isa ISA) (*Matrix, error) {
@@ -161,35 +163,40 @@ func (m *Matrix) Row(dst []float32, i int) {
 	default:
 		var codes [blockLen]uint8
 		for b := range m.cols / blockLen {
-			d, offset := m.layout.block(&codes, p, b, r)
+			d, m := m.layout.block(&codes, p, b, r)
 			for j, q := range codes {
-				dst[b*blockLen+j] = d*float32(q) + offset
+				dst[b*blockLen+j] = d[j/16]*float32(q) + m[j/16]
 			}
 		}
 	}
 }
 
-// block reads block b of row r of a panel: its codes, scale and offset.
-func (l layout) block(codes *[blockLen]uint8, panel []byte, b, r int) (d, m float32) {
+// block reads block b of row r of a panel: its codes, and for each half of it
+// the scale and the offset.
+func (l layout) block(codes *[blockLen]uint8, panel []byte, b, r int) (d, m [2]float32) {
 	q := panel[b*(l.codeBytes()+l.scaleBytes()):]
 	q, scales := q[:l.codeBytes()], q[l.codeBytes():]
-	d = half(scales[r*2:])
-	switch l {
-	case nibbles, nibblesMin:
+	if l.codeBytes() == 256 {
 		for j := range 16 {
 			v := q[j/4*64+r*4+j%4]
 			codes[j], codes[j+16] = v&15, v>>4
 		}
-	default:
+	} else {
 		for j := range codes {
 			codes[j] = q[j/4*64+r*4+j%4]
 		}
 	}
+	first, second := half(scales[r*2:]), float32(0)
+	if l.scaleBytes() == 64 {
+		second = half(scales[32+r*2:])
+	}
 	switch l {
 	case nibbles:
-		return d, -8 * d
+		return [2]float32{first, first}, [2]float32{-8 * first, -8 * first}
 	case octets:
-		return d, -128 * d
+		return [2]float32{first, first}, [2]float32{-128 * first, -128 * first}
+	case octetsHalves:
+		return [2]float32{first, second}, [2]float32{-128 * first, -128 * second}
 	}
-	return d, half(scales[32+r*2:])
+	return [2]float32{first, first}, [2]float32{second, second}
 }

@@ -16,7 +16,7 @@ type writer struct {
 // affine is one block of 32 weights, w = d·q + m.
 type affine struct {
 	q    [blockLen]uint8
-	d, m float32
+	d, m float32 // where each half has its scale, m is the second
 }
 
 // row writes one source row to lane r of a panel.
@@ -91,6 +91,12 @@ func (a *affine) read(t lesskernels.DType, src []byte, sub int) {
 		}
 	case lesskernels.Q4_K, lesskernels.Q5_K:
 		a.superBlock(t, src, sub)
+	case lesskernels.Q6_K:
+		d := half(src[208:])
+		a.d, a.m = d*float32(int8(src[192+sub*2])), d*float32(int8(src[193+sub*2]))
+		for i := range a.q {
+			a.q[i] = codeQ6K(src, sub*blockLen+i) + 128 - 32
+		}
 	}
 }
 

@@ -141,6 +141,7 @@ func mulFloats(l layout, dst []float32, stride int, x []uint32, n int, panel []b
 
 // mulCodes is the portable product of quantised weights with int8 activations:
 // y += d·scale·(Σ q·x + bias) or, with a stored minimum, d·scale·Σ q·x + m·sum.
+// Where each half of a block has its scale, both are done so.
 func mulCodes(l layout, dst []float32, stride int, x []uint32, n int, panel []byte, blocks int) {
 	var codes [blockLen]uint8
 	for i := range n {
@@ -151,23 +152,33 @@ func mulCodes(l layout, dst []float32, stride int, x []uint32, n int, panel []by
 		for r := range panelRows {
 			d, m := l.block(&codes, panel, b, r)
 			for i := range n {
-				dot := int32(0)
-				for g := range blockLen / 4 {
-					w := record[g*n+i]
-					dot += int32(codes[g*4])*int32(int8(w)) + int32(codes[g*4+1])*int32(int8(w>>8)) +
-						int32(codes[g*4+2])*int32(int8(w>>16)) + int32(codes[g*4+3])*int32(int8(w>>24))
-				}
-				bias, minimum := int32(record[9*n+i]), float32(0)
+				first, second := mulHalf(codes[:16], record[i:], n), mulHalf(codes[16:], record[4*n+i:], n)
+				scale, bias := math.Float32frombits(record[8*n+i]), int32(record[9*n+i])
+				y := &dst[i*stride+r]
 				switch l {
 				case nibbles:
-					dot += bias
+					*y += d[0] * (float32(first+second+bias) * scale)
 				case octets:
-					dot += bias << 4
+					*y += d[0] * (float32(first+second+bias<<4) * scale)
+				case octetsHalves:
+					firstBias := int32(record[11*n+i])
+					*y += d[0] * (float32(first+firstBias<<4) * scale)
+					*y += d[1] * (float32(second+(bias-firstBias)<<4) * scale)
 				default:
-					minimum = m * math.Float32frombits(record[10*n+i])
+					*y += d[0]*(float32(first+second)*scale) + m[0]*math.Float32frombits(record[10*n+i])
 				}
-				dst[i*stride+r] += d*(float32(dot)*math.Float32frombits(record[8*n+i])) + minimum
 			}
 		}
 	}
+}
+
+// mulHalf is Σ q·x over 16 codes and four words of activations, n apart.
+func mulHalf(codes []uint8, x []uint32, n int) int32 {
+	dot := int32(0)
+	for g := range 4 {
+		w, q := x[g*n], codes[g*4:][:4]
+		dot += int32(q[0])*int32(int8(w)) + int32(q[1])*int32(int8(w>>8)) +
+			int32(q[2])*int32(int8(w>>16)) + int32(q[3])*int32(int8(w>>24))
+	}
+	return dot
 }

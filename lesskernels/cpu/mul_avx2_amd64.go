@@ -173,3 +173,23 @@ func mulOctetsMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, sca
 //
 //go:noescape
 func mulOctetsMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves1AVX2 multiplies a panel of octetsHalves with 1 tokens, 8 rows.
+//
+//go:noescape
+func mulOctetsHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves2AVX2 multiplies a panel of octetsHalves with 2 tokens, 8 rows.
+//
+//go:noescape
+func mulOctetsHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves3AVX2 multiplies a panel of octetsHalves with 3 tokens, 8 rows.
+//
+//go:noescape
+func mulOctetsHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves4AVX2 multiplies a panel of octetsHalves with 4 tokens, 8 rows.
+//
+//go:noescape
+func mulOctetsHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)

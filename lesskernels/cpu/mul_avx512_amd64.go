@@ -39,6 +39,11 @@ func mulOctets1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves1AVX512 multiplies a panel of octetsHalves with 1 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats2AVX512 multiplies a panel of floats with 2 tokens.
 //
 //go:noescape
@@ -73,6 +78,11 @@ func mulOctets2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //
 //go:noescape
 func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves2AVX512 multiplies a panel of octetsHalves with 2 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats3AVX512 multiplies a panel of floats with 3 tokens.
 //
@@ -109,6 +119,11 @@ func mulOctets3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves3AVX512 multiplies a panel of octetsHalves with 3 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats4AVX512 multiplies a panel of floats with 4 tokens.
 //
 //go:noescape
@@ -143,6 +158,11 @@ func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //
 //go:noescape
 func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves4AVX512 multiplies a panel of octetsHalves with 4 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats5AVX512 multiplies a panel of floats with 5 tokens.
 //
@@ -179,6 +199,11 @@ func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves5AVX512 multiplies a panel of octetsHalves with 5 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats6AVX512 multiplies a panel of floats with 6 tokens.
 //
 //go:noescape
@@ -213,6 +238,11 @@ func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //
 //go:noescape
 func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves6AVX512 multiplies a panel of octetsHalves with 6 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats7AVX512 multiplies a panel of floats with 7 tokens.
 //
@@ -249,6 +279,11 @@ func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves7AVX512 multiplies a panel of octetsHalves with 7 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats8AVX512 multiplies a panel of floats with 8 tokens.
 //
 //go:noescape
@@ -283,6 +318,11 @@ func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //
 //go:noescape
 func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves8AVX512 multiplies a panel of octetsHalves with 8 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats9AVX512 multiplies a panel of floats with 9 tokens.
 //
@@ -319,6 +359,11 @@ func mulOctets9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves9AVX512 multiplies a panel of octetsHalves with 9 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats10AVX512 multiplies a panel of floats with 10 tokens.
 //
 //go:noescape
@@ -353,6 +398,11 @@ func mulOctets10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, sca
 //
 //go:noescape
 func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves10AVX512 multiplies a panel of octetsHalves with 10 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats11AVX512 multiplies a panel of floats with 11 tokens.
 //
@@ -389,6 +439,11 @@ func mulOctets11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, sca
 //go:noescape
 func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulOctetsHalves11AVX512 multiplies a panel of octetsHalves with 11 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats12AVX512 multiplies a panel of floats with 12 tokens.
 //
 //go:noescape
@@ -423,3 +478,8 @@ func mulOctets12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, sca
 //
 //go:noescape
 func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulOctetsHalves12AVX512 multiplies a panel of octetsHalves with 12 tokens by VPDPBUSD.
+//
+//go:noescape
+func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)

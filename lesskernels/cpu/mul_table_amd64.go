@@ -95,6 +95,19 @@ var mulKernelsAVX512 = [...][]mulKernel{
 		11: mulOctetsMin11AVX512,
 		12: mulOctetsMin12AVX512,
 	},
+	octetsHalves: {1: mulOctetsHalves1AVX512,
+		2:  mulOctetsHalves2AVX512,
+		3:  mulOctetsHalves3AVX512,
+		4:  mulOctetsHalves4AVX512,
+		5:  mulOctetsHalves5AVX512,
+		6:  mulOctetsHalves6AVX512,
+		7:  mulOctetsHalves7AVX512,
+		8:  mulOctetsHalves8AVX512,
+		9:  mulOctetsHalves9AVX512,
+		10: mulOctetsHalves10AVX512,
+		11: mulOctetsHalves11AVX512,
+		12: mulOctetsHalves12AVX512,
+	},
 }
 
 // mulKernelsAVX2 are the products of one panel, by layout and tokens.
@@ -139,5 +152,10 @@ var mulKernelsAVX2 = [...][]mulKernel{
 		2: mulOctetsMin2AVX2,
 		3: mulOctetsMin3AVX2,
 		4: mulOctetsMin4AVX2,
+	},
+	octetsHalves: {1: mulOctetsHalves1AVX2,
+		2: mulOctetsHalves2AVX2,
+		3: mulOctetsHalves3AVX2,
+		4: mulOctetsHalves4AVX2,
 	},
 }

@@ -145,7 +145,7 @@ func testMulSize(t *testing.T, rng *rand.Rand, pool *Pool, isa ISA, dtype lesske
 				size += math.Abs(p)
 			}
 			tolerance := 1e-6*size + 1e-7
-			if dtype == lesskernels.Q4_K || dtype == lesskernels.Q5_K {
+			if dtype == lesskernels.Q4_K || dtype == lesskernels.Q5_K || dtype == lesskernels.Q6_K {
 				tolerance = 1e-3*size + 1e-6 // scales and minima are rounded to f16
 			}
 			if diff := math.Abs(float64(got[i*rows+r]) - want); !(diff <= tolerance) {
@@ -174,11 +174,52 @@ func TestRow(t *testing.T) {
 			for r := range rows {
 				m.Row(got, r)
 				for c, x := range got {
-					if diff := math.Abs(float64(x - want[r*cols+c])); !(diff <= 5e-3) || diff > 0 && dtype != lesskernels.Q4_K && dtype != lesskernels.Q5_K {
+					if diff := math.Abs(float64(x - want[r*cols+c])); !(diff <= 5e-3) || diff > 0 && dtype != lesskernels.Q4_K && dtype != lesskernels.Q5_K && dtype != lesskernels.Q6_K {
 						t.Fatalf("row %d column %d = %v, want %v", r, c, x, want[r*cols+c])
 					}
 				}
 			}
 		})
+	}
+}
+
+// TestMulAlone checks that a token's product has the same bits alone and in
+// batches of any size, also when several matrices share a Run.
+func TestMulAlone(t *testing.T) {
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, isa := range isas() {
+		for _, dtype := range allTypes {
+			t.Run(fmt.Sprintf("%v/%v", isa, dtype), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(11, uint64(dtype)))
+				const rows, cols, most = 37, 512, 29
+				var ms [2]*Matrix
+				for i := range ms {
+					m, err := Pack(dtype, randomWeights(rng, dtype, rows*cols), rows, cols, isa)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ms[i] = m
+				}
+				x := randomFloats(rng, most*cols)
+				alone := make([]float32, most*rows)
+				for i := range most {
+					var in Input
+					in.Set(x[i*cols:], 1, cols)
+					ms[1].Mul(pool, alone[i*rows:][:rows], &in)
+				}
+				var in Input // one for all sizes, as an engine has it
+				for n := 1; n <= most; n++ {
+					dst := [][]float32{make([]float32, n*rows), make([]float32, n*rows)}
+					in.Set(x, n, cols)
+					MulAll(pool, &in, ms[:], dst)
+					for i, y := range dst[1] {
+						if math.Float32bits(y) != math.Float32bits(alone[i]) {
+							t.Fatalf("of %d tokens: (%d, %d) = %v, alone %v", n, i/rows, i%rows, y, alone[i])
+						}
+					}
+				}
+			})
+		}
 	}
 }

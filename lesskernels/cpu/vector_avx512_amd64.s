@@ -911,7 +911,7 @@ TEXT ·quantizeAVX512(SB), NOSPLIT, $0-32
 	MOVL         $0x01010101, SI
 	VPBROADCASTD SI, Y3
 	LEAQ         (DX)(DX*2), DI
-	IMUL3Q       $0x0b, DX, R8
+	IMUL3Q       $0x0c, DX, R8
 
 block:
 	VMOVUPS       (CX), Z4
@@ -946,31 +946,37 @@ block:
 store:
 	VPXORD        Y9, Y9, Y9
 	VPDPBUSD      Y8, Y3, Y9
-	VEXTRACTI32X4 $0x01, Y9, X4
-	VPADDD        X4, X9, X9
-	VPSHUFD       $0x4e, X9, X4
-	VPADDD        X4, X9, X9
-	VPSHUFD       $0xb1, X9, X4
-	VPADDD        X4, X9, X9
+	VEXTRACTI32X4 $0x01, Y9, X5
+	VPUNPCKLQDQ   X5, X9, X4
+	VPUNPCKHQDQ   X5, X9, X5
+	VPADDD        X5, X4, X4
+	VPSHUFD       $0xb1, X4, X5
+	VPADDD        X5, X4, X4
+	VPSHUFD       $0x4e, X4, X5
+	VPADDD        X5, X4, X9
 	LEAQ          (AX)(DX*4), R9
-	VEXTRACTI32X4 $0x01, Y8, X4
+	VEXTRACTI32X4 $0x01, Y8, X5
 	VPEXTRD       $0x00, X8, (AX)
 	VPEXTRD       $0x01, X8, (AX)(DX*1)
 	VPEXTRD       $0x02, X8, (AX)(DX*2)
 	VPEXTRD       $0x03, X8, (AX)(DI*1)
-	VPEXTRD       $0x00, X4, (R9)
-	VPEXTRD       $0x01, X4, (R9)(DX*1)
-	VPEXTRD       $0x02, X4, (R9)(DX*2)
-	VPEXTRD       $0x03, X4, (R9)(DI*1)
+	VPEXTRD       $0x00, X5, (R9)
+	VPEXTRD       $0x01, X5, (R9)(DX*1)
+	VPEXTRD       $0x02, X5, (R9)(DX*2)
+	VPEXTRD       $0x03, X5, (R9)(DI*1)
 	LEAQ          (R9)(DX*4), R9
 	VMOVSS        X6, (R9)
-	VCVTDQ2PS     X9, X4
-	VMULSS        X6, X4, X4
-	VMOVSS        X4, (R9)(DX*2)
+	VCVTDQ2PS     X9, X5
+	VMULSS        X6, X5, X5
+	VMOVSS        X5, (R9)(DX*2)
 	VMOVD         X9, SI
 	SHLL          $0x03, SI
 	NEGL          SI
 	MOVL          SI, (R9)(DX*1)
+	VMOVD         X4, SI
+	SHLL          $0x03, SI
+	NEGL          SI
+	MOVL          SI, (R9)(DI*1)
 	ADDQ          $0x00000080, CX
 	ADDQ          R8, AX
 	DECQ          BX

@@ -16,10 +16,11 @@ const (
 	nibblesMin
 	octets
 	octetsMin
+	octetsHalves
 )
 
 // layoutNames are the names in package cpu.
-var layoutNames = []string{"floats", "halves", "brains", "nibbles", "nibblesMin", "octets", "octetsMin"}
+var layoutNames = []string{"floats", "halves", "brains", "nibbles", "nibblesMin", "octets", "octetsMin", "octetsHalves"}
 
 // hasMin tells whether minima are stored beside the scales.
 func (l layout) hasMin() bool { return l == nibblesMin || l == octetsMin }
@@ -40,9 +41,9 @@ func (l layout) unitBytes() int {
 	return 32
 }
 
-// scaleBytes is the scales, and minima, of one block of 16 rows.
+// scaleBytes is the scales, and minima or second scales, of one block of 16 rows.
 func (l layout) scaleBytes() int {
-	if l.hasMin() {
+	if l.hasMin() || l == octetsHalves {
 		return 64
 	}
 	return 32

@@ -22,7 +22,7 @@ func mulAVX2(k *kernels) {
 			k.mulFloats256(l, n)
 		}
 	}
-	for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin} {
+	for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin, octetsHalves} {
 		for n := 1; n <= tokens256(l); n++ {
 			k.mulCodes256(l, n)
 		}
@@ -89,28 +89,33 @@ func (k *kernels) mulCodes256(l layout, n int) {
 	k.Label("block")
 	switch l {
 	case octets:
-		k.signedDots(a, dots, word)
+		k.signedDots(a, dots, word, 0, 8)
+	case octetsHalves:
+		k.signedDots(a, dots, word, 0, 4)
+		k.scale256(a, dots, sums, word, 0)
+		k.signedDots(a, dots, word, 4, 8)
 	case octetsMin:
 		k.octetDots(a, dots, word)
 	default:
 		k.nibbleDots(a, dots, word)
 	}
-	d, m, x := k.YMM(), k.YMM(), k.YMM()
-	k.VCVTPH2PS(op.Mem{Base: a.scales}, d)
-	if l.hasMin() {
-		k.VCVTPH2PS(op.Mem{Base: a.scales, Disp: 32}, m)
-	}
-	for t, dot := range dots {
-		if l == nibbles {
-			k.VPBROADCASTD(word(9, t), x)
+	if l == nibbles {
+		x := k.YMM()
+		for t, dot := range dots {
+			k.VPBROADCASTD(word(bias, t), x)
 			k.VPADDD(x, dot, dot)
 		}
-		k.VCVTDQ2PS(dot, dot)
-		k.VBROADCASTSS(word(8, t), x)
-		k.VMULPS(x, dot, dot)
-		k.VFMADD231PS(d, dot, sums[t])
-		if l.hasMin() {
-			k.VBROADCASTSS(word(10, t), x)
+	}
+	if l == octetsHalves {
+		k.scale256(a, dots, sums, word, 32)
+	} else {
+		k.scale256(a, dots, sums, word, 0)
+	}
+	if l.hasMin() {
+		m, x := k.YMM(), k.YMM()
+		k.VCVTPH2PS(op.Mem{Base: a.scales, Disp: 32}, m)
+		for t := range dots {
+			k.VBROADCASTSS(word(sum, t), x)
 			k.VFMADD231PS(x, m, sums[t])
 		}
 	}
@@ -125,6 +130,18 @@ func (k *kernels) mulCodes256(l layout, n int) {
 	}
 	k.VZEROUPPER()
 	k.RET()
+}
+
+// scale256 adds the dot products, times the scales at an offset, to the sums.
+func (k *kernels) scale256(a mulArgs, dots, sums []reg.VecVirtual, word func(row, t int) op.Mem, at int) {
+	d, x := k.YMM(), k.YMM()
+	k.VCVTPH2PS(op.Mem{Base: a.scales, Disp: at}, d)
+	for t, dot := range dots {
+		k.VCVTDQ2PS(dot, dot)
+		k.VBROADCASTSS(word(scale, t), x)
+		k.VMULPS(x, dot, dot)
+		k.VFMADD231PS(d, dot, sums[t])
+	}
 }
 
 // ones256 returns 16 words of one.
@@ -200,14 +217,14 @@ func (k *kernels) octetDots(a mulArgs, dots []reg.VecVirtual, word func(row, t i
 }
 
 // signedDots: the signed weight is code − 128; |w|·(x·sign w) sums two
-// products of at most 128·127, which fit, and needs no bias.
-func (k *kernels) signedDots(a mulArgs, dots []reg.VecVirtual, word func(row, t int) op.Mem) {
+// products of at most 128·127, which fit, and needs no bias. Lines [from, to).
+func (k *kernels) signedDots(a mulArgs, dots []reg.VecVirtual, word func(row, t int) op.Mem, from, to int) {
 	flip, w, size, x, ones := k.YMM(), k.YMM(), k.YMM(), k.YMM(), k.ones256()
 	bits := k.GP32()
 	k.MOVL(op.U32(0x80808080), bits)
 	k.VMOVD(bits, flip.AsX())
 	k.VPBROADCASTD(flip.AsX(), flip)
-	for line := range 8 {
+	for line := from; line < to; line++ {
 		k.VMOVDQU(op.Mem{Base: a.codes, Disp: line * 64}, w)
 		k.VPXOR(flip, w, w)
 		k.VPABSB(w, size)
@@ -215,7 +232,7 @@ func (k *kernels) signedDots(a mulArgs, dots []reg.VecVirtual, word func(row, t 
 			k.VPBROADCASTD(word(line, t), x)
 			k.VPSIGNB(w, x, x)
 			k.VPMADDUBSW(x, size, x)
-			if line == 0 {
+			if line == from {
 				k.VPMADDWD(ones, x, dot)
 			} else {
 				k.VPMADDWD(ones, x, x)

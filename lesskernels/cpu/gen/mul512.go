@@ -22,7 +22,7 @@ func mulAVX512(k *kernels) {
 		for _, l := range []layout{floats, halves, brains} {
 			k.mulFloats512(l, n)
 		}
-		for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin} {
+		for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin, octetsHalves} {
 			k.mulCodes512(l, n)
 		}
 	}
@@ -129,79 +129,138 @@ func (k *kernels) unrolled(count reg.GPVirtual, some int, body func(steps int)) 
 
 // mulCodes512: for every block of 32 columns, integer dot products by
 // VPDPBUSD, then sums[t] += d·(dot·scale[t]) and, with minima, m·sum[t].
-// Without minima the dot product starts at −8·Σx or −128·Σx.
+// Without minima the dot product starts at −8·Σx or −128·Σx. Halves of a block
+// with a scale each are two such steps.
 func (k *kernels) mulCodes512(l layout, n int) {
 	a := k.mulBegin(l, n, "AVX512", " by VPDPBUSD")
-	sums := k.zero512(n)
-	dots := make([]reg.VecVirtual, n)
-	for t := range dots {
-		dots[t] = k.ZMM()
+	c := codes512{k: k, mulArgs: a, n: n, sums: k.zero512(n), low: k.ZMM(), high: k.ZMM(), mask: k.ZMM()}
+	for range n {
+		c.dots = append(c.dots, k.ZMM())
 	}
-	low, high, mask := k.ZMM(), k.ZMM(), k.ZMM()
 	if l.codeBytes() == 256 {
 		bits := k.GP32()
 		k.MOVL(op.U32(0x0f0f0f0f), bits)
-		k.VPBROADCASTD(bits, mask)
+		k.VPBROADCASTD(bits, c.mask)
 	}
-	word := func(row, t int) op.Mem { return op.Mem{Base: a.x, Disp: (row*n + t) * 4} }
-
 	k.Label("block")
-	for t, dot := range dots {
-		switch l {
-		case nibbles:
-			k.VPBROADCASTD(word(9, t), dot)
-		case octets:
-			k.VPSLLD_BCST(op.Imm(4), word(9, t), dot)
-		default:
-			k.VPXORD(dot, dot, dot)
-		}
-	}
 	if n <= 3 {
 		for line := 0; line < l.codeBytes()+l.scaleBytes(); line += 64 {
 			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + line})
 		}
 	}
-	for line := range l.codeBytes() / 64 {
-		at := op.Mem{Base: a.codes, Disp: line * 64}
-		if l.codeBytes() == 256 {
-			k.VMOVDQU32(at, low)
-			k.VPSRLD(op.Imm(4), low, high)
-			k.VPANDD(mask, low, low)
-			k.VPANDD(mask, high, high)
-			for t, dot := range dots {
-				k.VPDPBUSD_BCST(word(line, t), low, dot)
-			}
-			for t, dot := range dots {
-				k.VPDPBUSD_BCST(word(line+4, t), high, dot)
-			}
-			continue
-		}
-		k.VMOVDQU32(at, low)
-		for t, dot := range dots {
-			k.VPDPBUSD_BCST(word(line, t), low, dot)
-		}
-	}
-	d, m := k.ZMM(), k.ZMM()
-	k.VCVTPH2PS(op.Mem{Base: a.scales}, d)
-	if l.hasMin() {
-		k.VCVTPH2PS(op.Mem{Base: a.scales, Disp: 32}, m)
-	}
-	for t, dot := range dots {
-		k.VCVTDQ2PS(dot, dot)
-		k.VMULPS_BCST(word(8, t), dot, dot)
-		k.VFMADD231PS(d, dot, sums[t])
-		if l.hasMin() {
-			k.VFMADD231PS_BCST(word(10, t), m, sums[t])
-		}
+	switch l {
+	case nibbles:
+		c.start(func(t int) { k.VPBROADCASTD(c.word(bias, t), c.dots[t]) })
+		c.nibbles()
+		c.scale(0, false)
+	case nibblesMin:
+		c.start(nil)
+		c.nibbles()
+		c.scale(0, true)
+	case octets:
+		c.start(func(t int) { k.VPSLLD_BCST(op.Imm(4), c.word(bias, t), c.dots[t]) })
+		c.octets(0, 8)
+		c.scale(0, false)
+	case octetsMin:
+		c.start(nil)
+		c.octets(0, 8)
+		c.scale(0, true)
+	case octetsHalves:
+		c.start(func(t int) { k.VPSLLD_BCST(op.Imm(4), c.word(firstBias, t), c.dots[t]) })
+		c.octets(0, 4)
+		c.scale(0, false)
+		c.start(func(t int) {
+			k.VPBROADCASTD(c.word(bias, t), c.dots[t])
+			k.VPSUBD_BCST(c.word(firstBias, t), c.dots[t], c.dots[t])
+			k.VPSLLD(op.Imm(4), c.dots[t], c.dots[t])
+		})
+		c.octets(4, 8)
+		c.scale(32, false)
 	}
 	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.codes)
 	k.ADDQ(op.U32(l.codeBytes()+l.scaleBytes()), a.scales)
 	k.ADDQ(op.U32(n*intWords*4), a.x)
 	k.DECQ(a.units)
 	k.JNE(op.LabelRef("block"))
-	k.store512(a, sums)
+	k.store512(a, c.sums)
 }
 
-// intWords is the words of one token and block of integer activations:
-// 8 of codes, scale, bias, sum.
-const intWords = 11
+// The words of one token and block of integer activations: 8 of codes, then
+// these.
+const (
+	scale     = 8
+	bias      = 9  // −8·Σ codes
+	sum       = 10 // scale·Σ codes
+	firstBias = 11 // −8·Σ codes of the first half
+	intWords  = 12
+)
+
+// codes512 is a product of codes under way: a sum and a dot product in
+// progress for each of n tokens.
+type codes512 struct {
+	k *kernels
+	mulArgs
+	n               int
+	sums, dots      []reg.VecVirtual
+	low, high, mask reg.VecVirtual
+}
+
+// word is one of token t's words of the block.
+func (c codes512) word(row, t int) op.Mem {
+	return op.Mem{Base: c.x, Disp: (row*c.n + t) * 4}
+}
+
+// start sets every dot product, to zero without a function.
+func (c codes512) start(set func(t int)) {
+	for t, dot := range c.dots {
+		if set != nil {
+			set(t)
+		} else {
+			c.k.VPXORD(dot, dot, dot)
+		}
+	}
+}
+
+// nibbles multiplies four lines, whose low halves are columns 0–15.
+func (c codes512) nibbles() {
+	for line := range 4 {
+		c.k.VMOVDQU32(op.Mem{Base: c.codes, Disp: line * 64}, c.low)
+		c.k.VPSRLD(op.Imm(4), c.low, c.high)
+		c.k.VPANDD(c.mask, c.low, c.low)
+		c.k.VPANDD(c.mask, c.high, c.high)
+		for t, dot := range c.dots {
+			c.k.VPDPBUSD_BCST(c.word(line, t), c.low, dot)
+		}
+		for t, dot := range c.dots {
+			c.k.VPDPBUSD_BCST(c.word(line+4, t), c.high, dot)
+		}
+	}
+}
+
+// octets multiplies lines [from, to), four columns each.
+func (c codes512) octets(from, to int) {
+	for line := from; line < to; line++ {
+		c.k.VMOVDQU32(op.Mem{Base: c.codes, Disp: line * 64}, c.low)
+		for t, dot := range c.dots {
+			c.k.VPDPBUSD_BCST(c.word(line, t), c.low, dot)
+		}
+	}
+}
+
+// scale adds the dot products, times the scales at an offset, to the sums, and
+// the minima.
+func (c codes512) scale(at int, minima bool) {
+	d, m := c.low, c.high
+	c.k.VCVTPH2PS(op.Mem{Base: c.scales, Disp: at}, d)
+	if minima {
+		c.k.VCVTPH2PS(op.Mem{Base: c.scales, Disp: 32}, m)
+	}
+	for t, dot := range c.dots {
+		c.k.VCVTDQ2PS(dot, dot)
+		c.k.VMULPS_BCST(c.word(scale, t), dot, dot)
+		c.k.VFMADD231PS(d, dot, c.sums[t])
+		if minima {
+			c.k.VFMADD231PS_BCST(c.word(sum, t), m, c.sums[t])
+		}
+	}
+}

@@ -406,7 +406,7 @@ func (k *kernels) quantize512() {
 
 	v := [2]reg.VecVirtual{k.ZMM(), k.ZMM()}
 	peak, t, inverse, scale := k.ZMM(), k.ZMM(), k.ZMM(), k.XMM()
-	codes, sum := k.YMM(), k.YMM()
+	codes, sum, first := k.YMM(), k.YMM(), k.XMM()
 	k.Label("block")
 	k.VMOVUPS(op.Mem{Base: x}, v[0])
 	k.VMOVUPS(op.Mem{Base: x, Disp: 64}, v[1])
@@ -435,11 +435,13 @@ func (k *kernels) quantize512() {
 	k.VPDPBUSD(codes, ones, sum)
 	high := k.XMM()
 	k.VEXTRACTI32X4(op.Imm(1), sum, high)
-	k.VPADDD(high, sum.AsX(), sum.AsX())
-	k.VPSHUFD(op.Imm(0b01001110), sum.AsX(), high)
-	k.VPADDD(high, sum.AsX(), sum.AsX())
-	k.VPSHUFD(op.Imm(0b10110001), sum.AsX(), high)
-	k.VPADDD(high, sum.AsX(), sum.AsX())
+	k.VPUNPCKLQDQ(high, sum.AsX(), first)
+	k.VPUNPCKHQDQ(high, sum.AsX(), high)
+	k.VPADDD(high, first, first) // two lanes of each half
+	k.VPSHUFD(op.Imm(0b10110001), first, high)
+	k.VPADDD(high, first, first) // first, first, second, second half
+	k.VPSHUFD(op.Imm(0b01001110), first, high)
+	k.VPADDD(high, first, sum.AsX())
 	k.LEAQ(op.Mem{Base: dst, Index: stride, Scale: 4}, upper)
 	k.VEXTRACTI32X4(op.Imm(1), codes, high)
 	for _, half := range []struct {
@@ -451,7 +453,7 @@ func (k *kernels) quantize512() {
 		k.VPEXTRD(op.Imm(2), half.from, op.Mem{Base: half.base, Index: stride, Scale: 2})
 		k.VPEXTRD(op.Imm(3), half.from, op.Mem{Base: half.base, Index: third, Scale: 1})
 	}
-	k.LEAQ(op.Mem{Base: upper, Index: stride, Scale: 4}, upper) // scale, bias, sum
+	k.LEAQ(op.Mem{Base: upper, Index: stride, Scale: 4}, upper) // scale, bias, sum, first bias
 	k.VMOVSS(scale, op.Mem{Base: upper})
 	k.VCVTDQ2PS(sum.AsX(), high)
 	k.VMULSS(scale, high, high)
@@ -460,6 +462,10 @@ func (k *kernels) quantize512() {
 	k.SHLL(op.Imm(3), bits)
 	k.NEGL(bits)
 	k.MOVL(bits, op.Mem{Base: upper, Index: stride, Scale: 1})
+	k.VMOVD(first, bits)
+	k.SHLL(op.Imm(3), bits)
+	k.NEGL(bits)
+	k.MOVL(bits, op.Mem{Base: upper, Index: third, Scale: 1})
 	k.ADDQ(op.U32(128), x)
 	k.ADDQ(record, dst)
 	k.DECQ(blocks)
