@@ -14,7 +14,7 @@ type Message struct {
 // Turn is an earlier exchange of the conversation.
 type Turn struct{ Question, Answer string }
 
-const system = "You answer questions from the numbered passages. Be brief. After each sentence cite the passage it comes from, like [1]."
+const system = "Answer the question in one to three sentences, using only the numbered passages. Cite the passages like [1]."
 
 // Prompt asks the reader to answer question from the passages. The system
 // message never changes, earlier turns come next and the passages stand

@@ -83,7 +83,10 @@ func (s *Searcher) collection(ctx context.Context, name string) (c collection, e
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, fmt.Errorf("collection %q: %w", name, ErrNotFound)
 	}
-	return c, err
+	if err != nil {
+		return c, fmt.Errorf("read collection %q: %w", name, err)
+	}
+	return c, nil
 }
 
 // find runs the one statement of a search.
