@@ -23,19 +23,30 @@ func Dequantize(dst []float32, t lesskernels.DType, src []byte) error {
 	if int64(len(src)) != n/elements*bytes {
 		return fmt.Errorf("cpu: dequantize %v: %d values need %d bytes, got %d", t, n, n/elements*bytes, len(src))
 	}
-	f := dequantizers[t]
-	for len(dst) > 0 {
-		f(dst[:elements], src[:bytes])
-		dst, src = dst[elements:], src[bytes:]
+	switch t {
+	case lesskernels.F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+	case lesskernels.F16:
+		for i := range dst {
+			dst[i] = half(src[2*i:])
+		}
+	case lesskernels.BF16:
+		for i := range dst {
+			dst[i] = fromBF16(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	default:
+		f := dequantizers[t]
+		for ; len(dst) > 0; dst, src = dst[elements:], src[bytes:] {
+			f(dst[:elements], src[:bytes])
+		}
 	}
 	return nil
 }
 
-// dequantizers decode one block of each type; layouts are those of ggml.
+// dequantizers decode one block of each quantised type; layouts are those of ggml.
 var dequantizers = map[lesskernels.DType]func(dst []float32, src []byte){
-	lesskernels.F32:  func(d []float32, s []byte) { d[0] = math.Float32frombits(binary.LittleEndian.Uint32(s)) },
-	lesskernels.F16:  func(d []float32, s []byte) { d[0] = half(s) },
-	lesskernels.BF16: func(d []float32, s []byte) { d[0] = fromBF16(binary.LittleEndian.Uint16(s)) },
 	lesskernels.Q4_0: dequantizeQ40,
 	lesskernels.Q4_1: dequantizeQ41,
 	lesskernels.Q5_0: dequantizeQ50,

@@ -28,13 +28,17 @@ func (w *writer) row(panel []byte, l layout, r, cols int, src []byte) {
 	if err := Dequantize(w.values, w.t, src); err != nil {
 		panic(err) // the shape was checked
 	}
-	for c, x := range w.values {
-		switch l {
-		case halves:
+	switch l {
+	case halves:
+		for c, x := range w.values {
 			binary.LittleEndian.PutUint16(panel[c*32+r*2:], toF16(x))
-		case brains:
+		}
+	case brains:
+		for c, x := range w.values {
 			binary.LittleEndian.PutUint16(panel[c*32+r*2:], toBF16(x))
-		default:
+		}
+	default:
+		for c, x := range w.values {
 			binary.LittleEndian.PutUint32(panel[c*64+r*4:], math.Float32bits(x))
 		}
 	}
