@@ -107,11 +107,14 @@ func pageTitle(n *dom.Node) string {
 	return ""
 }
 
+// unescape takes back what the converter does to text in every mode.
+var unescape = strings.NewReplacer("&lt;", "<", "&gt;", ">")
+
 func toMarkdown(n *dom.Node) (string, error) {
 	c := converter.NewConverter(
 		converter.WithPlugins(
 			base.NewBasePlugin(),
-			commonmark.NewCommonmarkPlugin(),
+			commonmark.NewCommonmarkPlugin(commonmark.WithListEndComment(false)),
 			table.NewTablePlugin(
 				table.WithCellPaddingBehavior(table.CellPaddingBehaviorMinimal),
 				table.WithNewlineBehavior(table.NewlineBehaviorPreserve),
@@ -122,6 +125,7 @@ func toMarkdown(n *dom.Node) (string, error) {
 		// Escapes would come between the words of a text and those who search for them.
 		converter.WithEscapeMode(converter.EscapeModeDisabled),
 	)
+	c.Register.TextTransformer(func(_ converter.Context, s string) string { return unescape.Replace(s) }, converter.PriorityLate)
 	c.Register.RendererFor("a", converter.TagTypeInline, children, converter.PriorityEarly)
 	c.Register.RendererFor("img", converter.TagTypeInline, alternative, converter.PriorityEarly)
 	markdown, err := c.ConvertNode(n)
