@@ -7,6 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"lessrag/cmd/api/postgres"
 	"lessrag/cmd/api/postgres/pgtest"
 	"lessrag/ingest"
+	"lessrag/migrations"
 )
 
 // TestKilledServiceLosesNothing kills the process that ingests again and again, at random moments.
@@ -122,4 +126,67 @@ func watchForHalves(ctx context.Context, pool *pgxpool.Pool) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return nil
+}
+
+// TestKilledPostgresLosesNothing kills the database under a running service, which is not started again.
+func TestKilledPostgresLosesNothing(t *testing.T) {
+	const documents, kills = 40, 3
+	data, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(data) })
+	cluster, err := postgres.Start(t.Context(), postgres.Options{Data: data, Binaries: pgtest.Binaries(), Logger: smallOptions.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cluster.Stop(context.Background()) })
+	pool, err := postgres.Pool(t.Context(), cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if err := migrations.Up(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	s := newService(t, pool, &hashEmbedder{delay: 20 * time.Millisecond})
+	start(t, s)
+	var files []ingest.File
+	for i := range documents {
+		name := fmt.Sprintf("%02d.md", i)
+		files = append(files, file(name, essay(name, 1+i%10)))
+	}
+	id := submit(t, s, "c", files...).IngestionID
+
+	for range kills {
+		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
+		text, err := os.ReadFile(filepath.Join(data, "postgres", "postmaster.pid"))
+		if err != nil {
+			continue // it is being started
+		}
+		if pid, err := strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0]); err == nil {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		p, err := s.Ingestion(t.Context(), id)
+		if err == nil && p.Pending == 0 {
+			if p.Ready != documents {
+				t.Errorf("%d of %d are ready: %+v", p.Ready, documents, p.Documents)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not done: %+v, %v", p, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	want := 0
+	for i := range documents {
+		want += 1 + i%10
+	}
+	if n := count(t, pool, "SELECT count(*) FROM chunks"); n != want {
+		t.Errorf("%d passages, want %d", n, want)
+	}
 }
