@@ -3,6 +3,8 @@ package embed
 import (
 	"context"
 	"math"
+	"slices"
+	"sync"
 
 	"lessrag/lesskernels/cpu"
 )
@@ -11,6 +13,7 @@ import (
 type encoder struct {
 	config
 	pool      *cpu.Pool
+	isa       cpu.ISA
 	words     []float32 // [vocabulary, hidden]
 	positions []float32 // [positions, hidden], token type 0 added
 	norm      layerNorm
@@ -23,10 +26,14 @@ type scratch struct {
 	input   cpu.Input
 	x       []float32 // [n, hidden] the residual stream
 	qkv     []float32 // [n, 3·hidden]
-	keys    []float32 // per text and head: [headDim, tokens], transposed
+	queries []float32 // per text and head: [tokens, headDim]
+	keys    []float32 // likewise
 	values  []float32 // likewise
-	scores  []float32 // per text and head: [tokens], one query's
-	context []float32 // [n, hidden] what attention gathered
+	heads   []float32 // likewise: what each head gathered
+	sums    []float32 // per text and head: [tokens], which Attend returns and nobody needs
+	context []float32 // [n, hidden] what all heads gathered
+	visible []int32   // [n] how many tokens each sees: all of its text
+	workers sync.Pool // of *cpu.Scratch
 	y       []float32 // [n, hidden] a block's output
 	wide    []float32 // [n, intermediate]
 }
@@ -44,6 +51,11 @@ func (e *encoder) encode(ctx context.Context, texts [][]int32) ([][]float32, err
 	spans, rows := layOut(texts)
 	s := &e.scratch
 	s.grow(e.config, rows)
+	for _, t := range spans {
+		for i := range t.n {
+			s.visible[t.start+i] = int32(t.n)
+		}
+	}
 	e.look(texts, spans)
 	for i := range e.layers {
 		if err := ctx.Err(); err != nil {
@@ -76,14 +88,15 @@ func (s *scratch) grow(c config, n int) {
 		buffer *[]float32
 		width  int
 	}{
-		{&s.x, c.Hidden}, {&s.qkv, 3 * c.Hidden}, {&s.keys, c.Hidden}, {&s.values, c.Hidden},
-		{&s.scores, c.Heads}, {&s.context, c.Hidden}, {&s.y, c.Hidden}, {&s.wide, c.Intermediate},
+		{&s.x, c.Hidden}, {&s.qkv, 3 * c.Hidden}, {&s.queries, c.Hidden}, {&s.keys, c.Hidden}, {&s.values, c.Hidden}, {&s.heads, c.Hidden},
+		{&s.sums, c.Heads}, {&s.context, c.Hidden}, {&s.y, c.Hidden}, {&s.wide, c.Intermediate},
 	} {
 		if cap(*b.buffer) < n*b.width {
 			*b.buffer = make([]float32, n*b.width)
 		}
 		*b.buffer = (*b.buffer)[:n*b.width]
 	}
+	s.visible = slices.Grow(s.visible[:0], n)[:n]
 }
 
 // look fills x with the embeddings of words, positions and token type 0.
@@ -141,33 +154,27 @@ func (e *encoder) attend(spans []span) {
 	})
 }
 
-// attendHead is one head over one text. Keys and values are transposed first,
-// so that both inner loops run along the tokens and not along the few values
-// of a head.
+// attendHead is one head over one text.
 func (e *encoder) attendHead(t span, head int) {
 	h, dim, s := e.Hidden, e.headDimension, &e.scratch
-	keys := s.keys[t.start*h+head*dim*t.n:][:dim*t.n]     // [dim, tokens]
-	values := s.values[t.start*h+head*dim*t.n:][:dim*t.n] // [dim, tokens]
-	scores := s.scores[t.start*e.Heads+head*t.n:][:t.n]
+	at, size := t.start*h+head*dim*t.n, dim*t.n
+	queries, keys, values, gathered := s.queries[at:][:size], s.keys[at:][:size], s.values[at:][:size], s.heads[at:][:size]
 	for i := range t.n {
 		row := s.qkv[(t.start+i)*3*h+head*dim:]
-		for d := range dim {
-			keys[d*t.n+i] = row[h+d]
-			values[d*t.n+i] = row[2*h+d]
-		}
+		copy(queries[i*dim:], row[:dim])
+		copy(keys[i*dim:], row[h:][:dim])
+		copy(values[i*dim:], row[2*h:][:dim])
 	}
+	worker, ok := s.workers.Get().(*cpu.Scratch)
+	if !ok {
+		worker = new(cpu.Scratch)
+	}
+	defer s.workers.Put(worker)
+	sums := s.sums[t.start*e.Heads+head*t.n:][:t.n]
 	scale := float32(1 / math.Sqrt(float64(dim)))
+	cpu.AttendFloat32(e.isa, gathered, sums, queries, keys, values, 1, dim, s.visible[t.start:][:t.n], scale, worker)
 	for i := range t.n {
-		query := s.qkv[(t.start+i)*3*h+head*dim:][:dim]
-		clear(scores)
-		for d, q := range query {
-			cpu.Axpy(scores, q*scale, keys[d*t.n:][:t.n])
-		}
-		cpu.Softmax(scores)
-		out := s.context[(t.start+i)*h+head*dim:][:dim]
-		for d := range out {
-			out[d] = cpu.Dot(scores, values[d*t.n:][:t.n])
-		}
+		copy(s.context[(t.start+i)*h+head*dim:], gathered[i*dim:][:dim])
 	}
 }
 

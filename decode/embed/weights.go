@@ -40,6 +40,7 @@ func newEncoder(f *Safetensors, c config, pool *cpu.Pool) (*encoder, error) {
 	e := &encoder{
 		config:    c,
 		pool:      pool,
+		isa:       l.isa,
 		words:     l.floats("embeddings.word_embeddings.weight", c.Vocabulary, c.Hidden),
 		positions: l.floats("embeddings.position_embeddings.weight", c.Positions, c.Hidden),
 		norm:      l.norm("embeddings.LayerNorm", c.Hidden),
