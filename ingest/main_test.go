@@ -62,6 +62,7 @@ type hashEmbedder struct {
 	delay   time.Duration
 	failing atomic.Int32 // how many calls fail before one works
 	block   chan struct{}
+	panics  bool
 	calls   atomic.Int32
 	texts   atomic.Int32
 }
@@ -79,6 +80,9 @@ var errFlaky = errors.New("the embedder is not well")
 
 func (e *hashEmbedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	e.calls.Add(1)
+	if e.panics {
+		panic("out of turtles")
+	}
 	if e.failing.Add(-1) >= 0 {
 		return nil, errFlaky
 	}

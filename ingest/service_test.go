@@ -462,3 +462,62 @@ func TestDocumentsPages(t *testing.T) {
 		t.Errorf("got %+v, %v", collections, err)
 	}
 }
+
+func TestDeathsAtOneDocumentAreCounted(t *testing.T) {
+	pool := pgtest.New(t)
+	s := newService(t, pool, &hashEmbedder{})
+	submitted := submit(t, s, "c", file("a.md", essay("a", 2)))
+	// As recovery leaves a job whose process died at every attempt.
+	if _, err := pool.Exec(t.Context(), "UPDATE river_job SET attempt = max_attempts"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, s)
+	p := await(t, s, submitted.IngestionID)
+	if d := p.Documents[0]; d.State != ingest.Failed || !strings.Contains(d.Error, "died 10 times") {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestPanicFailsItsDocumentOnly(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{panics: true}
+	s := newService(t, pool, e)
+	start(t, s)
+	p := await(t, s, submit(t, s, "c", file("a.md", essay("a", 2))).IngestionID)
+	if d := p.Documents[0]; d.State != ingest.Failed || d.Stage != "embedding" || d.Error != "internal error: out of turtles" {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestProgressEstimatesFromWorkDone(t *testing.T) {
+	pool := pgtest.New(t)
+	e := &hashEmbedder{}
+	s := newService(t, pool, e)
+	submitted := submit(t, s, "c", file("a.md", essay("a", 4)), file("b.md", essay("b", 4)))
+	p, err := s.Ingestion(t.Context(), submitted.IngestionID)
+	if err != nil || p.Pending != 2 || p.ETA != nil {
+		t.Fatalf("before any work: %+v, %v", p, err)
+	}
+	start(t, s)
+	await(t, s, submitted.IngestionID)
+	e.block = make(chan struct{})
+	defer close(e.block)
+	more := submit(t, s, "c", file("c.md", essay("c", 4)))
+	p, err = s.Ingestion(t.Context(), more.IngestionID)
+	if err != nil || p.Pending != 1 || p.ETA == nil || *p.ETA <= 0 || *p.ETA > time.Hour {
+		t.Errorf("with a known rate: %+v, %v", p, err)
+	}
+}
+
+func TestSameDocumentMayChangeItsMetadata(t *testing.T) {
+	s := newService(t, pgtest.New(t), &hashEmbedder{})
+	f := file("a.md", "text")
+	id := submit(t, s, "c", f).Documents[0].ID
+	f.Metadata = map[string]any{"year": 2026.0}
+	if again := submit(t, s, "c", f).Documents[0]; !again.Duplicate || again.ID != id {
+		t.Errorf("got %+v", again)
+	}
+	if d, err := s.Document(t.Context(), id); err != nil || d.Metadata["year"] != 2026.0 {
+		t.Errorf("got %+v, %v", d, err)
+	}
+}

@@ -95,7 +95,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 func checkBinaries(dir string) error {
 	for _, name := range []string{"initdb", "postgres"} {
 		if _, err := os.Stat(filepath.Join(dir, "bin", name)); err != nil {
-			return fmt.Errorf("Postgres is not in %s: run make fetch, or set DATABASE_URL: %w", dir, err)
+			return fmt.Errorf("no Postgres in %s: run make fetch, or set DATABASE_URL: %w", dir, err)
 		}
 	}
 	return nil
@@ -112,7 +112,7 @@ func (c *Cluster) open() error {
 	}
 	c.options.Binaries, err = filepath.Abs(c.options.Binaries)
 	if err != nil {
-		return fmt.Errorf("Postgres's directory: %w", err)
+		return fmt.Errorf("directory of Postgres: %w", err)
 	}
 	c.files = files{data: data, cluster: filepath.Join(data, "postgres"), log: filepath.Join(data, "postgres.log")}
 	if c.options.Serve {
@@ -268,7 +268,9 @@ func (c *Cluster) supervise(ctx context.Context) {
 		if p, ok, err := readPostmaster(c.files.cluster); err == nil && ok && p.alive(c.files.cluster) {
 			continue
 		}
-		c.log.Warn("Postgres is not running; starting it again", "cluster", c.files.cluster)
+		if !failing {
+			c.log.Warn("Postgres is not running; starting it again", "cluster", c.files.cluster)
+		}
 		err := c.restart(ctx)
 		switch {
 		case err == nil:

@@ -175,7 +175,7 @@ func (c *Cluster) socketDir() string {
 // quoteList makes one element of a comma-separated setting.
 func quoteList(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
-var errExited = errors.New("Postgres ended while starting")
+var errExited = errors.New("the server ended while starting")
 
 // awaitReady returns when Postgres takes connections and our database exists.
 func (c *Cluster) awaitReady(ctx context.Context) error {
