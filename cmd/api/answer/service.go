@@ -106,12 +106,13 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	reached := sync.OnceFunc(s.reached)
 	defer reached()
 
-	found, relevant, err := s.search(ctx, p)
+	results, err := s.Searcher.Search(ctx, retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit})
 	if err != nil {
 		return "", err
 	}
+	found := results.Passages
 	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
-	if !relevant {
+	if !retrieve.Relevant(found) {
 		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, report.Timing.RetrievalMS, report.Memory})
 		r.emit(EventDelta, Delta{retrieve.RefusalText})
 		r.emit(EventUsage, report)
@@ -139,30 +140,4 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	}
 	reached()
 	return read(r, chunks, passages, report, start)
-}
-
-// search finds the passages. A question that finds nothing alone is tried
-// once more together with the one before it: "and in winter?" means nothing
-// by itself.
-func (s *Service) search(ctx context.Context, p plan) (passages []retrieve.Passage, relevant bool, err error) {
-	q := retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
-	alone, err := s.Searcher.Search(ctx, q)
-	if err != nil {
-		return nil, false, err
-	}
-	if retrieve.Relevant(alone.Passages) || len(p.turns) == 0 {
-		return alone.Passages, retrieve.Relevant(alone.Passages), nil
-	}
-	q.Text = p.turns[len(p.turns)-1].Question + "\n" + p.text
-	if len(q.Text) > retrieve.MaxQueryBytes {
-		return alone.Passages, false, nil
-	}
-	both, err := s.Searcher.Search(ctx, q)
-	if err != nil {
-		return nil, false, err
-	}
-	if retrieve.Relevant(both.Passages) {
-		return both.Passages, true, nil
-	}
-	return alone.Passages, false, nil
 }
