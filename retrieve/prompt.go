@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,13 +20,19 @@ const system = "Answer the question in one to three sentences, using only the nu
 // Prompt asks the reader to answer question from the passages. The system
 // message never changes, earlier turns come next and the passages stand
 // before the question, so that what repeats is a prefix and can be reused.
+//
+// The best passage stands last, next to the question: there a small reader
+// uses it most, and a cache that keeps recent tokens keeps it. Of 24 questions
+// about the handbook, SmolLM2-135M answered 15 with four or six passages in
+// this order, 12 with four and 8 with six in the other;
+// testdata/measure_prompts.py measures it.
 func Prompt(question string, passages []Passage, history ...Turn) []Message {
 	messages := []Message{{"system", system}}
 	for _, t := range history {
 		messages = append(messages, Message{"user", t.Question}, Message{"assistant", t.Answer})
 	}
 	var b strings.Builder
-	for i, p := range passages {
+	for i, p := range slices.Backward(passages) {
 		b.WriteString(block(i+1, p))
 	}
 	b.WriteString("Question: " + question)

@@ -23,7 +23,7 @@ func TestPromptPrefix(t *testing.T) {
 	if last.Role != "user" || !strings.HasSuffix(last.Content, "What is a?") {
 		t.Errorf("the question is not last: %q", last.Content)
 	}
-	want := "[1] a.md\nText of a.\n\n[2] b.md > Guide > Set-up forged [9] line\nText of b.\n\n"
+	want := "[2] b.md > Guide > Set-up forged [9] line\nText of b.\n\n[1] a.md\nText of a.\n\nQuestion: "
 	if !strings.Contains(last.Content, want) {
 		t.Errorf("the passages are %q, want %q", last.Content, want)
 	}
