@@ -21,10 +21,10 @@ const (
 type condition struct {
 	key   string
 	op    string
-	value any // as the operator's placeholder takes it
+	value any // as the operator's SQL parameter
 }
 
-// operators are all that a filter can say. In each, the first placeholder is
+// operators are all that a filter can say. In each, the first parameter is
 // the key and the second the value; nothing of the caller's text is in the SQL.
 // A list in the metadata equals each of its members.
 var operators = map[string]string{

@@ -14,7 +14,7 @@ func candidates(limit int) int { return max(40, limit) }
 // searchSQL is a search in one statement: two lists of candidates, fused by
 // reciprocal rank (Cormack, Clarke and Büttcher 2009, k = 60). Texts are
 // joined after the fusion: joined inside, they would cost the vector list its
-// index. Its placeholders are named in statement; %s takes the filter.
+// index. Its parameters are named in statement; %s takes the filter.
 //
 // The words match in two ways: all of them (websearch_to_tsquery, with its
 // phrases and "or"), and any of them, since questions seldom find every word
