@@ -1,11 +1,16 @@
 package decode
 
 // Room tells whether n more requests of planned bytes each could start or wait
-// now, a *QueueFullError otherwise. Callers that have work to do before Submit
-// ask first, so that a refusal comes before that work and not after it.
+// now: ErrClosed or a *QueueFullError otherwise. Callers that have work to do
+// before Submit ask first, so that a refusal comes before that work and not after.
 func (e *Engine) Room(n int, bytes int64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.room(n, bytes)
+}
+
+// room is Room with e.mu held.
+func (e *Engine) room(n int, bytes int64) error {
 	if e.closed {
 		return ErrClosed
 	}

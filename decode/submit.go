@@ -19,12 +19,7 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Chunk, error) {
 		return nil, err
 	}
 	e.mu.Lock()
-	switch {
-	case e.closed:
-		err = ErrClosed
-	case len(e.waiting) >= e.options.MaxQueue:
-		err = &QueueFullError{Queued: len(e.waiting), RetryAfter: e.retryAfter()}
-	default:
+	if err = e.room(1, j.plan.Bytes); err == nil {
 		e.waiting = append(e.waiting, j)
 		j.unwatch = context.AfterFunc(ctx, e.stir)
 	}
@@ -74,7 +69,7 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, prompt: r.Prompt, maxTokens: maxTokens, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, prompt: r.Prompt, maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 

@@ -20,8 +20,9 @@ type activations struct {
 	cos, sin  []float32 // [tokens, headDim/2]
 	blockK    []uint16  // [Works][kvHeads, n, stored] bf16, post-RoPE
 	blockV    []uint16
-	final     []float32 // [2·logit rows, width] what the output matrix is multiplied with
-	out       []float32 // [2·logit rows, vocab]
+	out       []float32 // [logit rows, vocab]
+	halves    []float32 // [2·logit rows, width] inputs of the output matrix in two parts
+	product   []float32 // [2·logit rows, vocab] of halves
 
 	workers  chan *attendWorker // one for each thread
 	partials partials
@@ -32,7 +33,7 @@ const scoreRows = 32
 
 func newActivations(c Config, stored int, limits Limits, threads int) activations {
 	t := limits.Tokens
-	rows := 2 * max(limits.Sequences, min(scoreRows, t))
+	rows := max(limits.Sequences, min(scoreRows, t))
 	a := activations{
 		x:         make([]float32, t*c.Width),
 		normed:    make([]float32, t*c.Width),
@@ -47,8 +48,9 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 		sin:       make([]float32, t*c.HeadDim/2),
 		blockK:    make([]uint16, t*c.KVHeads*stored),
 		blockV:    make([]uint16, t*c.KVHeads*stored),
-		final:     make([]float32, rows*c.Width),
 		out:       make([]float32, rows*c.Vocab),
+		halves:    make([]float32, 2*rows*c.Width),
+		product:   make([]float32, 2*rows*c.Vocab),
 		workers:   make(chan *attendWorker, threads),
 	}
 	for range threads {

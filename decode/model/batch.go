@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"lessrag/decode/cache"
 )
@@ -44,10 +45,14 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 		}
 		n := len(w.Tokens)
 		switch {
+		case slices.ContainsFunc(b.blocks, func(earlier block) bool { return earlier.sequence == sequence }):
+			return nil, fmt.Errorf("model: sequence %d appears twice", i)
 		case n == 0:
 			return nil, fmt.Errorf("model: sequence %d has no tokens", i)
 		case w.Targets != nil && len(w.Targets) != n:
 			return nil, fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
+		case sequence.Position()+n > c.config.Context:
+			return nil, fmt.Errorf("model: sequence %d would exceed the context of %d tokens", i, c.config.Context)
 		case b.rows+n > c.limits.Tokens:
 			return nil, fmt.Errorf("model: a batch of more than %d tokens", c.limits.Tokens)
 		}

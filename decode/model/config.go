@@ -91,7 +91,10 @@ func NewConfig(f *gguf.File) (Config, error) {
 	if c.HeadDim == 0 {
 		c.HeadDim = c.Width / c.Heads
 	}
-	return c, errors.Join(c.check(f), c.readRope(f))
+	if err := c.check(f); err != nil {
+		return Config{}, err
+	}
+	return c, c.readRope(f)
 }
 
 // check refuses what the forward pass does not compute.

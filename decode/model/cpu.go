@@ -27,6 +27,7 @@ type CPU struct {
 	frequencies []float64 // [headDim/2]
 	scale       float32   // of attention scores
 	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
+	split       bool      // logits are computed from inputs in two parts: see split.go
 	evictions   cache.Scratch
 	batch       batch
 	activations
@@ -52,7 +53,7 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 		stored *= 2
 	}
 	return &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
-		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
+		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored, split: m == Int8,
 		activations: newActivations(c, stored, limits, pool.Threads())}, nil
 }
 

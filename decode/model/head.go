@@ -47,7 +47,7 @@ func (c *CPU) logits(b *batch) {
 	}
 }
 
-// finish normalises rows from…to of the residual stream into final, beginning at
+// finish normalises rows from…to of the residual stream into normed, beginning at
 // row at, and returns the row after the last. The stream itself stays as it is.
 func (c *CPU) finish(b *batch, from, to, at int) int {
 	width := c.config.Width
@@ -57,32 +57,20 @@ func (c *CPU) finish(b *batch, from, to, at int) int {
 		if b.pending {
 			add(x, rowOf(c.delta, row, width))
 		}
-		if c.math == Float32 {
-			cpu.RMSNorm(rowOf(c.final, at, width), x, c.weights.outputNorm, c.config.Epsilon)
-		} else {
-			cpu.RMSNorm(x, x, c.weights.outputNorm, c.config.Epsilon)
-			splitCodes(rowOf(c.final, 2*at, width), rowOf(c.final, 2*at+1, width), x)
-		}
+		cpu.RMSNorm(x, x, c.weights.outputNorm, c.config.Epsilon)
 		at++
 	}
 	return at
 }
 
-// unembed multiplies the first rows of final with the output matrix.
+// unembed multiplies the first rows of normed with the output matrix.
 func (c *CPU) unembed(rows int) {
-	vocab := c.config.Vocab
-	if c.math == Float32 {
-		c.input.Set(c.final, rows, c.config.Width)
-		c.weights.output.Mul(c.pool, c.out, &c.input)
+	if c.split {
+		c.mulSplit(c.weights.output, c.out, c.normed, rows)
 		return
 	}
-	c.input.Set(c.final, 2*rows, c.config.Width)
+	c.input.Set(c.normed, rows, c.config.Width)
 	c.weights.output.Mul(c.pool, c.out, &c.input)
-	for row := range rows {
-		logits := rowOf(c.out, row, vocab)
-		copy(logits, rowOf(c.out, 2*row, vocab))
-		add(logits, rowOf(c.out, 2*row+1, vocab))
-	}
 }
 
 // newScore takes the log-softmax of one row at the target, in float64.

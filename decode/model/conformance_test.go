@@ -1,0 +1,283 @@
+package model
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"lessrag/decode/cache"
+)
+
+// backend is what a device offers to package decode.
+type backend interface {
+	Config() Config
+	Shape() cache.Shape
+	NewSequence(cache.Plan) (Sequence, error)
+	Forward([]Work) ([]Result, error)
+}
+
+// conform proves that a backend of the tiny model keeps the contract of
+// decode.Backend. Logits must be within tolerance of the largest one.
+func conform(t *testing.T, b backend, tolerance float64) {
+	f := readFixture(t, "tiny.safetensors")
+	ids, logits := f.ints("ids"), f.floats("logits")
+	c := conformance{b: b, ids: ids, logits: logits, tolerance: tolerance}
+	t.Run("logits", c.checkLogits)
+	t.Run("scores", c.checkScores)
+	t.Run("blocks", c.checkBlocks)
+	t.Run("batches", c.checkBatches)
+	t.Run("budget of the context", c.checkBudgetOfContext)
+	t.Run("beyond the budget", c.checkBeyondBudget)
+	t.Run("abandoned", c.checkAbandoned)
+	t.Run("refusals", c.checkRefusals)
+}
+
+type conformance struct {
+	b         backend
+	ids       []int32
+	logits    []float32 // [ids, vocab] after each token, in float64 arithmetic
+	tolerance float64
+}
+
+func (c *conformance) sequence(t *testing.T, spec string, budget cache.Budget, interval int) Sequence {
+	t.Helper()
+	parsed, err := cache.ParseSpec(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shape := c.b.Shape()
+	shape.Interval = interval
+	p, err := cache.NewPlan(parsed, budget, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.b.NewSequence(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Free(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (c *conformance) forward(t *testing.T, works ...Work) []Result {
+	t.Helper()
+	results, err := c.b.Forward(works)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// run feeds ids in blocks and returns the logits after each block.
+func (c *conformance) run(t *testing.T, s Sequence, ids []int32, block int) [][]float32 {
+	t.Helper()
+	var out [][]float32
+	for from := 0; from < len(ids); from += block {
+		r := c.forward(t, Work{Sequence: s, Tokens: ids[from:min(len(ids), from+block)], Logits: true})
+		out = append(out, slices.Clone(r[0].Logits))
+	}
+	return out
+}
+
+func (c *conformance) checkLogits(t *testing.T) {
+	vocab := c.b.Config().Vocab
+	got := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1)
+	worst, largest := 0.0, 0.0
+	for i, row := range got {
+		for j, x := range row {
+			worst = max(worst, math.Abs(float64(x-c.logits[i*vocab+j])))
+			largest = max(largest, math.Abs(float64(c.logits[i*vocab+j])))
+		}
+	}
+	if t.Logf("logits within %.2g of the largest", worst/largest); !(worst <= c.tolerance*largest) {
+		t.Errorf("logits differ by %.2g of the largest, want %v", worst/largest, c.tolerance)
+	}
+}
+
+// Scores are the log-softmax of the logits that a token alone gives.
+func (c *conformance) checkScores(t *testing.T) {
+	targets := c.ids[1:]
+	r := c.forward(t, Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:len(targets)], Targets: targets})
+	alone := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:len(targets)], 1)
+	for i, score := range r[0].Scores {
+		var sum float64
+		best := 0
+		for j, x := range alone[i] {
+			sum += math.Exp(float64(x))
+			if x > alone[i][best] {
+				best = j
+			}
+		}
+		if want := math.Log(sum) - float64(alone[i][targets[i]]); !(math.Abs(score.NLL-want) <= 1e-3) {
+			t.Fatalf("position %d: %v nats, want %v", i, score.NLL, want)
+		}
+		if alone[i][score.Best] < alone[i][best]-1e-3 {
+			t.Fatalf("position %d: token %d is not the most likely one, %d", i, score.Best, best)
+		}
+	}
+}
+
+// A full cache gives the same logits in whatever blocks. Kernels may take another
+// order of sums for a few queries than for many, so only up to rounding.
+func (c *conformance) checkBlocks(t *testing.T) {
+	last := func(block int) []float32 {
+		rows := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, block)
+		return rows[len(rows)-1]
+	}
+	want := last(1)
+	for _, block := range []int{2, 7, 16, 33, 64, len(c.ids)} {
+		for i, x := range last(block) {
+			if !(math.Abs(float64(x-want[i])) <= c.tolerance) {
+				t.Fatalf("blocks of %d: logit %d is %v, token by token %v", block, i, x, want[i])
+			}
+		}
+	}
+}
+
+// Sequences of any cache give the same logits, bit for bit, alone and mixed.
+func (c *conformance) checkBatches(t *testing.T) {
+	type member struct {
+		spec     string
+		budget   cache.Budget
+		interval int
+		prompt   int
+		offset   int
+	}
+	members := []member{
+		{"full", cache.Budget{}, 0, 60, 0},
+		{"sinks", cache.Budget{Tokens: 16}, 1, 75, 3},
+		{"sinks", cache.Budget{Tokens: 24}, 5, 9, 20},
+		{"full", cache.Budget{Tokens: 100}, 0, 33, 31},
+		{"sinks", cache.Budget{Percent: 100}, 4, 1, 7},
+	}
+	const block, tokens = 20, 24
+	// feed runs members side by side, a prompt block or one token each per pass.
+	feed := func(t *testing.T, members ...member) [][][]float32 {
+		sequences := make([]Sequence, len(members))
+		for i, m := range members {
+			sequences[i] = c.sequence(t, m.spec, m.budget, m.interval)
+		}
+		out := make([][][]float32, len(members))
+		for {
+			var works []Work
+			var who []int
+			for i, m := range members {
+				if len(out[i]) == tokens {
+					continue
+				}
+				at := sequences[i].Position()
+				n := 1
+				if at < m.prompt {
+					n = min(block, m.prompt-at)
+				}
+				works = append(works, Work{Sequence: sequences[i], Tokens: c.ids[m.offset+at : m.offset+at+n], Logits: at+n >= m.prompt})
+				who = append(who, i)
+			}
+			if len(works) == 0 {
+				return out
+			}
+			for i, r := range c.forward(t, works...) {
+				if works[i].Logits {
+					out[who[i]] = append(out[who[i]], slices.Clone(r.Logits))
+				}
+			}
+		}
+	}
+	together := feed(t, members...)
+	for i, m := range members {
+		if alone := feed(t, m); !reflect.DeepEqual(together[i], alone[0]) {
+			t.Errorf("%s with budget %q: other logits in a batch than alone", m.spec, m.budget)
+		}
+	}
+}
+
+// A bounded cache whose budget is the context is the full cache.
+func (c *conformance) checkBudgetOfContext(t *testing.T) {
+	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 10)
+	sinks := c.run(t, c.sequence(t, "sinks", cache.Budget{Percent: 100}, 3), c.ids, 10)
+	if !reflect.DeepEqual(full, sinks) {
+		t.Error("other logits than the full cache")
+	}
+}
+
+// A sequence several times its budget stays inside its plan, and the mask that
+// its cache amounts to is the paper's.
+func (c *conformance) checkBeyondBudget(t *testing.T) {
+	const budget = 32
+	s := c.sequence(t, "sinks", cache.Budget{Tokens: budget}, 1)
+	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1)
+	same := 0
+	for i, row := range c.run(t, s, c.ids, 1) {
+		equal := slices.Equal(row, full[i])
+		if i <= budget && !equal {
+			t.Fatalf("position %d of a budget of %d: other logits than the full cache", i, budget)
+		}
+		if i > budget && equal {
+			same++
+		}
+	}
+	if same > 0 {
+		t.Errorf("%d positions beyond the budget see what was evicted", same)
+	}
+	held := s.Held()
+	if held.Bytes > s.Plan().Bytes || held.Kept > budget+1 || held.Kept+held.Evicted != len(c.ids) {
+		t.Errorf("held %+v with a plan of %d bytes", held, s.Plan().Bytes)
+	}
+}
+
+// A block that nobody wants is dropped; the others of its batch go on unharmed.
+func (c *conformance) checkAbandoned(t *testing.T) {
+	done := make(chan struct{})
+	close(done)
+	want := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:5], 5)[0]
+	r := c.forward(t,
+		Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:5], Logits: true},
+		Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:40], Logits: true, Done: done})
+	if r[0].Abandoned || !slices.Equal(r[0].Logits, want) {
+		t.Error("the block beside an abandoned one was harmed")
+	}
+	if !r[1].Abandoned || r[1].Logits != nil {
+		t.Errorf("a block that is not wanted was computed: %v", r[1].Abandoned)
+	}
+}
+
+func (c *conformance) checkRefusals(t *testing.T) {
+	s := c.sequence(t, "full", cache.Budget{}, 0)
+	vocab := int32(c.b.Config().Vocab)
+	for want, works := range map[string][]Work{
+		"0 sequences":            nil,
+		"has no tokens":          {{Sequence: s}},
+		"outside the vocabulary": {{Sequence: s, Tokens: []int32{1, vocab}}},
+		"token 0":                {{Sequence: s, Tokens: []int32{-1}}},
+		"target 1":               {{Sequence: s, Tokens: []int32{1, 2}, Targets: []int32{1, vocab}}},
+		"1 targets":              {{Sequence: s, Tokens: []int32{1, 2}, Targets: []int32{1}}},
+		"more than":              {{Sequence: s, Tokens: make([]int32, 200)}, {Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: make([]int32, 200)}},
+		"another backend":        {{Tokens: []int32{1}}},
+		"appears twice":          {{Sequence: s, Tokens: []int32{1}}, {Sequence: s, Tokens: []int32{1}}},
+		"context":                {{Sequence: s, Tokens: make([]int32, c.b.Config().Context+1)}},
+	} {
+		if _, err := c.b.Forward(works); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error that says %q", err, want)
+		}
+	}
+	if s.Position() != 0 {
+		t.Error("a refused batch moved a sequence")
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, test := range []struct {
+		math      Math
+		tolerance float64
+	}{{Float32, 1e-4}, {Int8, 0.03}} {
+		t.Run(string(test.math), func(t *testing.T) {
+			conform(t, newCPU(t, tinyPath, test.math, Limits{Tokens: 300, Sequences: 8}), test.tolerance)
+		})
+	}
+}
