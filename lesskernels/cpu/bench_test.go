@@ -49,12 +49,19 @@ func benchMul(b *testing.B, isa ISA, dtype lesskernels.DType, n, threads, rows, 
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkRead is the limit of every product with one token: bytes summed
-// from memory far larger than the caches.
-func BenchmarkRead(b *testing.B) {
+// BenchmarkLimits are what no product can pass: bytes read a second from memory
+// far larger than the caches, and int8 operations a second from registers.
+func BenchmarkLimits(b *testing.B) {
 	for _, threads := range []int{1, 2} {
 		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
-			benchMul(b, Best(), lesskernels.F32, 1, threads, 16384, 1024)
+			pool := NewPool(threads)
+			defer pool.Close()
+			var read, peak float64
+			for b.Loop() {
+				read, peak = max(read, ReadBandwidth(pool)), max(peak, Int8Peak(pool))
+			}
+			b.ReportMetric(read/1e9, "GB/s")
+			b.ReportMetric(peak/1e9, "GOP/s")
 		})
 	}
 }

@@ -28,6 +28,13 @@ func ReadBandwidth(p *Pool) float64 {
 	})
 }
 
+// Int8Peak measures how many multiplications and additions of int8 a second the
+// pool's threads do when nothing has to be loaded: VPDPBUSD from registers. It
+// is 0 where the kernels do not use that instruction.
+func Int8Peak(p *Pool) float64 {
+	return fastest(func() float64 { return peakRounds(p, 1<<17) })
+}
+
 // fastest repeats work, which returns an amount, and gives the highest amount a second.
 func fastest(work func() float64) float64 {
 	var rate float64

@@ -483,3 +483,8 @@ func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, 
 //
 //go:noescape
 func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// peakAVX512 does 12 VPDPBUSD of 64 products in each of some rounds.
+//
+//go:noescape
+func peakAVX512(rounds uintptr)

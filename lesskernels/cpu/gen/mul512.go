@@ -26,6 +26,21 @@ func mulAVX512(k *kernels) {
 			k.mulCodes512(l, n)
 		}
 	}
+	k.peak512()
+}
+
+// peak512 is the rate that no product can pass: VPDPBUSD from registers alone.
+func (k *kernels) peak512() {
+	p := k.begin("peakAVX512", "func(rounds uintptr)",
+		fmt.Sprintf("does %d VPDPBUSD of 64 products in each of some rounds.", tokens512), "rounds")
+	dots, w := k.zero512(tokens512), k.zero512(1)[0]
+	k.Label("round")
+	for _, dot := range dots {
+		k.VPDPBUSD(w, w, dot)
+	}
+	k.DECQ(p[0])
+	k.JNE(op.LabelRef("round"))
+	k.end()
 }
 
 // mulArgs are the parameters of a product kernel in registers.
