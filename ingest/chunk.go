@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"lessrag/ingest/extract"
 )
@@ -73,7 +74,7 @@ type piece struct {
 	start, end int
 	tokens     int
 	path       []string
-	bare       bool // headings and nothing below them
+	bare       bool // headings and nothing to read below them, such as a rule
 }
 
 // sections groups blocks by heading and cuts them into atoms.
@@ -174,9 +175,13 @@ func (c *chunker) emit(s section, from, end int) {
 		c.emit(s, middle, end)
 		return
 	}
-	bare := end-from == 1 && s.atoms[from].kind == heading
+	bare := !slices.ContainsFunc(s.atoms[from:end], func(a atom) bool {
+		return a.kind != heading && strings.ContainsFunc(c.text[a.start:a.end], readable)
+	})
 	c.pieces = append(c.pieces, piece{start, stop, tokens, s.path, bare})
 }
+
+func readable(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 func trim(text string, start, end int) (int, int) {
 	s := text[start:end]

@@ -165,6 +165,15 @@ func TestChunkMergesSmallSections(t *testing.T) {
 	}
 }
 
+func TestChunkKeepsHeadingsWithWhatTheyHead(t *testing.T) {
+	long := strings.TrimSpace(strings.Repeat("Word word word word word word. ", 6)) // 36 words
+	text := "# Guide\n\n* * *\n\n## Install\n\n" + long + "\n"
+	chunks := checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, testSizes)
+	if len(chunks) != 1 || !reflect.DeepEqual(chunks[0].HeadingPath, []string{"Guide", "Install"}) {
+		t.Errorf("got %q", texts(chunks))
+	}
+}
+
 func TestChunkNeverCutsFencesAndRows(t *testing.T) {
 	fence := "```\n" + strings.Repeat("a b c d e\n\n", 6) + "```"
 	row := "| " + strings.Repeat("cell ", 10) + "| x |"
