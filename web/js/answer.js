@@ -83,7 +83,7 @@ export class Turn {
       notes[reason] ? h("p", { class: reason === "error" ? "note failed" : "note" }, notes[reason]) : "",
       this.#timing(reason),
       h("p", { class: "actions" },
-        this.passages.length ? h("button", { type: "button", class: "plain", onclick: () => this.on.sources(this) }, `Sources (${this.passages.length})`) : null,
+        this.passages.length ? h("button", { type: "button", class: "plain", onclick: () => this.on.sources(this) }, reason === "refused" ? "Nearest passages" : `Sources (${this.passages.length})`) : null,
         this.text ? h("button", { type: "button", class: "plain", onclick: (e) => this.#copy(e.currentTarget, false) }, "Copy") : null,
         this.citations.length ? h("button", { type: "button", class: "plain", onclick: (e) => this.#copy(e.currentTarget, true) }, "Copy with sources") : null,
         h("button", { type: "button", class: "plain", onclick: () => this.on.again(this.question) }, "Ask again")));

@@ -86,7 +86,7 @@ function empty() {
   $("turns").replaceChildren(h("div", { class: "empty" },
     h("h1", {}, "Ask your documents."),
     chosen?.documents
-      ? h("p", {}, `The answer is read from ${chosen.documents === 1 ? "one document" : `${chosen.documents} documents`} in “${chosen.name}” by ${state.status.model.name || "a model"} on this machine. Nothing leaves it.`)
+      ? h("p", {}, `The answer is read from ${chosen.documents === 1 ? "one document" : `${chosen.documents} documents`} in “${chosen.name}” by ${state.status.model.file} on this machine. Nothing leaves it.`)
       : h("p", {}, "There are no documents here yet. ", h("a", { href: "#documents" }, "Add some"), " and ask."),
     chosen?.documents && examples.length
       ? h("ul", { class: "examples" }, ...examples.map((q) => h("li", {}, h("button", { type: "button", onclick: () => ask(q) }, q))))
@@ -136,6 +136,7 @@ async function run(turn, events) {
       follow();
     }
     if (!turn.finish) turn.end("error", "The connection was lost.");
+    if (turn.finish === "refused") choose(turn, false);
   } catch (error) {
     if (!turn.finish) turn.end(abort.signal.aborted ? "cancelled" : "error", error.message);
     if (!abort.signal.aborted) announce(`The answer failed: ${error.message}`);
@@ -218,7 +219,7 @@ function fresh() {
 
 // choose shows a turn's sources.
 function choose(turn, reveal = true) {
-  if (state.active !== turn || !sources.reading) sources.show(turn.passages, turn.cited);
+  if (state.active !== turn || !sources.reading) sources.show(turn.passages, turn.cited, turn.finish === "refused" ? "Nearest, but not close enough" : "Sources");
   state.active = turn;
   for (const t of state.turns) t.element.classList.toggle("chosen", t === turn);
   if (turn.report?.memory && !state.running) memory.show(turn.report.memory);

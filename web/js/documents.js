@@ -2,7 +2,7 @@
 // in more, by button, by dropping or by pasting.
 
 import { get, send, upload } from "./api.js";
-import { bytes, count, h } from "./format.js";
+import { bytes, count, h, named } from "./format.js";
 
 const atOnce = 2; // uploads on the wire
 
@@ -141,7 +141,7 @@ export class Documents {
     const bar = under ? h("i") : null;
     if (bar) bar.style.inlineSize = `${100 * (d.done ?? 0)}%`;
     return h("li", { class: d.state, "data-name": d.name },
-      h("span", { class: "name" }, d.name),
+      h("span", { class: "name" }, ...named(d.name)),
       h("span", { class: "state" }, d.state === "failed" ? `failed while ${d.stage || "reading"}` : d.state),
       h("span", { class: "size" }, d.state === "ready" ? `${count(d.chunks, "passage")} · ${bytes(d.bytes)}` : bytes(d.bytes)),
       h("span", { class: "do" },

@@ -16,6 +16,18 @@ export function seconds(ms) {
   return ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+// place splits a document's name into its folder and its own name.
+export function place(name) {
+  const at = name.lastIndexOf("/") + 1;
+  return at === name.length ? ["", name] : [name.slice(0, at), name.slice(at)];
+}
+
+// named is a document's name with its folder stepping back.
+export function named(name) {
+  const [folder, own] = place(name);
+  return [folder ? h("span", { class: "folder" }, folder) : "", own];
+}
+
 // h makes an element: h("p", {class: "x", onclick: f}, "text", child).
 export function h(name, attributes = {}, ...children) {
   const node = document.createElement(name);

@@ -2,13 +2,15 @@
 // in its document, highlighted.
 
 import { documentBytes } from "./api.js";
-import { h } from "./format.js";
+import { h, place } from "./format.js";
 
 const around = 6000; // bytes of the document shown before and after a passage
 
 export class Sources {
   #passages = [];
   #back = null; // where the focus returns when the reader closes
+  #lay = false; // whether the pane lay over the page before the reader opened
+  #title = "Sources";
   #opening = 0;
 
   constructor(element) {
@@ -20,12 +22,13 @@ export class Sources {
   get count() { return this.#passages.length; }
 
   // show lists the passages of one answer; cited are the markers it used.
-  show(passages, cited = new Set()) {
+  show(passages, cited = new Set(), title = "Sources") {
     this.#passages = passages;
+    this.#title = title;
     this.#opening++;
     this.element.classList.remove("reading");
     const head = h("div", { class: "head" },
-      h("h2", {}, "Sources"),
+      h("h2", {}, title),
       h("button", { type: "button", class: "plain icon close", "aria-label": "Close the sources", onclick: () => this.close() }, "×"));
     if (passages.length === 0) {
       this.element.replaceChildren(head, h("p", { class: "quiet" }, "The passages behind an answer stand here, each with its place in its document."));
@@ -46,10 +49,10 @@ export class Sources {
       h("button", { type: "button", onclick: () => this.open(marker) },
         h("span", { class: "marker" }, String(marker)),
         h("span", { class: "where" },
-          h("b", {}, p.document.name),
+          h("b", { title: p.document.name }, place(p.document.name)[1]),
           p.heading_path?.length ? h("span", { class: "path" }, p.heading_path.join(" › ")) : null,
           p.page ? h("span", { class: "path" }, `page ${p.page}`) : null),
-        h("span", { class: "snippet" }, p.text.trim().slice(0, 220)),
+        h("span", { class: "snippet" }, p.text.trim().replace(/^(#+ .*\n+)+/, "").slice(0, 220)),
         h("span", { class: "scores" }, scores(p))));
   }
 
@@ -58,8 +61,12 @@ export class Sources {
     const p = this.#passages[marker - 1];
     if (!p) return;
     const turn = ++this.#opening;
-    if (!this.reading) this.#back = document.activeElement;
-    const title = h("h2", { tabindex: "-1" }, p.document.name);
+    if (!this.reading) {
+      this.#back = document.activeElement;
+      this.#lay = this.element.classList.contains("open");
+    }
+    this.reader = marker;
+    const title = h("h2", { tabindex: "-1", title: p.document.name }, place(p.document.name)[1]);
     const body = h("div", { class: "text", tabindex: "0", "aria-label": `Text of ${p.document.name}` }, h("p", { class: "quiet" }, "Opening…"));
     this.element.classList.add("open", "reading");
     this.element.replaceChildren(
@@ -100,12 +107,13 @@ export class Sources {
     body.scrollTop = Math.max(0, target.offsetTop - body.offsetTop - 48);
   }
 
-  // back leaves the document for the list.
+  // back leaves the document for where it was opened from.
   back() {
-    this.show(this.#passages, this.cited?.() ?? new Set());
-    this.#back?.focus?.({ preventScroll: true });
+    this.show(this.#passages, this.cited?.() ?? new Set(), this.#title);
+    this.element.classList.toggle("open", this.#lay);
+    const from = this.#back?.isConnected ? this.#back : this.element.querySelector(`li[data-marker="${this.reader}"] button`);
+    from?.focus({ preventScroll: true });
     this.#back = null;
-    if (this.#back === null && getComputedStyle(this.element).position === "fixed") this.close();
   }
 
   // reveal and close matter where the pane lies over the page.

@@ -180,7 +180,7 @@ func TestBrowserAsks(t *testing.T) {
 	}
 
 	// Nothing relevant: an honest refusal, and the meter says that nothing was read.
-	p.ask("Which programming language has generics since version 1.18?")
+	p.do("ask by the button", chromedp.SendKeys("#question", "Which programming language has generics since version 1.18?"), chromedp.Click("#send"))
 	p.comes(`document.querySelector(".turn:last-child").classList.contains("refused")`)
 	p.comes(`document.querySelector("#memory").textContent.includes("not asked")`)
 

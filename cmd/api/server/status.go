@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"net/http"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,6 +16,7 @@ type statusOutput struct {
 		Version string `json:"version"`
 		Model   struct {
 			Name         string `json:"name"`
+			File         string `json:"file" doc:"the file's name without its ending"`
 			Architecture string `json:"architecture"`
 			Parameters   int64  `json:"parameters"`
 			Context      int    `json:"context" doc:"tokens"`
@@ -47,6 +50,7 @@ func (s *Server) status(api huma.API) {
 		b := &out.Body
 		b.Version, b.Embedder, b.Device = s.Version, s.Embedder, s.Device
 		b.Model.Name, b.Model.Architecture, b.Model.Hash = info.Name, info.Architecture, info.Hash
+		b.Model.File = strings.TrimSuffix(filepath.Base(info.Path), filepath.Ext(info.Path))
 		b.Model.Parameters, b.Model.Context, b.Model.WeightBytes = info.Parameters, info.Context, info.WeightBytes
 		b.Cache.Default, b.Cache.Budget = s.Answers.Defaults.Cache, s.Answers.Defaults.Budget
 		b.Slots.Total, b.Slots.Running, b.Slots.Queued = stats.Slots, stats.Running, stats.Queued

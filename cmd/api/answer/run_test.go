@@ -1,0 +1,124 @@
+package answer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"lessrag/retrieve"
+)
+
+func runForTest() *Run {
+	return newRun(plan{run: "r", conversation: "c", text: "why?", collection: "facts"}, func() {})
+}
+
+func TestRunTellsEveryReaderTheSame(t *testing.T) {
+	const deltas = 500
+	r := runForTest()
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			var text strings.Builder
+			for after := int64(0); ; {
+				events, err := r.Next(context.Background(), after)
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, e := range events {
+					if e.ID != after+1 {
+						t.Errorf("event %d after %d", e.ID, after)
+					}
+					after = e.ID
+					if d, ok := e.Data.(Delta); ok {
+						text.WriteString(d.Text)
+					}
+				}
+			}
+			if text.String() != r.Record().Answer {
+				t.Errorf("read %q, recorded %q", text.String(), r.Record().Answer)
+			}
+		})
+	}
+	r.emit(EventRetrieval, Retrieval{RunID: "r"})
+	for i := range deltas {
+		r.emit(EventDelta, Delta{fmt.Sprint(i, " ")})
+	}
+	r.emit(EventDone, Done{FinishStop})
+	r.close()
+	readers.Wait()
+}
+
+func TestRunKeepsABoundedNumberOfEvents(t *testing.T) {
+	r := runForTest()
+	for range 3 * maxEvents {
+		r.emit(EventDelta, Delta{"x"})
+		if len(r.events) > maxEvents {
+			t.Fatalf("%d events are kept", len(r.events))
+		}
+	}
+	_, err := r.Next(context.Background(), 5)
+	var gap *GapError
+	if !errors.As(err, &gap) || gap.After != 5 || gap.Next <= 6 {
+		t.Fatalf("a late reader got %v", err)
+	}
+	events, err := r.Next(context.Background(), gap.Next-1)
+	if err != nil || events[0].ID != gap.Next || events[len(events)-1].ID != 3*maxEvents {
+		t.Fatalf("after the gap: %v", err)
+	}
+	if got := len(r.Record().Answer); got != 3*maxEvents {
+		t.Errorf("the record has %d of %d letters", got, 3*maxEvents)
+	}
+}
+
+func TestRunNextWaits(t *testing.T) {
+	r := runForTest()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.Next(ctx, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("without events, and given up: %v", err)
+	}
+	r.emit(EventDelta, Delta{"a"})
+	if events, err := r.Next(ctx, 0); err != nil || len(events) != 1 {
+		t.Errorf("what is there comes without waiting: %v %v", events, err)
+	}
+	if _, err := r.Next(ctx, 99); !errors.Is(err, context.Canceled) {
+		t.Errorf("after an event that is yet to come: %v", err)
+	}
+	r.close()
+	if _, err := r.Next(context.Background(), 99); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestRecordIsWhatWasStreamed(t *testing.T) {
+	r := runForTest()
+	cite := retrieve.Citation{Marker: 1, PassageID: 7, Start: 0, End: 2}
+	report := Report{Usage: Usage{3, 4}, Memory: Memory{Cache: "sinks", HeldBytes: 9, DroppedPassages: 2}}
+	r.emit(EventRetrieval, Retrieval{RunID: "r", Passages: []retrieve.Passage{{ID: 7}}, RetrievalMS: 5, Memory: Memory{BudgetBytes: 8}})
+	if m := r.Record(); m.Timing.RetrievalMS != 5 || m.Memory.BudgetBytes != 8 || m.FinishReason != "" {
+		t.Errorf("while it runs: %+v", m)
+	}
+	r.emit(EventDelta, Delta{"He"})
+	before := r.Record()
+	r.emit(EventCitation, cite)
+	r.emit(EventDelta, Delta{"y."})
+	r.emit(EventUsage, report)
+	got := r.finish(FinishStop, nil)
+	want := Record{RunID: "r", ConversationID: "c", Question: "why?", Collection: "facts", Answer: "Hey.",
+		Citations: []retrieve.Citation{cite}, Passages: []retrieve.Passage{{ID: 7}}, Report: report, FinishReason: FinishStop}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("recorded %+v, want %+v", got, want)
+	}
+	if before.Answer != "He" || len(before.Citations) != 0 {
+		t.Errorf("an earlier record has changed: %+v", before)
+	}
+}
