@@ -24,7 +24,7 @@ const state = {
 const memory = new Memory($("memory"));
 const sources = new Sources($("sources"));
 sources.cited = () => state.active?.cited ?? new Set();
-const composer = new Composer($("composer"), { ask, stop });
+const composer = new Composer($("composer"), { ask, stop, wait: () => announce("Still answering. Escape stops it; your question stays in the box.") });
 const documents = new Documents($("view-documents"), {
   announce, changed: collections, collection: () => $("collection").value,
 });

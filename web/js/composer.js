@@ -6,7 +6,7 @@ import { load, save } from "./store.js";
 export class Composer {
   #busy = false;
 
-  // on has ask(text) and stop().
+  // on has ask(text), stop() and wait(): Enter came while an answer is on its way.
   constructor(form, on) {
     this.on = on;
     this.box = form.querySelector("textarea");
@@ -18,7 +18,8 @@ export class Composer {
       // Enter that ends an input method's composition is not the reader's.
       if (e.key !== "Enter" || e.shiftKey || e.isComposing || e.keyCode === 229) return;
       e.preventDefault();
-      if (!this.#busy) this.#submit();
+      if (this.#busy) this.on.wait();
+      else this.#submit();
     });
     this.restore("draft");
   }

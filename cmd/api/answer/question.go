@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -93,9 +94,9 @@ func (d Defaults) check(q Question, r reader) (plan, error) {
 	}
 	p := plan{
 		text:       strings.TrimSpace(q.Text),
-		collection: or(q.Collection, d.Collection),
-		limit:      or(q.Limit, d.Limit),
-		maxTokens:  or(q.MaxTokens, d.MaxTokens),
+		collection: cmp.Or(q.Collection, d.Collection),
+		limit:      cmp.Or(q.Limit, d.Limit),
+		maxTokens:  cmp.Or(q.MaxTokens, d.MaxTokens),
 		context:    d.ContextTokens,
 		sampling:   d.Sampling,
 	}
@@ -139,7 +140,7 @@ func (d Defaults) check(q Question, r reader) (plan, error) {
 		}
 		p.sampling.Seed = uint64(*s)
 	}
-	p.cache(or(q.Cache, d.Cache), q.Budget, d.Budget, r, refuse)
+	p.cache(cmp.Or(q.Cache, d.Cache), q.Budget, d.Budget, r, refuse)
 	if len(bad) == 0 {
 		p.fit(r.tokens, refuse)
 	}
@@ -201,13 +202,4 @@ func (p *plan) fit(tokens retrieve.TokenCounter, refuse func(field, format strin
 		return
 	}
 	p.context = min(p.context, left)
-}
-
-// or returns v, or fallback when v is zero.
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }

@@ -87,7 +87,11 @@ func (s *Service) run(ctx context.Context, r *Run, p plan, start time.Time) {
 	defer cancel()
 	if err := s.store(ctx, record); err != nil && failure == nil {
 		failure = &Failure{"not_stored", "the answer is complete, but it could not be stored"}
+		record = r.finish(FinishError, failure)
 		s.Log.ErrorContext(ctx, "run not stored", "run", r.ID, "error", err)
+	}
+	if s.Ended != nil {
+		s.Ended(record)
 	}
 	if failure != nil {
 		r.emit(EventError, *failure)
@@ -96,9 +100,6 @@ func (s *Service) run(ctx context.Context, r *Run, p plan, start time.Time) {
 	}
 	s.forget(r)
 	r.close()
-	if s.Ended != nil {
-		s.Ended(record)
-	}
 }
 
 // answer searches, packs, reads and cites; it returns why the answer ended.

@@ -59,14 +59,15 @@ func (s *Server) chat(api huma.API) {
 		}}},
 		Errors: []int{404, 409, 413, 422, 429, 500, 503},
 	}, func(ctx context.Context, in *chatInput) (*huma.StreamResponse, error) {
-		if in.Body.Resumable {
+		streams := wantsEvents(in.Accept)
+		if streams && in.Body.Resumable {
 			ctx = context.WithoutCancel(ctx) // the audience cancels it
 		}
 		run, err := s.Answers.Ask(ctx, in.question())
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		if wantsEvents(in.Accept) {
+		if streams {
 			return &huma.StreamResponse{Body: func(hc huma.Context) {
 				r, w := humachi.Unwrap(hc)
 				if in.Body.Resumable {

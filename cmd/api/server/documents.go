@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -61,7 +62,7 @@ func (s *Server) documents(api huma.API) {
 		for i, d := range in.Body.Documents {
 			files[i] = ingest.File{Name: d.Name, Source: d.Source, MediaType: d.MediaType, Metadata: d.Metadata, Content: []byte(d.Text)}
 		}
-		done, err := s.Ingest.Submit(ctx, or(in.Body.Collection, s.Collection), files)
+		done, err := s.Ingest.Submit(ctx, cmp.Or(in.Body.Collection, s.Collection), files)
 		if err != nil {
 			return nil, s.problem(err)
 		}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -122,7 +123,7 @@ func (g documentGauges) Collect(ch chan<- prometheus.Metric) {
 			counts[state] = float64(n)
 		}
 		rows.Close()
-		err = or(err, rows.Err())
+		err = cmp.Or(err, rows.Err())
 	}
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(documentsDesc, err)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"math"
@@ -50,8 +51,8 @@ func (p *Problem) GetHeaders() http.Header {
 
 // complete fills in what every problem has.
 func (p *Problem) complete() *Problem {
-	p.Type = or(p.Type, "about:blank")
-	p.Title = or(p.Title, http.StatusText(p.Status))
+	p.Type = cmp.Or(p.Type, "about:blank")
+	p.Title = cmp.Or(p.Title, http.StatusText(p.Status))
 	return p
 }
 

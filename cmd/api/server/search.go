@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -38,7 +39,7 @@ func (s *Server) search(api huma.API) {
 		Summary: "Find passages, with their ranks in both lists", Errors: []int{404, 409, 422, 503},
 	}, func(ctx context.Context, in *searchInput) (*searchOutput, error) {
 		found, err := s.Searcher.Search(ctx, retrieve.Query{
-			Text: in.Body.Query, Collection: or(in.Body.Collection, s.Collection),
+			Text: in.Body.Query, Collection: cmp.Or(in.Body.Collection, s.Collection),
 			Limit: deref(in.Body.Limit), Filter: in.Body.Filter, Mode: in.Body.Mode,
 		})
 		if err != nil {

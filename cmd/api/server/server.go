@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,12 +66,12 @@ type Server struct {
 
 // New builds the server; it starts nothing.
 func New(c Config) *Server {
-	c.Log = or(c.Log, slog.Default())
-	c.MaxUpload = or(c.MaxUpload, 64<<20)
-	c.MaxFiles = or(c.MaxFiles, 1000)
-	c.Heartbeat = or(c.Heartbeat, 10*time.Second)
-	c.WriteWithin = or(c.WriteWithin, 30*time.Second)
-	c.Linger = or(c.Linger, 15*time.Second)
+	c.Log = cmp.Or(c.Log, slog.Default())
+	c.MaxUpload = cmp.Or(c.MaxUpload, 64<<20)
+	c.MaxFiles = cmp.Or(c.MaxFiles, 1000)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
+	c.WriteWithin = cmp.Or(c.WriteWithin, 30*time.Second)
+	c.Linger = cmp.Or(c.Linger, 15*time.Second)
 
 	s := &Server{Config: c, router: chi.NewRouter(), quit: make(chan struct{})}
 	s.metrics = newMetrics(s)
@@ -116,7 +117,7 @@ func (s *Server) routes() {
 // openAPI is the description's frame: JSON only, strictly read, and no
 // documentation page that would load scripts from elsewhere.
 func openAPI(version string) huma.Config {
-	c := huma.DefaultConfig("Lessrag", or(version, "dev"))
+	c := huma.DefaultConfig("Lessrag", cmp.Or(version, "dev"))
 	c.Info.Description = "Questions answered from your documents by a local decoder with a cache of fixed size."
 	c.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
 	c.CreateHooks = nil
@@ -167,13 +168,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = s.http.Close() // cut what does not end
 	}
 	return errors.Join(waited, s.Answers.Wait(last))
-}
-
-// or returns v, or fallback when v is zero.
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }

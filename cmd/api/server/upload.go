@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +71,7 @@ func (s *Server) upload(r *http.Request) (ingest.Submission, error) {
 			if len(name) > maxField {
 				return ingest.Submission{}, badField("collection", "is too long")
 			}
-			collection = or(string(name), collection)
+			collection = cmp.Or(string(name), collection)
 		case "file":
 			if len(files) == s.MaxFiles {
 				return ingest.Submission{}, badField("file", fmt.Sprintf("comes more than %d times", s.MaxFiles))
