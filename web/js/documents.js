@@ -9,6 +9,7 @@ const atOnce = 2; // uploads on the wire
 export class Documents {
   #uploads = []; // {file, row, sent, error, done}
   #listed = [];
+  #rows = new Map(); // by id: {says, row}
   #next = "";
   #poll = 0;
   #shown = false;
@@ -131,9 +132,17 @@ export class Documents {
     this.more.hidden = !this.#next;
     const rank = (d) => (d.state === "ready" ? 2 : d.state === "failed" ? 1 : 0);
     const rows = [...this.#listed].sort((a, b) => rank(a) - rank(b));
+    // A row that says what it said stays the same element: a press of its
+    // buttons is not lost to a redraw.
+    const before = this.#rows;
+    this.#rows = new Map(rows.map((d) => {
+      const says = JSON.stringify(d), old = before.get(d.id);
+      return [d.id, old?.says === says ? old : { says, row: this.#row(d) }];
+    }));
     const focused = document.activeElement?.dataset?.key;
-    this.list.replaceChildren(...rows.map((d) => this.#row(d)));
-    if (focused) this.list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+    const nodes = [...this.#rows.values()].map((r) => r.row);
+    if (nodes.length !== this.list.childElementCount || nodes.some((n, i) => n !== this.list.children[i])) this.list.replaceChildren(...nodes);
+    if (focused && document.activeElement?.dataset?.key !== focused) this.list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #row(d) {

@@ -10,9 +10,11 @@ import (
 )
 
 // read passes the reader's text through the check of citations and reports
-// what it took.
-func read(r *Run, chunks <-chan decode.Chunk, passages []retrieve.Passage, report Report, start time.Time) (string, error) {
+// what it took. A reader that begins to repeat itself is stopped.
+func read(r *Run, chunks <-chan decode.Chunk, stop func(), passages []retrieve.Passage, report Report, start time.Time) (string, error) {
 	citer := retrieve.NewCiter(passages)
+	var again repetition
+	looped := false
 	show := func(text string, cites []retrieve.Citation) {
 		if text != "" {
 			r.emit(EventDelta, Delta{text})
@@ -22,22 +24,32 @@ func read(r *Run, chunks <-chan decode.Chunk, passages []retrieve.Passage, repor
 		}
 	}
 	for chunk := range chunks {
-		if chunk.Text != "" {
+		if chunk.Text != "" && !looped {
 			if report.Timing.TTFTMS == 0 {
 				report.Timing.TTFTMS = ms(time.Since(start))
 			}
-			show(citer.Push(storable(chunk.Text)))
+			var text string
+			if text, looped = again.push(storable(chunk.Text)); looped {
+				stop()
+			}
+			show(citer.Push(text))
 		}
+		if chunk.Err == nil && chunk.Result == nil {
+			continue
+		}
+		if !looped {
+			show(citer.Push(again.flush()))
+		}
+		show(citer.Flush())
 		if chunk.Err != nil {
-			show(citer.Flush())
 			return "", chunk.Err
 		}
-		if result := chunk.Result; result != nil {
-			show(citer.Flush())
-			report.add(*result)
-			r.emit(EventUsage, report)
-			return result.FinishReason, nil
+		report.add(*chunk.Result)
+		r.emit(EventUsage, report)
+		if looped {
+			return FinishStop, nil // it had said all that it had to say
 		}
+		return chunk.Result.FinishReason, nil
 	}
 	return "", errors.New("the decoder ended without a result")
 }

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"lessrag/decode"
 	"lessrag/retrieve"
 )
 
@@ -120,5 +122,50 @@ func TestRecordIsWhatWasStreamed(t *testing.T) {
 	}
 	if before.Answer != "He" || len(before.Citations) != 0 {
 		t.Errorf("an earlier record has changed: %+v", before)
+	}
+}
+
+// A reader that goes round in circles is stopped, and its second time round is not shown.
+func TestReadStopsARepeatingReader(t *testing.T) {
+	r := runForTest()
+	chunks := make(chan decode.Chunk)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(chunks)
+		for {
+			select {
+			case chunks <- decode.Chunk{Text: "The lamp of Velm is blue. "}:
+			case <-stopped:
+				chunks <- decode.Chunk{Text: "The lamp", Result: &decode.Result{FinishReason: decode.FinishCancelled, CompletionTokens: 9}}
+				return
+			}
+		}
+	}()
+	reason, err := read(r, chunks, sync.OnceFunc(func() { close(stopped) }), nil, Report{}, time.Now())
+	if reason != FinishStop || err != nil {
+		t.Errorf("ended as %q, %v", reason, err)
+	}
+	if record := r.Record(); record.Answer != "The lamp of Velm is blue. " || record.Usage.CompletionTokens != 9 {
+		t.Errorf("answered %q with %+v", record.Answer, record.Usage)
+	}
+}
+
+// What the reader says is shown whole, however it is cut into chunks.
+func TestReadShowsEverything(t *testing.T) {
+	const said = "The lamp is blue. The lamp is blue and bright. Yes. Yes. It is"
+	for size := 1; size <= len(said); size++ {
+		r := runForTest()
+		chunks := make(chan decode.Chunk, len(said)+1)
+		for rest := said; rest != ""; {
+			n := min(size, len(rest))
+			chunks <- decode.Chunk{Text: rest[:n]}
+			rest = rest[n:]
+		}
+		chunks <- decode.Chunk{Result: &decode.Result{FinishReason: decode.FinishLength}}
+		close(chunks)
+		reason, err := read(r, chunks, func() { t.Error("stopped") }, nil, Report{}, time.Now())
+		if got := r.Record().Answer; got != said || reason != FinishLength || err != nil {
+			t.Fatalf("in chunks of %d: %q, %s, %v", size, got, reason, err)
+		}
 	}
 }

@@ -133,12 +133,16 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	report.Memory.DroppedPassages = len(found) - len(passages)
 	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, passages, report.Timing.RetrievalMS, report.Memory})
 
-	chunks, err := s.Engine.Submit(ctx, decode.Request{
-		Prompt: prompt, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Sampling: p.sampling,
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	chunks, err := s.Engine.Submit(reading, decode.Request{
+		Prompt: prompt, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
 	})
 	if err != nil {
 		return "", err
 	}
 	reached()
-	return read(r, chunks, passages, report, start)
+	return read(r, chunks, stop, passages, report, start)
 }
