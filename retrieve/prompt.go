@@ -17,6 +17,10 @@ type Turn struct{ Question, Answer string }
 
 const system = "Answer the question in one to three sentences, using only the numbered passages. Cite the passages like [1]."
 
+// Stops are texts that a reader writes only when it goes on with the prompt in
+// place of ending its answer: the next passage, or the next question.
+var Stops = []string{"\n[", "\nQuestion:"}
+
 // Prompt asks the reader to answer question from the passages. The system
 // message never changes, earlier turns come next and the passages stand
 // before the question, so that what repeats is a prefix and can be reused.

@@ -102,12 +102,9 @@ func printSources(w io.Writer, r answer.Record) {
 	fmt.Fprintln(w)
 }
 
-// repeatPenalty keeps small readers from saying the same sentence for ever.
-const repeatPenalty = 1.1
-
 // answerFlags shape an answer.
 type answerFlags struct {
-	Limit         int `help:"Passages to search for." default:"8"`
+	Limit         int `help:"Passages to search for." default:"6"`
 	ContextTokens int `help:"Tokens of passages in the prompt." default:"1400"`
 	MaxTokens     int `help:"Tokens of the answer at most." default:"256"`
 }
@@ -116,6 +113,5 @@ func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
 	return answer.Defaults{
 		Collection: collection, Cache: c.Cache, Budget: c.Budget,
 		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: f.ContextTokens / 4, MaxTokens: f.MaxTokens,
-		Sampling: decode.Sampling{RepeatPenalty: repeatPenalty},
 	}
 }

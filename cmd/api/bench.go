@@ -97,7 +97,7 @@ func (b benchmark) print() error {
 func measureLimits(n int) limits {
 	pool := cpu.NewPool(n)
 	defer pool.Close()
-	return limits{ReadGBs: cpu.ReadBandwidth(pool) / 1e9}
+	return limits{ReadGBs: cpu.ReadBandwidth(pool) / 1e9, Int8GOPs: cpu.Int8Peak(pool) / 1e9}
 }
 
 // measure times every work Runs times, the works in turn, so that a machine
