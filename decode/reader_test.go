@@ -162,7 +162,7 @@ func TestReaderAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, r, err := read(submit(t, e, context.Background(), Request{Prompt: prompt, MaxTokens: 60}))
+	text, r, err := read(submit(t, e, context.Background(), Request{Prompt: prompt, MaxTokens: 250}))
 	if err != nil || !strings.Contains(text, "blue") || r.FinishReason != FinishStop {
 		t.Errorf("%q, %+v, %v", text, r, err)
 	}

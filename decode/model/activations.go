@@ -21,8 +21,8 @@ type activations struct {
 	blockK    []uint16  // [Works][kvHeads, n, stored] bf16, post-RoPE
 	blockV    []uint16
 	out       []float32 // [logit rows, vocab]
-	halves    []float32 // [2·logit rows, width] inputs of the output matrix in two parts
-	product   []float32 // [2·logit rows, vocab] of halves
+	halves    []float32 // [2·tokens, width] inputs in two parts
+	product   []float32 // [2, 2·tokens, kvHeads, headDim] or [2·logit rows, vocab]: of halves
 
 	workers  chan *attendWorker // one for each thread
 	partials partials
@@ -49,8 +49,8 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 		blockK:    make([]uint16, t*c.KVHeads*stored),
 		blockV:    make([]uint16, t*c.KVHeads*stored),
 		out:       make([]float32, rows*c.Vocab),
-		halves:    make([]float32, 2*rows*c.Width),
-		product:   make([]float32, 2*rows*c.Vocab),
+		halves:    make([]float32, 2*t*c.Width),
+		product:   make([]float32, 2*max(2*t*c.KVHeads*c.HeadDim, rows*c.Vocab)),
 		workers:   make(chan *attendWorker, threads),
 	}
 	for range threads {

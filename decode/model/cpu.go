@@ -27,7 +27,7 @@ type CPU struct {
 	frequencies []float64 // [headDim/2]
 	scale       float32   // of attention scores
 	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
-	split       bool      // logits are computed from inputs in two parts: see split.go
+	split       bool      // keys, values and logits are computed from inputs in two parts: see split.go
 	evictions   cache.Scratch
 	batch       batch
 	activations
@@ -134,7 +134,12 @@ func (c *CPU) norm(b *batch, weight []float32) {
 
 func (c *CPU) qkv(b *batch, l *layer) {
 	c.input.Set(c.normed, b.rows, c.config.Width)
-	cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.q, l.k, l.v}, [][]float32{c.q, c.k, c.v})
+	if !c.split {
+		cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.q, l.k, l.v}, [][]float32{c.q, c.k, c.v})
+		return
+	}
+	l.q.Mul(c.pool, c.q, &c.input)
+	c.mulSplit([]*cpu.Matrix{l.k, l.v}, [][]float32{c.k, c.v}, c.normed, b.rows)
 }
 
 // rope turns queries and keys by their positions, and rounds the block's keys and

@@ -66,7 +66,7 @@ func (c *CPU) finish(b *batch, from, to, at int) int {
 // unembed multiplies the first rows of normed with the output matrix.
 func (c *CPU) unembed(rows int) {
 	if c.split {
-		c.mulSplit(c.weights.output, c.out, c.normed, rows)
+		c.mulSplit([]*cpu.Matrix{c.weights.output}, [][]float32{c.out}, c.normed, rows)
 		return
 	}
 	c.input.Set(c.normed, rows, c.config.Width)
