@@ -13,8 +13,9 @@ import (
 // the spans. Where one span ends depends on the slots alone, so a query's result
 // does not depend on what else is in the batch or on how it is split into tasks.
 const (
-	spanSlots   = 512
-	tileQueries = 32
+	spanSlots   = 1024
+	tileQueries = 64
+	fewQueries  = 8 // so few of a block are split by spans, more by tiles
 )
 
 // span is a run of slots of one KV head. Query i of the block sees the first
@@ -78,7 +79,7 @@ func (b *batch) split(k, v []uint16, dim, visible int) {
 // addTasks splits one KV head's attention: many queries by tiles, a few by spans.
 func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 	n, spans := b.blocks[i].n, len(b.spans)-firstSpan
-	if n < tileQueries/4 && spans > 1 {
+	if n <= fewQueries && spans > 1 {
 		partial := c.partials.add(i, kvHead, n, spans, c.config.Group(), c.stored)
 		for s := range spans {
 			from := firstSpan + s
