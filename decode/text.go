@@ -36,7 +36,8 @@ func (t *textStream) push(piece []byte) (text string, stopped bool) {
 		t.pending = t.pending[:end]
 		return t.flush(), true
 	}
-	return t.take(len(t.pending) - max(t.heldStop(), t.heldCharacter())), false
+	certain := len(t.pending) - t.heldStop()
+	return t.take(certain - incomplete(t.pending[:certain])), false
 }
 
 // flush returns what was held back, at the end of an answer.
@@ -61,10 +62,10 @@ func (t *textStream) heldStop() int {
 	return held
 }
 
-// heldCharacter is the length of an incomplete character at the end of pending.
-func (t *textStream) heldCharacter() int {
-	for n := 1; n <= min(utf8.UTFMax-1, len(t.pending)); n++ {
-		if tail := t.pending[len(t.pending)-n:]; utf8.RuneStart(tail[0]) {
+// incomplete is the length of a character at the end of b that lacks bytes.
+func incomplete(b []byte) int {
+	for n := 1; n <= min(utf8.UTFMax-1, len(b)); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
 			if utf8.FullRune(tail) {
 				return 0
 			}
