@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -45,7 +46,7 @@ func Prompt(question string, passages []Passage, history ...Turn) []Message {
 
 // block is one passage as the reader sees it.
 func block(n int, p Passage) string {
-	source := strings.Join(append([]string{p.Document.Name}, p.HeadingPath...), " > ")
+	source := strings.Join(append([]string{path.Base(p.Document.Name)}, p.HeadingPath...), " > ")
 	source = strings.Join(strings.Fields(source), " ") // one line, whatever a name holds
 	return fmt.Sprintf("[%d] %s\n%s\n\n", n, source, strings.TrimSpace(p.Text))
 }

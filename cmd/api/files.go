@@ -27,6 +27,9 @@ type found struct {
 func walk(paths []string) (found, error) {
 	var f found
 	for _, root := range paths {
+		if _, err := os.Stat(root); err != nil {
+			return f, usageError{err}
+		}
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:

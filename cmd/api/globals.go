@@ -100,9 +100,12 @@ type cacheFlags struct {
 	Budget string `help:"Budget of one sequence: 5%% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes)." default:"${default_budget}"`
 }
 
-// plan parses the flags; a bad one is a usage error that names it.
+// parse reads the flags; a bad one is a usage error that names it.
 func (f cacheFlags) parse() (cache.Spec, cache.Budget, error) {
 	spec, err := cache.ParseSpec(f.Cache)
+	if err == nil {
+		err = spec.Available()
+	}
 	if err != nil {
 		return cache.Spec{}, cache.Budget{}, usageError{fmt.Errorf("--cache: %w", err)}
 	}

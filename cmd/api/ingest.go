@@ -18,7 +18,7 @@ const (
 )
 
 type ingestCmd struct {
-	Paths      []string `arg:"" name:"path" help:"Files and directories: Markdown, plain text, HTML." type:"existingpath"`
+	Paths      []string `arg:"" name:"path" help:"Files and directories: Markdown, plain text, HTML."`
 	Collection string   `help:"The collection that takes them; made when it is new." default:"default"`
 	JSON       bool     `help:"Print one JSON object with every document's outcome."`
 }

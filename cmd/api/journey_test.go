@@ -61,7 +61,7 @@ func TestJourney(t *testing.T) {
 	serving := serve(t, data)
 	t.Run("a second server is refused", func(t *testing.T) {
 		out := runAPI(t, data, "serve", "--addr", "127.0.0.1:0")
-		if out.code != exitFailed || !strings.Contains(out.stderr, "already") {
+		if out.code != exitFailed || !strings.Contains(out.stderr, "another server") {
 			t.Errorf("exit code %d, %q", out.code, out.stderr)
 		}
 	})

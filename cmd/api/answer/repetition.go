@@ -3,6 +3,7 @@ package answer
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // minRepeated is the length, in bytes, from which a sentence said twice means
@@ -33,6 +34,9 @@ func (r *repetition) push(text string) (shown string, looped bool) {
 		r.held += n
 		text = text[n:]
 		sentence := strings.TrimSpace(r.current)
+		if circling(r.current) {
+			return out.String(), true
+		}
 		if ended && len(sentence) >= minRepeated && slices.Contains(r.said, sentence) {
 			return out.String(), true
 		}
@@ -47,6 +51,19 @@ func (r *repetition) push(text string) (shown string, looped bool) {
 		}
 	}
 	return out.String(), false
+}
+
+// circling tells whether text ends in the same phrase, four times over: it
+// goes round inside one sentence. A line drawn with dashes is no phrase.
+func circling(text string) bool {
+	const times, shortest, longest = 4, 8, 120
+	for n := shortest; n <= min(longest, len(text)/times); n++ {
+		phrase := text[len(text)-n:]
+		if strings.ContainsFunc(phrase, unicode.IsLetter) && strings.HasSuffix(text, strings.Repeat(phrase, times)) {
+			return true
+		}
+	}
+	return false
 }
 
 // flush returns what is held when the text has ended, unless it says a

@@ -18,6 +18,8 @@ func TestRepetition(t *testing.T) {
 		{"again at the end of the text", "The cache is fixed. The cache is fixed.", "The cache is fixed. ", false},
 		{"cut off in the middle", "The cache is fixed. The cache", "The cache is fixed. The cache", false},
 		{"a number's point ends nothing", "It takes 2.5 MB of memory. It takes 2.7 MB of memory. ", "It takes 2.5 MB of memory. It takes 2.7 MB of memory. ", false},
+		{"a line drawn with dashes", strings.Repeat("-", 80) + " ends. ", strings.Repeat("-", 80) + " ends. ", false},
+		{"a wide table", strings.Repeat("|---", 12) + "|\n", strings.Repeat("|---", 12) + "|\n", false},
 		{"many bytes in a letter", "Größe ist größer als groß. Größe ist größte. Größe ist größer als groß. ", "Größe ist größer als groß. Größe ist größte. ", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -28,6 +30,14 @@ func TestRepetition(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCircling: a phrase that comes again and again inside one sentence ends it.
+func TestCircling(t *testing.T) {
+	shown, looped := feed("The path is Debian"+strings.Repeat(" > workers", 40), 3)
+	if !looped || strings.Count(shown, "> workers") > 4 {
+		t.Errorf("shown %q, looped %v", shown, looped)
 	}
 }
 
