@@ -89,6 +89,9 @@ func printSources(w io.Writer, r answer.Record) {
 			}
 		}
 	}
+	if r.FinishReason == answer.FinishRefused {
+		return
+	}
 	m := r.Memory
 	fmt.Fprintf(w, "\n%d prompt tokens, first token after %.0f ms, %.1f tokens/s; cache %s holds %s of its %s (a full cache: %s)",
 		r.Usage.PromptTokens, r.Timing.TTFTMS, r.Timing.TokensPerSecond,
@@ -111,7 +114,7 @@ type answerFlags struct {
 
 func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
 	return answer.Defaults{
-		Collection: collection, Cache: c.Cache, Budget: c.Budget,
+		Collection: collection, Cache: c.Cache, Budget: c.bounded(),
 		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: f.ContextTokens / 4, MaxTokens: f.MaxTokens,
 	}
 }

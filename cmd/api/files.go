@@ -27,10 +27,14 @@ type found struct {
 func walk(paths []string) (found, error) {
 	var f found
 	for _, root := range paths {
-		if _, err := os.Stat(root); err != nil {
+		info, err := os.Stat(root)
+		if err != nil {
 			return f, usageError{err}
 		}
-		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if info.IsDir() {
+			root += string(filepath.Separator) // a link to a directory is followed
+		}
+		err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return err
@@ -55,20 +59,21 @@ func walk(paths []string) (found, error) {
 	return f, nil
 }
 
-// batches reads the files, a bounded amount at a time. A document's name is
-// its path as given, so that ingesting the same tree again replaces it.
-func batches(paths []string) iter.Seq2[[]ingest.File, error] {
-	return func(yield func([]ingest.File, error) bool) {
+// batches reads the files, a bounded amount at a time; one that cannot be read
+// is refused and the others go on. A document's name is its path as given, so
+// that ingesting the same tree again replaces it.
+func batches(paths []string, refuse func(name string, reason error)) iter.Seq[[]ingest.File] {
+	return func(yield func([]ingest.File) bool) {
 		var batch []ingest.File
 		size := 0
 		for _, path := range paths {
 			content, err := os.ReadFile(path)
 			if err != nil {
-				yield(nil, err)
-				return
+				refuse(path, err)
+				continue
 			}
 			if len(batch) > 0 && (len(batch) == batchFiles || size+len(content) > batchBytes) {
-				if !yield(batch, nil) {
+				if !yield(batch) {
 					return
 				}
 				batch, size = nil, 0
@@ -81,7 +86,7 @@ func batches(paths []string) iter.Seq2[[]ingest.File, error] {
 			size += len(content)
 		}
 		if len(batch) > 0 {
-			yield(batch, nil)
+			yield(batch)
 		}
 	}
 }

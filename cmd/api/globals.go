@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -94,10 +95,14 @@ func (g *globals) checkDevice() error {
 	return nil
 }
 
+// defaultBudget is the tokens that a bounded cache keeps: room for the default
+// prompt, its answer, and a few earlier turns.
+const defaultBudget = "2048"
+
 // cacheFlags choose the cache of a sequence.
 type cacheFlags struct {
 	Cache  string `help:"Cache: policy[+less|+moment][+kivi2|+kivi4][+think40]; this build has full and sinks." default:"${default_cache}"`
-	Budget string `help:"Budget of one sequence: 5%% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes)." default:"${default_budget}"`
+	Budget string `help:"Budget of one sequence: 5% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes). Default: ${default_budget} for a bounded cache, what the tokens need for full."`
 }
 
 // parse reads the flags; a bad one is a usage error that names it.
@@ -109,12 +114,18 @@ func (f cacheFlags) parse() (cache.Spec, cache.Budget, error) {
 	if err != nil {
 		return cache.Spec{}, cache.Budget{}, usageError{fmt.Errorf("--cache: %w", err)}
 	}
-	budget, err := cache.ParseBudget(f.Budget)
+	if f.Budget == "" && !spec.Bounded() {
+		return spec, cache.Budget{}, nil
+	}
+	budget, err := cache.ParseBudget(f.bounded())
 	if err != nil {
 		return cache.Spec{}, cache.Budget{}, usageError{fmt.Errorf("--budget: %w", err)}
 	}
 	return spec, budget, nil
 }
+
+// bounded is the budget of a bounded cache, as text.
+func (f cacheFlags) bounded() string { return cmp.Or(f.Budget, defaultBudget) }
 
 // parseBytes reads an amount of memory.
 func parseBytes(flag, text string) (int64, error) {

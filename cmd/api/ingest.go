@@ -52,8 +52,8 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) (err error) {
 	} else {
 		outcome.print(os.Stdout)
 	}
-	if err == nil && outcome.Failed > 0 {
-		err = fmt.Errorf("%d of %d documents failed", outcome.Failed, outcome.Total)
+	if bad := outcome.Failed + len(outcome.Refused); err == nil && bad > 0 {
+		err = fmt.Errorf("%d of %d files failed", bad, outcome.Total+len(outcome.Refused))
 	}
 	return err
 }
@@ -69,26 +69,25 @@ type outcome struct {
 	Chunks     int               `json:"chunks"`
 	Seconds    float64           `json:"seconds"`
 	Documents  []ingest.Document `json:"documents"`
+	Refused    []refusal         `json:"refused"` // files that never became documents
+}
+
+// refusal is a file that was never taken, and why.
+type refusal struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
 }
 
 // submitAndFollow hands the files over and waits for their documents.
 func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service, paths []string, report *reporter) (outcome, error) {
-	o := outcome{Collection: c.Collection}
+	o := outcome{Collection: c.Collection, Refused: []refusal{}}
 	var ingestions []string
-	for batch, err := range batches(paths) {
+	for batch := range batches(paths, o.refuse) {
+		ids, err := c.submit(ctx, service, batch, &o)
 		if err != nil {
 			return o, err
 		}
-		submission, err := service.Submit(ctx, c.Collection, batch)
-		if err != nil {
-			return o, fmt.Errorf("submitting %s and %d more: %w", batch[0].Name, len(batch)-1, err)
-		}
-		ingestions = append(ingestions, submission.IngestionID)
-		for _, d := range submission.Documents {
-			if d.Duplicate {
-				o.Duplicates++
-			}
-		}
+		ingestions = append(ingestions, ids...)
 		if err := follow(ctx, service, ingestions, report, false); err != nil {
 			return o, err
 		}
@@ -108,6 +107,40 @@ func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service
 		o.Documents = append(o.Documents, p.Documents...)
 	}
 	return o, nil
+}
+
+// submit hands one batch over. A file that is refused costs the others
+// nothing: they are submitted one by one then.
+func (c *ingestCmd) submit(ctx context.Context, service *ingest.Service, batch []ingest.File, o *outcome) ([]string, error) {
+	submission, err := service.Submit(ctx, c.Collection, batch)
+	var invalid *ingest.InvalidError
+	switch {
+	case err == nil:
+		for _, d := range submission.Documents {
+			if d.Duplicate {
+				o.Duplicates++
+			}
+		}
+		return []string{submission.IngestionID}, nil
+	case !errors.As(err, &invalid) || invalid.Field == "collection":
+		return nil, err
+	case len(batch) == 1:
+		o.refuse(batch[0].Name, err)
+		return nil, nil
+	}
+	var ids []string
+	for i := range batch {
+		more, err := c.submit(ctx, service, batch[i:i+1], o)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, more...)
+	}
+	return ids, nil
+}
+
+func (o *outcome) refuse(name string, reason error) {
+	o.Refused = append(o.Refused, refusal{name, reason.Error()})
 }
 
 // follow shows the progress of the ingestions; with wait, until none is pending.
@@ -146,5 +179,8 @@ func (o outcome) print(w io.Writer) {
 		if d.State == "failed" {
 			fmt.Fprintf(w, "failed: %s, while %s: %s\n", d.Name, d.Stage, d.Error)
 		}
+	}
+	for _, r := range o.Refused {
+		fmt.Fprintf(w, "refused: %q: %s\n", r.Name, r.Reason)
 	}
 }

@@ -220,3 +220,25 @@ func TestKilledIngestion(t *testing.T) {
 		t.Errorf("%d of %d ready, %d failed", o.Ready, o.Total, o.Failed)
 	}
 }
+
+// TestOneBadFile: a file that is refused, and one that fails, cost the others
+// nothing, and both are named.
+func TestOneBadFile(t *testing.T) {
+	documents := t.TempDir()
+	for name, text := range map[string]string{
+		"good.md": "# Bridge\n\nThe bridge of Velm is 31 metres long.\n", "blank.md": " \n", "bad\xff.md": "# Name\n\nIts name is no UTF-8.\n",
+	} {
+		if err := os.WriteFile(filepath.Join(documents, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(documents, link); err != nil {
+		t.Fatal(err)
+	}
+	out := runAPI(t, t.TempDir(), "ingest", link)
+	if out.code != exitFailed || !strings.Contains(out.stdout, "1 ready, 1 failed") ||
+		!strings.Contains(out.stdout, "blank.md") || !strings.Contains(out.stdout, `bad\xff.md`) {
+		t.Errorf("exit code %d\n%s%s", out.code, out.stdout, out.stderr)
+	}
+}

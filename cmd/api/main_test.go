@@ -124,6 +124,8 @@ func TestUsedWrongly(t *testing.T) {
 		{"no text", []string{"perplexity"}, "--tokens"},
 		{"missing path", []string{"ingest", "/nonexistent"}, "/nonexistent"},
 		{"bad address", []string{"serve", "--addr", "nowhere"}, "--addr"},
+		{"another machine's address", []string{"serve", "--addr", "0.0.0.0:0"}, "127.0.0.1"},
+		{"memory for no answer", []string{"serve", "--addr", "127.0.0.1:0", "--cache-memory", "1MiB"}, "--cache-memory"},
 		{"bad memory", []string{"serve", "--cache-memory", "12"}, "--cache-memory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

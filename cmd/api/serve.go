@@ -33,7 +33,8 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, _, err := c.parse(); err != nil {
+	spec, budget, err := c.parse()
+	if err != nil {
 		return err
 	}
 	questions, err := readQuestions(c.Questions)
@@ -45,11 +46,19 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return usageError{fmt.Errorf("--addr %s: %w", c.Addr, err)}
 	}
 	defer listener.Close()
+	if a, ok := listener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		return usageError{fmt.Errorf("--addr %s: %w", c.Addr, server.ErrNotLoopback)}
+	}
 
 	s := &stack{globals: g, address: listener.Addr().String()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
 		return err
+	}
+	if plan, err := s.engine.Plan(spec, budget); err != nil {
+		return usageError{err}
+	} else if plan.Bytes > memory {
+		return usageError{fmt.Errorf("--cache-memory %s does not hold one answer: cache %s takes %s", c.CacheMemory, spec, bytesText(plan.Bytes))}
 	}
 	if err := s.openIngestion(ctx); err != nil {
 		return err

@@ -90,7 +90,7 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 	least := NewPolicy(spec).Minimum()
 	if keep < least {
 		return fail("that is room for %d tokens of %d bytes, and this cache needs at least %d",
-			max(keep, 0), shape.TokenBytes(), least+interval)
+			max(keep, 0), shape.TokenBytes(), least)
 	}
 
 	keep = min(keep, shape.Context)

@@ -18,7 +18,7 @@ const state = {
   turns: [],
   active: null,       // the turn whose sources are shown
   running: null,      // {turn, abort}
-  pinned: true,       // the view follows the stream
+  pinned: false,      // the view follows the stream
 };
 
 const memory = new Memory($("memory"));
@@ -247,7 +247,7 @@ function scrolling() {
 function follow() {
   const thread = $("thread");
   if (state.pinned) thread.scrollTop = thread.scrollHeight;
-  $("jump").hidden = state.pinned || thread.scrollHeight - thread.scrollTop - thread.clientHeight < 48;
+  $("jump").hidden = state.turns.length === 0 || state.pinned || thread.scrollHeight - thread.scrollTop - thread.clientHeight < 48;
 }
 
 function themes() {

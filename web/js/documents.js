@@ -12,6 +12,7 @@ export class Documents {
   #rows = new Map(); // by id: {says, row}
   #next = "";
   #poll = 0;
+  #sure = new Set(); // documents whose deletion was pressed once
   #shown = false;
 
   // on has announce(text), changed() and collection().
@@ -155,21 +156,24 @@ export class Documents {
       h("span", { class: "size" }, d.state === "ready" ? `${count(d.chunks, "passage")} · ${bytes(d.bytes)}` : bytes(d.bytes)),
       h("span", { class: "do" },
         d.state === "failed" ? h("button", { type: "button", class: "plain", "data-key": `retry ${d.id}`, onclick: () => this.#act("POST", `${d.id}/retry`, `${d.name} is tried again.`) }, "Retry") : null,
-        h("button", { type: "button", class: "plain", "data-key": `delete ${d.id}`, "aria-label": `Delete ${d.name}`, onclick: (e) => this.#delete(e.currentTarget, d) }, "Delete")),
+        h("button", { type: "button", class: "plain", "data-key": `delete ${d.id}`, "aria-label": `Delete ${d.name}`, onclick: (e) => this.#delete(e.currentTarget, d) }, this.#sure.has(d.id) ? "Really delete?" : "Delete")),
       d.error ? h("p", { class: "reason" }, d.error) : null,
       bar ? h("span", { class: "bar", "aria-hidden": "true" }, bar) : null);
   }
 
   // #delete asks once more: the same button, renamed for a moment.
   #delete(button, d) {
-    if (button.dataset.sure) {
+    if (this.#sure.delete(d.id)) {
       this.#act("DELETE", d.id, `${d.name} was deleted.`);
       return;
     }
-    clearTimeout(this.#poll); // a redraw would take the question away
-    button.dataset.sure = "yes";
+    this.#sure.add(d.id); // by the document: a row may be drawn anew meanwhile
     button.textContent = "Really delete?";
-    setTimeout(() => { if (button.isConnected) { delete button.dataset.sure; button.textContent = "Delete"; } this.refresh(); }, 4000);
+    setTimeout(() => {
+      this.#sure.delete(d.id);
+      const now = this.list.querySelector(`[data-key="${CSS.escape(`delete ${d.id}`)}"]`);
+      if (now) now.textContent = "Delete";
+    }, 4000);
   }
 
   async #act(method, path, said) {

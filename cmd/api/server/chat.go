@@ -70,12 +70,11 @@ func (s *Server) chat(api huma.API) {
 		if streams {
 			return &huma.StreamResponse{Body: func(hc huma.Context) {
 				r, w := humachi.Unwrap(hc)
-				if in.Body.Resumable {
-					defer s.audience.join(run)()
-				}
+				defer s.audience.join(run)()
 				s.follow(r.Context(), openStream(w, s.WriteWithin), run, 0)
 			}}, nil
 		}
+		defer s.audience.join(run)()
 		defer context.AfterFunc(ctx, run.Cancel)()
 		<-run.Ended()
 		record := run.Record()
@@ -110,7 +109,7 @@ func failed(f *answer.Failure) *Problem {
 		status = http.StatusConflict
 	case "not_found":
 		status = http.StatusNotFound
-	case "no_room":
+	case "no_room", "no_memory":
 		status = http.StatusUnprocessableEntity
 	}
 	return (&Problem{Status: status, Detail: f.Message}).complete()

@@ -137,8 +137,8 @@ func (s *Server) follow(ctx context.Context, to *stream, run *answer.Run, after 
 	}
 }
 
-// audience counts the readers of resumable runs. One that has had none for
-// the linger is cancelled: nobody is coming back for it.
+// audience counts the readers of runs. A run that has had none for the linger
+// is cancelled: nobody is coming back for it.
 type audience struct {
 	linger time.Duration
 	mu     sync.Mutex

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"lessrag/decode"
+	"lessrag/decode/cache"
 )
 
 // statusOutput tells the page, and whoever asks, what answers here.
@@ -30,7 +33,7 @@ type statusOutput struct {
 			Budget  string `json:"budget"`
 		} `json:"cache"`
 		Slots struct {
-			Total   int `json:"total"`
+			Total   int `json:"total" doc:"answers that run at a time with the default cache"`
 			Running int `json:"running"`
 			Queued  int `json:"queued"`
 		} `json:"slots"`
@@ -53,7 +56,7 @@ func (s *Server) status(api huma.API) {
 		b.Model.File = strings.TrimSuffix(filepath.Base(info.Path), filepath.Ext(info.Path))
 		b.Model.Parameters, b.Model.Context, b.Model.WeightBytes = info.Parameters, info.Context, info.WeightBytes
 		b.Cache.Default, b.Cache.Budget = s.Answers.Defaults.Cache, s.Answers.Defaults.Budget
-		b.Slots.Total, b.Slots.Running, b.Slots.Queued = stats.Slots, stats.Running, stats.Queued
+		b.Slots.Total, b.Slots.Running, b.Slots.Queued = s.slots(stats), stats.Running, stats.Queued
 		b.Collection, b.MaxUpload = s.Collection, s.MaxUpload
 		b.Examples = append([]string{}, s.Examples...)
 		return out, nil
@@ -86,4 +89,22 @@ func (s *Server) status(api huma.API) {
 		}
 		return ok(), nil
 	})
+}
+
+// slots is how many answers with the default cache run at a time: as many as
+// their bytes allow, and no more than the engine takes.
+func (s *Server) slots(stats decode.Stats) int {
+	spec, err := cache.ParseSpec(s.Answers.Defaults.Cache)
+	if err != nil {
+		return stats.Slots
+	}
+	budget, err := cache.ParseBudget(s.Answers.Defaults.Budget)
+	if err != nil {
+		return stats.Slots
+	}
+	plan, err := s.Engine.Plan(spec, budget)
+	if err != nil {
+		return stats.Slots
+	}
+	return min(stats.Slots, int(stats.CacheMemory/plan.Bytes))
 }
