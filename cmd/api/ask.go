@@ -107,7 +107,7 @@ func printSources(w io.Writer, r answer.Record) {
 
 // answerFlags shape an answer.
 type answerFlags struct {
-	Limit         int `help:"Passages to search for." default:"6"`
+	Limit         int `help:"Passages to search for." default:"5"`
 	ContextTokens int `help:"Tokens of passages in the prompt." default:"1400"`
 	MaxTokens     int `help:"Tokens of the answer at most." default:"256"`
 }
