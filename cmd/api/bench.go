@@ -125,8 +125,12 @@ func (c *benchCmd) measure(ctx context.Context, engine *decode.Engine) ([]measur
 // works lists what is measured; a depth is cut to what the context allows.
 func (c *benchCmd) works(context int) []measured {
 	var works []measured
+	budget := c.Budget
+	if spec, _, err := c.parse(); err == nil && spec.Bounded() {
+		budget = c.bounded()
+	}
 	add := func(work string, tokens, depth, batch int, unit string) {
-		works = append(works, measured{Work: work, Tokens: tokens, Depth: depth, Batch: batch, Cache: c.Cache, Budget: c.Budget, Unit: unit})
+		works = append(works, measured{Work: work, Tokens: tokens, Depth: depth, Batch: batch, Cache: c.Cache, Budget: budget, Unit: unit})
 	}
 	for _, n := range c.Prefill {
 		add("prefill", min(n, context-2), 0, 1, "tokens/s")
