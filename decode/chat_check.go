@@ -94,7 +94,7 @@ func checkTag(text string) ([]word, error) {
 		if factor == 0 {
 			return nil, fmt.Errorf("%s%s is not supported", before.text, w.text)
 		}
-		if growth *= factor; growth*max(operands, 1) > maxGrowth {
+		if growth *= factor; operands > maxOperands || growth*max(operands, 1) > maxGrowth {
 			return nil, errors.New("an expression that could grow too large; split it up")
 		}
 	}

@@ -16,6 +16,7 @@ import (
 const (
 	maxTemplate = 64 << 10 // bytes of source; the largest in use have 20 KB
 	maxTag      = 8 << 10  // bytes of one tag
+	maxOperands = 128      // names and strings of one tag: to join n copies the first n times
 	maxGrowth   = 2048     // how much larger than its largest operand one expression may be
 )
 
@@ -79,7 +80,10 @@ func limitStatement(text string, list []word) (string, error) {
 	rest := strings.TrimSpace(strings.TrimPrefix(text, list[0].text))
 	switch list[0].text {
 	case "if", "elif":
-		return tag, nil
+		if err := checkExpression(rest); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("{%% %s __keep(%s) %%}", list[0].text, rest), nil
 	case "else", "endif", "endfor", "endset", "generation", "endgeneration", "break", "continue":
 		return tag, nil
 	case "for":

@@ -79,7 +79,7 @@ func (m *meter) keep(args []jinja.Value) (jinja.Value, error) {
 	if size(args[0], 0, m.bytes) > m.bytes {
 		return jinja.None(), fmt.Errorf("%w: a value of more than %d bytes or %d levels", ErrTemplateLimit, m.bytes, renderDepth)
 	}
-	return args[0], nil
+	return args[0], m.inTime()
 }
 
 // copy is keep, and copies lists and dictionaries.

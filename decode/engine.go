@@ -140,17 +140,8 @@ func (e *Engine) run() {
 	defer close(e.ended)
 	for {
 		e.reap()
-		busy := e.step()
-		if busy {
-			select {
-			case <-e.quit:
-				e.shutDown()
-				return
-			case call := <-e.calls:
-				call(e.backend)
-			default:
-			}
-			continue
+		if e.step() {
+			e.stir() // and come round again
 		}
 		select {
 		case <-e.quit:
@@ -305,6 +296,7 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	}
 	e.mu.Unlock()
 	j.out.end(last)
+	e.stir() // what it held may admit the next one
 }
 
 func (e *Engine) count(prompt, produced int) {

@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"lessrag/decode/cache"
@@ -69,7 +70,7 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, prompt: r.Prompt, maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 
@@ -83,23 +84,22 @@ func (e *Engine) plan(r Request) (cache.Plan, int, error) {
 	if maxTokens == 0 {
 		maxTokens = DefaultMaxTokens
 	}
-	room := shape.Context
 	budget := r.Budget
+	if !r.Cache.Bounded() && budget.IsZero() {
+		budget.Tokens = min(shape.Context, len(r.Prompt)+min(maxTokens, shape.Context))
+	}
+	plan, err := cache.NewPlan(r.Cache, budget, shape)
+	if err != nil {
+		return cache.Plan{}, 0, err
+	}
+	room := shape.Context
 	if !r.Cache.Bounded() {
-		if budget.IsZero() {
-			budget.Tokens = min(shape.Context, len(r.Prompt)+min(maxTokens, shape.Context))
-		}
-		plan, err := cache.NewPlan(r.Cache, budget, shape)
-		if err != nil {
-			return cache.Plan{}, 0, err
-		}
 		room = plan.Keep
 	}
 	if len(r.Prompt) >= room {
 		return cache.Plan{}, 0, &PromptTooLongError{Have: len(r.Prompt), Max: room - 1}
 	}
-	plan, err := cache.NewPlan(r.Cache, budget, shape)
-	return plan, min(maxTokens, room-len(r.Prompt)), err
+	return plan, min(maxTokens, room-len(r.Prompt)), nil
 }
 
 // Plan is the memory that a request with this cache and budget would take. A full

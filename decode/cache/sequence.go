@@ -10,8 +10,8 @@ import (
 // their original positions. The slices are valid during the call only.
 type Absorb func(layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
 
-// Sequence is the cache of one running sequence. All of its memory is taken when
-// it is made and is exactly its Plan's. Not safe for concurrent use.
+// Sequence is the cache of one running sequence. The memory of its keys, values
+// and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
 //
 // A block of n tokens passes through every layer in four calls: MakeRoom; then,
 // where the block Fits, Append for each KV head before attending, and otherwise

@@ -90,9 +90,13 @@ func (f *File) readHeader(r *reader) (tensors, pairs int, err error) {
 	return int(nTensors), int(nPairs), nil
 }
 
+// firstRoom is how many entries are made room for on the header's word alone;
+// more grow with what is really there.
+const firstRoom = 1 << 12
+
 // readMetadata reads and checks every key and value, decoding none.
 func (f *File) readMetadata(r *reader, pairs int) error {
-	f.values = make(map[string]value, pairs)
+	f.values = make(map[string]value, min(pairs, firstRoom))
 	for i := range pairs {
 		key, err := r.name(fmt.Sprintf("key number %d", i))
 		if err != nil {
@@ -114,10 +118,11 @@ func (f *File) readMetadata(r *reader, pairs int) error {
 // readTensorInfos reads names, shapes and types; the tensors' data follow when
 // all are known. The offsets returned are those of the file, unchecked.
 func (f *File) readTensorInfos(r *reader, tensors int) ([]uint64, error) {
-	f.Tensors = make([]Tensor, tensors)
-	f.byName = make(map[string]int, tensors)
-	offsets := make([]uint64, tensors)
-	for i := range f.Tensors {
+	f.Tensors = make([]Tensor, 0, min(tensors, firstRoom))
+	f.byName = make(map[string]int, min(tensors, firstRoom))
+	offsets := make([]uint64, 0, min(tensors, firstRoom))
+	for i := range tensors {
+		f.Tensors = append(f.Tensors, Tensor{})
 		t := &f.Tensors[i]
 		var err error
 		if t.Name, err = r.name(fmt.Sprintf("tensor number %d", i)); err != nil {
@@ -136,7 +141,8 @@ func (f *File) readTensorInfos(r *reader, tensors int) ([]uint64, error) {
 		if !ok1 || !ok2 {
 			return nil, malformed(where, "ends before its type and offset")
 		}
-		t.Type, offsets[i] = lesskernels.DType(dtype), offset
+		t.Type = lesskernels.DType(dtype)
+		offsets = append(offsets, offset)
 	}
 	return offsets, nil
 }

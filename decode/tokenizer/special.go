@@ -16,7 +16,8 @@ type special struct {
 	id   int32
 }
 
-// add files a token; ids come in ascending order. An empty name is never found.
+// add files a token; ids come in ascending order, and sort follows the last
+// one. An empty name is never found.
 func (s *specials) add(name string, id int32, control bool) {
 	if control {
 		s.controls = append(s.controls, id)
@@ -24,9 +25,14 @@ func (s *specials) add(name string, id int32, control bool) {
 	if name == "" {
 		return
 	}
-	list := &s.byFirst[name[0]]
-	i, _ := slices.BinarySearchFunc(*list, len(name), func(t special, length int) int { return length - len(t.name) })
-	*list = slices.Insert(*list, i, special{name, id})
+	s.byFirst[name[0]] = append(s.byFirst[name[0]], special{name, id})
+}
+
+// sort puts the longest names first.
+func (s *specials) sort() {
+	for i := range s.byFirst {
+		slices.SortStableFunc(s.byFirst[i], func(a, b special) int { return len(b.name) - len(a.name) })
+	}
 }
 
 func (s *specials) control(id int32) bool {

@@ -124,6 +124,7 @@ func (t *Tokenizer) readVocabulary(f *gguf.File) (map[string]int32, error) {
 			t.whole[string(t.pieces[i])] = id
 		}
 	}
+	t.specials.sort()
 	return ids, nil
 }
 

@@ -126,7 +126,7 @@ func quantizeBlock(record []uint32, x []float32, n int) {
 	peak := float32(0)
 	for _, v := range x {
 		a := math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
-		if !(a <= peak) {
+		if peak == peak && !(a <= peak) { // the first NaN stays
 			peak = a
 		}
 	}

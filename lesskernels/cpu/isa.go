@@ -18,7 +18,7 @@ type ISA int
 // The instruction sets, slowest first.
 const (
 	Portable ISA = iota // plain Go
-	AVX2                // AVX2, FMA and F16C
+	AVX2                // AVX2, FMA and BMI2
 	AVX512              // AVX-512 F, BW, VL, DQ and VNNI
 )
 

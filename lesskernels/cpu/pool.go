@@ -59,7 +59,8 @@ func (p *Pool) Threads() int { return p.threads }
 // Run calls f once for every task in [0, tasks) and returns when all are done.
 // The caller works too. When the workers belong to another Run, as in a call
 // from inside a task, the caller does all of its tasks itself. A task's panic
-// reaches the caller once every task has ended.
+// reaches the caller: at once where the caller works alone, otherwise when every
+// task has ended.
 func (p *Pool) Run(tasks int, f func(task int)) {
 	if tasks <= 0 {
 		return

@@ -261,7 +261,7 @@ func TestQuantize(t *testing.T) {
 				x := spread(rng, cols)
 				clear(x[:blockLen])
 				x[blockLen+3] = float32(math.Inf(1))
-				x[2*blockLen+31] = nan
+				x[2*blockLen+i*7%blockLen] = nan
 				for j := range blockLen {
 					x[3*blockLen+j] *= 1e-35
 					x[4*blockLen+j] *= 1e-28
@@ -275,8 +275,10 @@ func TestQuantize(t *testing.T) {
 					t.Fatalf("%v: %d tokens: word %d (row %d, token %d) = %#x, want %#x", isa, tokens, i, i/tokens%intWords, i%tokens, got[i], w)
 				}
 			}
-			if row := 8*tokens + intWords*tokens; !math.IsNaN(float64(math.Float32frombits(want[row]))) {
-				t.Fatalf("a block with an infinity has scale %v, want NaN", math.Float32frombits(want[row]))
+			for block, holds := range map[int]string{1: "an infinity", 2: "a NaN"} {
+				if scale := math.Float32frombits(want[8*tokens+block*intWords*tokens]); !math.IsNaN(float64(scale)) {
+					t.Fatalf("%d tokens: a block with %s has scale %v, want NaN", tokens, holds, scale)
+				}
 			}
 		}
 	}
