@@ -3,10 +3,13 @@
 export CGO_ENABLED := 0
 SHELL := /bin/bash
 
-ASSETS  ?= assets
-DATA    ?= data
+ASSETS  ?= $(or $(LESSRAG_ASSETS),assets)
+DATA    ?= $(or $(LESSRAG_DATA),data)
 ADDR    ?= 127.0.0.1:8080
 export LESSRAG_ASSETS := $(abspath $(ASSETS))
+
+# A clone that belongs to another user, or a tree without git, is built without its commit.
+STAMP := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 .PHONY: help
 help: ## show this list
@@ -28,11 +31,11 @@ fetch: ## download Postgres, the reader and the embedder into assets/ (once; off
 .PHONY: build
 build: ## compile bin/api
 	@mkdir -p bin
-	go build -o bin/api ./cmd/api
+	go build $(STAMP) -o bin/api ./cmd/api
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
-	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
+	@bad=$$(gofmt -l cmd decode ingest lesskernels migrations retrieve fetch web) || exit 1; [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./lesskernels/...
 	go tool staticcheck ./...

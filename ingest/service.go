@@ -113,6 +113,8 @@ func newClient(s *Service) (*river.Client[pgx.Tx], error) {
 		Workers:     workers,
 		JobTimeout:  -1, // a book takes as long as it takes; dead workers are told by their lock, not by the clock
 		MaxAttempts: maxAttempts,
+		// The default of 100 ms would be the price of every small document.
+		FetchCooldown: 5 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ingest: set up the job queue: %w", err)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -27,11 +28,16 @@ func (s *Service) Submit(ctx context.Context, collection string, files []File) (
 		return Submission{}, &InvalidError{"documents", fmt.Sprintf("are %d; at most %d are accepted at once", len(files), maxFiles)}
 	}
 	metadata := make([][]byte, len(files))
+	named := make(map[string]int, len(files))
 	for i, f := range files {
 		var err error
 		if metadata[i], err = checkFile(fmt.Sprintf("documents[%d]", i), f, s.options.MaxBytes); err != nil {
 			return Submission{}, err
 		}
+		if first, twice := named[f.Name]; twice && !bytes.Equal(files[first].Content, f.Content) {
+			return Submission{}, &InvalidError{fmt.Sprintf("documents[%d].name", i), fmt.Sprintf("%q is that of documents[%d] too, with other content", f.Name, first)}
+		}
+		named[f.Name] = i
 	}
 
 	var submission Submission

@@ -35,6 +35,7 @@ func TestInvalidInputNamesItsField(t *testing.T) {
 		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name = strings.Repeat("x", 1025) })},
 		{"documents[1].source", "c", with(func(f *ingest.File) { f.Source = "\x00" })},
 		{"documents[1].media_type", "c", with(func(f *ingest.File) { f.MediaType = "\x1b" })},
+		{"documents[1].name", "c", with(func(f *ingest.File) { f.Name, f.Content = good.Name, []byte("other content") })},
 		{"documents[1].content", "c", with(func(f *ingest.File) { f.Content = make([]byte, 1<<20+1) })},
 		{"documents[1].metadata", "c", with(func(f *ingest.File) { f.Metadata = map[string]any{"x": math.NaN()} })},
 		{"documents[1].metadata", "c", with(func(f *ingest.File) { f.Metadata = map[string]any{"x": "a\x00"} })},

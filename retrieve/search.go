@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -31,6 +32,22 @@ type Results struct {
 	Passages   []Passage     `json:"passages"`
 	EmbedTime  time.Duration `json:"-"`
 	SearchTime time.Duration `json:"-"`
+}
+
+// MarshalJSON writes the passages and the times in milliseconds, as the HTTP
+// API does.
+func (r Results) MarshalJSON() ([]byte, error) {
+	var wire struct {
+		Passages []Passage `json:"passages"`
+		Timing   struct {
+			EmbedMS  float64 `json:"embed_ms"`
+			SearchMS float64 `json:"search_ms"`
+		} `json:"timing"`
+	}
+	wire.Passages = append([]Passage{}, r.Passages...)
+	wire.Timing.EmbedMS = float64(r.EmbedTime) / float64(time.Millisecond)
+	wire.Timing.SearchMS = float64(r.SearchTime) / float64(time.Millisecond)
+	return json.Marshal(wire)
 }
 
 // collection is what a search needs to know about one.

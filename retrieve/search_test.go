@@ -85,6 +85,8 @@ func TestSearchWords(t *testing.T) {
 		{`"extract archive"`, "phrase any all"},
 		{"tar or story", "phrase all"},
 		{"archive -extract", "phrase all any"},
+		{"archive (-extract)", "phrase all any"},
+		{"unheard (-extract) of", "phrase all"},
 		{"the of and", ""},
 		{"?!", ""},
 		{"(((' & | ! <-> \\ :* ''", ""},

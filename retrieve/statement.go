@@ -3,6 +3,7 @@ package retrieve
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/pgvector/pgvector-go"
 )
@@ -72,14 +73,19 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	return fmt.Sprintf(searchSQL, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND "))), args
 }
 
-// plainDashes takes the meaning "not" from a leading dash: "what does tar -x
-// do" asks about -x, and the vectors could not honour an exclusion anyway.
+// plainDashes takes the meaning "not" from a dash that begins a word: "what
+// does tar -x do" asks about -x, and the vectors could not honour an exclusion
+// anyway. A dash inside a word stays.
 func plainDashes(text string) string {
-	words := strings.Fields(text)
-	for i, w := range words {
-		words[i] = strings.TrimLeft(w, "-")
-	}
-	return strings.Join(words, " ")
+	before := ' '
+	return strings.Map(func(r rune) rune {
+		last := before
+		before = r
+		if r == '-' && !unicode.IsLetter(last) && !unicode.IsDigit(last) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // fetched is how many passages to read for limit of them to remain after

@@ -43,6 +43,9 @@ func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
 		}
 	})
 	record := run.Record()
+	if err == nil && record.FinishReason == answer.FinishCancelled {
+		err = errors.New("stopped: the answer is not complete")
+	}
 	if c.JSON {
 		return errors.Join(err, printJSON(record))
 	}
@@ -89,7 +92,7 @@ func printSources(w io.Writer, r answer.Record) {
 			}
 		}
 	}
-	if r.FinishReason == answer.FinishRefused {
+	if r.Timing.TTFTMS == 0 { // the reader said nothing
 		return
 	}
 	m := r.Memory

@@ -117,7 +117,12 @@ func (c *ingestCmd) submit(ctx context.Context, service *ingest.Service, batch [
 	switch {
 	case err == nil:
 		for _, d := range submission.Documents {
-			if d.Duplicate {
+			switch {
+			case d.Duplicate && d.State == ingest.Failed:
+				if err := service.Retry(ctx, d.ID); err != nil && !errors.Is(err, ingest.ErrState) {
+					return nil, err
+				}
+			case d.Duplicate:
 				o.Duplicates++
 			}
 		}

@@ -13,6 +13,11 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"lessrag/cmd/api/answer"
+	"lessrag/decode"
+	"lessrag/ingest"
+	"lessrag/retrieve"
 )
 
 // Exit codes: 0 done, 1 failed, 2 used wrongly.
@@ -68,11 +73,22 @@ func run(args []string) int {
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(&c.globals); err != nil {
 		fmt.Fprintf(os.Stderr, "api: %v\n", err)
-		var usage usageError
-		if errors.As(err, &usage) {
+		if usedWrongly(err) {
 			return exitUsage
 		}
 		return exitFailed
 	}
 	return 0
+}
+
+// usedWrongly tells whether another command line would have helped: every
+// package says so by a type of its own.
+func usedWrongly(err error) bool {
+	var usage usageError
+	var question *answer.InvalidError
+	var query *retrieve.InvalidError
+	var document *ingest.InvalidError
+	var request *decode.InvalidError
+	return errors.As(err, &usage) || errors.As(err, &question) || errors.As(err, &query) ||
+		errors.As(err, &document) || errors.As(err, &request)
 }

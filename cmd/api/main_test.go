@@ -126,6 +126,9 @@ func TestUsedWrongly(t *testing.T) {
 		{"bad address", []string{"serve", "--addr", "nowhere"}, "--addr"},
 		{"another machine's address", []string{"serve", "--addr", "0.0.0.0:0"}, "127.0.0.1"},
 		{"memory for no answer", []string{"serve", "--addr", "127.0.0.1:0", "--cache-memory", "1MiB"}, "--cache-memory"},
+		{"defaults that refuse every question", []string{"serve", "--addr", "127.0.0.1:0", "--limit", "0"}, "limit"},
+		{"no queue", []string{"serve", "--addr", "127.0.0.1:0", "--queue=-1"}, "--queue"},
+		{"no query", []string{"search", ""}, "query"},
 		{"bad memory", []string{"serve", "--cache-memory", "12"}, "--cache-memory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

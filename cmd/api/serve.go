@@ -33,6 +33,9 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.Queue < 1 {
+		return usageError{errors.New("--queue: at least one answer must be able to wait")}
+	}
 	spec, budget, err := c.parse()
 	if err != nil {
 		return err
@@ -59,6 +62,9 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return usageError{err}
 	} else if plan.Bytes > memory {
 		return usageError{fmt.Errorf("--cache-memory %s does not hold one answer: cache %s takes %s", c.CacheMemory, spec, bytesText(plan.Bytes))}
+	}
+	if err := s.answers.Check(); err != nil {
+		return fmt.Errorf("the defaults refuse every question: %w", err)
 	}
 	if err := s.openIngestion(ctx); err != nil {
 		return err

@@ -36,6 +36,10 @@ export async function send(method, path, body) {
 // text of a document, as bytes: passages point into it by byte.
 const texts = new Map();
 
+// forget drops a document's text, which may have changed.
+export function forget(id) { texts.delete(id); }
+
+
 export async function documentBytes(id) {
   if (!texts.has(id)) {
     const response = await fetch(`/api/v1/documents/${encodeURIComponent(id)}/text`);

@@ -136,6 +136,7 @@ async function run(turn, events) {
       follow();
     }
     if (!turn.finish) turn.end("error", "The connection was lost.");
+    if (turn.holes) turn.restore(await get(`/api/v1/runs/${turn.run}`));
     if (turn.finish === "refused") choose(turn, false);
   } catch (error) {
     if (!turn.finish) turn.end(abort.signal.aborted ? "cancelled" : "error", error.message);
@@ -150,7 +151,7 @@ async function run(turn, events) {
 
 // reread replaces what a gap in the stream left out by the stored run.
 async function reread(turn, gap) {
-  if (gap.next !== 0) return; // it goes on; what is missing is read at the end
+  if (gap.next !== 0) { turn.holes = true; return; } // it goes on; what is missing is read at the end
   turn.restore(await get(gap.run));
 }
 

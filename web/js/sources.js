@@ -1,7 +1,7 @@
 // The pane beside the answer: the passages it was read from, and any of them
 // in its document, highlighted.
 
-import { documentBytes } from "./api.js";
+import { documentBytes, forget } from "./api.js";
 import { h, place } from "./format.js";
 
 const around = 6000; // bytes of the document shown before and after a passage
@@ -76,7 +76,11 @@ export class Sources {
       body);
     title.focus({ preventScroll: true });
     try {
-      const bytes = await documentBytes(p.document_id);
+      let bytes = await documentBytes(p.document_id);
+      if (!locate(bytes, p)) { // it may be a version read earlier
+        forget(p.document_id);
+        bytes = await documentBytes(p.document_id);
+      }
       if (turn !== this.#opening) return;
       this.#text(body, bytes, p, citation);
     } catch (error) {

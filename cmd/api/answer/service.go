@@ -69,6 +69,13 @@ func (s *Service) reader() reader {
 	return reader{s.Engine.Info().Context, s.Engine.Stats().CacheMemory, s.Engine.Tokenizer(), s.Engine.Plan}
 }
 
+// Check tells what is wrong with the defaults themselves: a question that
+// leaves everything out must pass.
+func (s *Service) Check() error {
+	_, err := s.Defaults.check(Question{Text: "Why?"}, s.reader())
+	return err
+}
+
 // run takes a question to its last event.
 func (s *Service) run(ctx context.Context, r *Run, p plan, start time.Time) {
 	defer r.cancel()

@@ -11,13 +11,17 @@ import (
 	pgxvector "github.com/pgvector/pgvector-go/pgx"
 )
 
-const (
-	// iterativeScan makes an HNSW scan go on until enough rows pass the filters, in exact order of distance.
-	iterativeScan = "strict_order"
-	// efSearch is the size of the candidate list of an HNSW scan; it bounds how many neighbours one scan yields at first.
-	efSearch = "100"
-	minConns = 16
-)
+const minConns = 16
+
+// indexScan is how every connection scans HNSW indexes. The index knows no
+// collections: a scan that gave up early would lose a small one beside a large
+// one without a word.
+var indexScan = []struct{ name, value string }{
+	{"hnsw.iterative_scan", "strict_order"}, // go on until enough rows pass the filters, in exact order of distance
+	{"hnsw.ef_search", "100"},               // candidates of one round
+	{"hnsw.max_scan_tuples", "2147483647"},  // and never stop for their number
+	{"hnsw.scan_mem_multiplier", "32"},      // times work_mem
+}
 
 // Pool opens a pool of connections to a database that has, or may create, the extension vector.
 // Every connection knows pgvector's types and searches HNSW indexes iteratively; that the setting
@@ -72,17 +76,22 @@ func prepare(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("register pgvector's types: %w", err)
 	}
 	// The cast loads the library, without which the settings below would be mere placeholders.
-	_, err := conn.PgConn().Exec(ctx, "SELECT '[1]'::halfvec; SET hnsw.iterative_scan = "+iterativeScan+"; SET hnsw.ef_search = "+efSearch).ReadAll()
+	setup := "SELECT '[1]'::halfvec"
+	for _, s := range indexScan {
+		setup += "; SET " + s.name + " = " + s.value
+	}
+	_, err := conn.PgConn().Exec(ctx, setup).ReadAll()
 	if err != nil {
 		return fmt.Errorf("set up pgvector's index scans (pgvector 0.8 or later is needed): %w", err)
 	}
-	var scan, ef string
-	err = conn.QueryRow(ctx, "SELECT current_setting('hnsw.iterative_scan'), current_setting('hnsw.ef_search')").Scan(&scan, &ef)
-	if err != nil {
-		return fmt.Errorf("read back pgvector's settings: %w", err)
-	}
-	if scan != iterativeScan || ef != efSearch {
-		return fmt.Errorf("hnsw.iterative_scan is %q and hnsw.ef_search %q after setting them to %q and %q", scan, ef, iterativeScan, efSearch)
+	for _, s := range indexScan {
+		var got string
+		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", s.name).Scan(&got); err != nil {
+			return fmt.Errorf("read back pgvector's settings: %w", err)
+		}
+		if got != s.value {
+			return fmt.Errorf("%s is %q after setting it to %q", s.name, got, s.value)
+		}
 	}
 	return nil
 }

@@ -154,6 +154,7 @@ func TestChatRefusesBadInput(t *testing.T) {
 		{"NUL", `{"question":"a\u0000b"}`, 422, "body.question"},
 		{"not UTF-8", "{\"question\":\"a\xff\"}", 400, "body"},
 		{"twice", `{"question":"a","question":"b"}`, 400, "body.question"},
+		{"another case", `{"question":"a","Question":"b"}`, 422, "body.Question"},
 		{"unknown field", asked + `,"n":1000000}`, 422, "body.n"},
 		{"limit 0", asked + `,"limit":0}`, 422, "body.limit"},
 		{"limit below", asked + `,"limit":-1}`, 422, "body.limit"},

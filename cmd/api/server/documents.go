@@ -53,7 +53,7 @@ func (s *Server) documents(api huma.API) {
 		OperationID: "submit-documents", Method: http.MethodPost, Path: "/api/v1/documents", Tags: tags,
 		Summary:       "Hand in documents, as JSON or as files of a form",
 		Description:   "They are stored before this answers, and worked on after it: see /api/v1/ingestions/{id}.",
-		DefaultStatus: http.StatusAccepted, MaxBodyBytes: s.MaxUpload + 1, Errors: []int{409, 413, 415, 422, 503},
+		DefaultStatus: http.StatusAccepted, MaxBodyBytes: s.MaxUpload + 1, BodyReadTimeout: uploadWithin, Errors: []int{409, 413, 415, 422, 503},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"multipart/form-data": {Schema: uploadSchema()},
 		}},

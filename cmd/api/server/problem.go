@@ -69,6 +69,7 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 // huma writes its own refusals (of fields, bodies and media types) as
 // Problems too. It repeats refused values; we don't.
 func init() {
+	huma.ValidateStrictCasing = true // "Question" is not "question"
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		p := &Problem{Status: status, Detail: message}
 		for _, err := range errs {

@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,6 +18,9 @@ import (
 
 // maxField is the longest value of a form's text field.
 const maxField = 1 << 10
+
+// uploadWithin is how long the body of one upload may take to arrive.
+const uploadWithin = 10 * time.Minute
 
 // uploadSchema describes the form for the OpenAPI document.
 func uploadSchema() *huma.Schema {
@@ -35,7 +39,10 @@ func (s *Server) multipart(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		arriving := http.NewResponseController(w)
+		_ = arriving.SetReadDeadline(time.Now().Add(uploadWithin)) // not every connection has deadlines
 		done, err := s.upload(r)
+		_ = arriving.SetReadDeadline(time.Time{})
 		if err != nil {
 			writeProblem(w, s.problem(err))
 			return
