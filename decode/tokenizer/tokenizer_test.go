@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unicode/utf8"
 
 	"lessrag/decode/gguf"
 	"lessrag/decode/gguf/gguftest"
@@ -247,44 +246,6 @@ func TestFromGGUFRefuses(t *testing.T) {
 		_, err := build(t, keys)
 		if err == nil || !strings.Contains(err.Error(), c.says) || errors.Is(err, ErrUnsupported) != c.unsupported {
 			t.Errorf("%s = %v: got %v, want it to say %q (unsupported: %t)", c.key, c.value, err, c.says, c.unsupported)
-		}
-	}
-}
-
-// The text of a stream is valid at every step, whole at the end, and the same
-// however its bytes are cut.
-func TestStream(t *testing.T) {
-	for _, c := range []struct{ bytes, want string }{
-		{"", ""},
-		{"plain", "plain"},
-		{"é漢😀é", "é漢😀é"},
-		{"a\xff\xfeb", "a\uFFFDb"},
-		{"cut \xf0\x9f\x98", "cut \uFFFD"},
-		{"\xf0\x9f\x98x", "\uFFFDx"},
-		{"\x80\x80", "\uFFFD"},
-		{"\xed\xa0\x80!", "\uFFFD!"},
-	} {
-		for size := 1; size <= 5; size++ {
-			var s Stream
-			var got strings.Builder
-			for piece := range slices.Chunk([]byte(c.bytes), size) {
-				text := s.Push(piece)
-				if !utf8.ValidString(text) {
-					t.Errorf("%q in pieces of %d: %q is not valid", c.bytes, size, text)
-				}
-				if len(s.held) >= utf8.UTFMax {
-					t.Errorf("%q in pieces of %d: %d bytes held back", c.bytes, size, len(s.held))
-				}
-				got.WriteString(text)
-			}
-			got.WriteString(s.Flush())
-			joined := got.String()
-			for strings.Contains(joined, "\uFFFD\uFFFD") { // a run of bad bytes counts once
-				joined = strings.ReplaceAll(joined, "\uFFFD\uFFFD", "\uFFFD")
-			}
-			if joined != c.want || s.Flush() != "" {
-				t.Errorf("%q in pieces of %d: %q, want %q", c.bytes, size, joined, c.want)
-			}
 		}
 	}
 }
