@@ -27,6 +27,7 @@ type letters struct {
 	live     atomic.Int64  // sequences
 	poison   int32         // a sequence that is fed this token gives NaN; 0: none
 	refusal  error         // of NewSequence
+	refusals atomic.Int64  // the one call that it grants; 0: none
 	breakage error         // of Forward
 }
 
@@ -51,7 +52,7 @@ func (l *letters) Shape() cache.Shape {
 }
 
 func (l *letters) NewSequence(p cache.Plan) (model.Sequence, error) {
-	if l.refusal != nil {
+	if l.refusal != nil && l.refusals.Add(-1) != 0 { // the call that makes it 0 passes
 		return nil, l.refusal
 	}
 	l.live.Add(1)
@@ -290,6 +291,25 @@ func TestNotFinite(t *testing.T) {
 	}
 	if s := e.Stats(); s.Promised != 0 {
 		t.Errorf("afterwards %+v", s)
+	}
+}
+
+// TestRefusedSequenceWakesTheNext: whoever waits behind a request that got no
+// memory is admitted when it has ended, without anything else happening.
+func TestRefusedSequenceWakesTheNext(t *testing.T) {
+	broken := errors.New("broken")
+	l := &letters{refusal: broken, pass: make(chan struct{})}
+	l.refusals.Store(3) // the third asks successfully
+	e := l.engine(t, Options{MaxSequences: 1})
+	var streams []<-chan Chunk
+	for range 3 {
+		streams = append(streams, submit(t, e, context.Background(), Request{Prompt: []int32{4}, MaxTokens: 1}))
+	}
+	close(l.pass)
+	for i, stream := range streams {
+		if _, _, err := read(stream); errors.Is(err, broken) != (i < 2) {
+			t.Errorf("request %d: %v", i, err)
+		}
 	}
 }
 
