@@ -128,3 +128,11 @@ func (a attention) portable(s *Scratch) {
 		}
 	}
 }
+
+// hideAll is the result of queries that see nothing.
+func hideAll(out, lse []float32) {
+	clear(out)
+	for i := range lse {
+		lse[i] = float32(math.Inf(-1))
+	}
+}

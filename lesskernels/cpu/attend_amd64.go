@@ -81,14 +81,6 @@ func attendRow(out, lse, q []float32, k, v []uint16, headDim, slots int, scale f
 	}
 }
 
-// hideAll is the result of queries that see nothing.
-func hideAll(out, lse []float32) {
-	clear(out)
-	for i := range lse {
-		lse[i] = float32(math.Inf(-1))
-	}
-}
-
 // naturalLSE turns a maximum in powers of two and a sum into a log-sum-exp.
 func naturalLSE(peak, sum float32) float32 {
 	return float32(math.Ln2 * (float64(peak) + math.Log2(float64(sum))))

@@ -1,0 +1,77 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+)
+
+// Reduce is how Columns joins the rows of a block.
+type Reduce int
+
+// The reductions.
+const (
+	Sum Reduce = iota // adds every row's weight
+	Max               // keeps the largest weight
+)
+
+// Columns are the statistics from which policies choose: what every slot got
+// of the attention of a block of queries of one KV head, once the log-sum-exp
+// over all that these queries see is known.
+//
+//	dst     [group, slots] f32, joined with what it holds; slots = len(k)/headDim
+//	q       [nq, group, headDim] f32, not yet scaled
+//	lse     [nq, group] natural log-sum-exp over all segments
+//	k       [slots, headDim] bf16
+//	visible [nq]: query i sees slots [0, visible[i])
+//
+// A weight is e^(scale·q·k − lse). Sum adds over the rows, in their order; Max
+// takes the largest. A row whose lse is −Inf has seen nothing and adds nothing.
+func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, visible []int32, scale float32, reduce Reduce, s *Scratch) {
+	c := columns{dst, q, lse, k, group, headDim, len(k) / headDim, visible, scale, reduce}
+	c.check()
+	c.portable(s)
+}
+
+// columns is the arguments of Columns.
+type columns struct {
+	dst, q, lse           []float32
+	k                     []uint16
+	group, headDim, slots int
+	visible               []int32
+	scale                 float32
+	reduce                Reduce
+}
+
+// check panics when shapes disagree: a broken invariant of the caller.
+func (c columns) check() {
+	rows := len(c.visible) * c.group
+	if len(c.q) < rows*c.headDim || len(c.lse) < rows || len(c.dst) < c.group*c.slots {
+		panic(fmt.Sprintf("cpu: columns of %d queries of %d over %d slots: q %d, lse %d, dst %d values",
+			rows, c.headDim, c.slots, len(c.q), len(c.lse), len(c.dst)))
+	}
+	for _, n := range c.visible {
+		if n < 0 || int(n) > c.slots {
+			panic(fmt.Sprintf("cpu: columns of a query that sees %d of %d slots", n, c.slots))
+		}
+	}
+}
+
+// portable is the plain form, row by row.
+func (c columns) portable(s *Scratch) {
+	keys := slotRows{bf16: c.k}
+	buffer := s.floats(c.headDim)
+	for i, lse := range c.lse[:len(c.visible)*c.group] {
+		if math.IsInf(float64(lse), -1) {
+			continue
+		}
+		query, row := c.q[i*c.headDim:(i+1)*c.headDim], c.dst[i%c.group*c.slots:][:c.slots]
+		for t := range row[:c.visible[i/c.group]] {
+			p := float32(math.Exp(float64(dot(query, keys.row(buffer, t))*c.scale - lse)))
+			if c.reduce == Max {
+				row[t] = max(row[t], p)
+			} else {
+				row[t] += p
+			}
+		}
+	}
+}

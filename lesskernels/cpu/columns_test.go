@@ -1,0 +1,106 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestColumns compares every instruction set and reduction with float64
+// weights: single rows and blocks, odd sizes, rows that see nothing, slots that
+// nobody sees, and sums joined with what was there.
+func TestColumns(t *testing.T) {
+	for _, isa := range isas() {
+		for _, headDim := range []int{1, 16, 20, 40, 64, 80, 128, 256} {
+			for _, group := range []int{1, 3, 4, 8} {
+				t.Run(fmt.Sprintf("%v/headDim=%d/group=%d", isa, headDim, group), func(t *testing.T) {
+					rng := rand.New(rand.NewPCG(uint64(headDim), uint64(group)))
+					var s Scratch
+					for _, visible := range [][]int32{
+						{}, {0}, {1}, {17}, {131}, {5, 6, 7}, {100, 3, 0}, {49, 0, 48, 47, 96, 97, 95, 1, 200},
+					} {
+						for _, reduce := range []Reduce{Sum, Max} {
+							testColumns(t, rng, isa, headDim, group, visible, reduce, &s)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func testColumns(t *testing.T, rng *rand.Rand, isa ISA, headDim, group int, visible []int32, reduce Reduce, s *Scratch) {
+	t.Helper()
+	slots := 2 // which nobody sees
+	for _, n := range visible {
+		slots = max(slots, int(n)+2)
+	}
+	rows := len(visible) * group
+	q, k := randomFloats(rng, rows*headDim), make([]uint16, slots*headDim)
+	BF16(k, randomFloats(rng, len(k)))
+	scale := 3 / math.Sqrt(float64(headDim))
+	dst := randomFloats(rng, group*slots+1)
+	for i := range dst {
+		dst[i] = abs(dst[i]) / 2
+	}
+	want, lse := make([]float64, len(dst)), make([]float32, rows)
+	for i, x := range dst {
+		want[i] = float64(x)
+	}
+	for i := range lse {
+		_, exact := attend64(q[i*headDim:(i+1)*headDim], k, k, int(visible[i/group]), scale)
+		lse[i] = float32(exact)
+		for slot := range int(visible[i/group]) {
+			score := 0.0
+			for c, x := range q[i*headDim : (i+1)*headDim] {
+				score += float64(x) * float64(fromBF16(k[slot*headDim+c])) * scale
+			}
+			at := &want[i%group*slots+slot]
+			if p := math.Exp(score - exact); reduce == Max {
+				*at = max(*at, p)
+			} else {
+				*at += p
+			}
+		}
+	}
+	Columns(isa, dst, q, lse, k, group, headDim, visible, float32(scale), reduce, s)
+	for i, w := range want {
+		if diff := math.Abs(float64(dst[i]) - w); !(diff <= 1e-5*(w+0.1)) {
+			t.Fatalf("visible %v, reduction %d: slot %d of head %d: %v, want %v", visible, reduce, i%slots, i/slots, dst[i], w)
+		}
+	}
+}
+
+// TestColumnsExtremes checks that a row with no log-sum-exp adds nothing, and
+// that a NaN shows in the slots that its row sees.
+func TestColumnsExtremes(t *testing.T) {
+	const headDim, slots = 64, 70
+	for _, isa := range isas() {
+		for _, rows := range []int{1, 20} {
+			for _, reduce := range []Reduce{Sum, Max} {
+				rng := rand.New(rand.NewPCG(5, 6))
+				q, lse, k := randomFloats(rng, rows*headDim), make([]float32, rows), make([]uint16, slots*headDim)
+				BF16(k, randomFloats(rng, len(k)))
+				visible := make([]int32, rows)
+				for i := range visible {
+					visible[i], lse[i] = slots, float32(math.Inf(-1))
+				}
+				var s Scratch
+				dst := make([]float32, slots)
+				Columns(isa, dst, q, lse, k, 1, headDim, visible, 1, reduce, &s)
+				if !slices.Equal(dst, make([]float32, slots)) {
+					t.Fatalf("%v: %d rows of lse −Inf gave %v", isa, rows, dst)
+				}
+				lse[0], visible[0], q[0] = 3, 60, nan
+				Columns(isa, dst, q, lse, k, 1, headDim, visible, 1, reduce, &s)
+				for slot, x := range dst {
+					if got, want := x != x, slot < 60; got != want {
+						t.Fatalf("%v: %d rows, reduction %d: slot %d is %v", isa, rows, reduce, slot, x)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+
+	"lessrag/lesskernels"
+)
+
+// Absorb adds n evicted tokens to the low-rank state of one KV head
+// (arXiv 2402.09398, eq. 4): h += ψᵀ·v, z += Σ ψ.
+//
+//	h   [R, headDim] f32
+//	z   [R] f32
+//	psi [n, R] f32
+//	v   [n, headDim] bf16
+//
+// Every number of the state takes the tokens one after the other, so absorbing
+// n at once or one by one in the same order gives the same bits.
+func Absorb(isa ISA, h, z, psi []float32, v []uint16) {
+	rank := len(z)
+	if rank == 0 {
+		return
+	}
+	n, headDim := len(psi)/rank, len(h)/rank
+	if len(psi) != n*rank || len(h) != rank*headDim || len(v) != n*headDim {
+		panic(fmt.Sprintf("cpu: absorb into a state of rank %d: h %d, psi %d, v %d values", rank, len(h), len(psi), len(v)))
+	}
+	for r := range rank {
+		for i := range n {
+			z[r] += psi[i*rank+r]
+		}
+	}
+	absorb(h, psi, v, rank, headDim)
+}
+
+// absorb is the portable h += ψᵀ·v.
+func absorb(h, psi []float32, v []uint16, rank, headDim int) {
+	for i := range len(psi) / rank {
+		value := v[i*headDim:][:headDim]
+		for r, w := range psi[i*rank:][:rank] {
+			row := h[r*headDim:][:headDim]
+			for c, x := range value {
+				row[c] += w * fromBF16(x)
+			}
+		}
+	}
+}
+
+// Query is the attention of queries over the tokens that a state has absorbed,
+// as a segment for Merge:
+//
+//	out [rows, headDim] f32 = φ·H / max(φ·z, ε)
+//	lse [rows] f32 = log max(φ·z, ε) + logScale, natural; rows = len(lse)
+//	phi [rows, R] f32
+//	h   [R, headDim] f32
+//	z   [R] f32
+//
+// ε is lesskernels.Epsilon. logScale weighs the state against exact segments;
+// with −Inf, and with a state of rank 0, the segment is empty. A state that has
+// absorbed nothing yet is not: the caller leaves it out.
+func Query(isa ISA, out, lse, phi, h, z []float32, logScale float32) {
+	rank, rows := len(z), len(lse)
+	if rank == 0 || math.IsInf(float64(logScale), -1) {
+		hideAll(out, lse)
+		return
+	}
+	headDim := len(h) / rank
+	if len(h) != rank*headDim || len(out) < rows*headDim || len(phi) < rows*rank {
+		panic(fmt.Sprintf("cpu: query %d rows of a state of rank %d: out %d, phi %d, h %d values", rows, rank, len(out), len(phi), len(h)))
+	}
+	for i := range lse {
+		row := phi[i*rank:][:rank]
+		total := floor(dot(row, z), lesskernels.Epsilon)
+		lse[i] = float32(math.Log(float64(total))) + logScale
+		queryRow(out[i*headDim:][:headDim], row, h, 1/total)
+	}
+}
+
+// floor is max(x, least), and NaN if x is.
+func floor(x, least float32) float32 {
+	if x < least {
+		return least
+	}
+	return x
+}
+
+// queryRow is the portable out = weight · φ·h.
+func queryRow(out, phi, h []float32, weight float32) {
+	clear(out)
+	for r, w := range phi {
+		axpy(out, w*weight, h[r*len(out):][:len(out)])
+	}
+}

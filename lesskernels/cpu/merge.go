@@ -1,0 +1,34 @@
+package cpu
+
+import "math"
+
+// Merge joins the attention of two disjoint sets of slots (flash-decoding's
+// algebra): out [rows, dim] and lse [rows] become those of their union.
+// rows = len(otherLSE). An empty segment, of lse −Inf, changes nothing,
+// whatever its output holds.
+func Merge(isa ISA, out, lse, other, otherLSE []float32, dim int) {
+	for i, b := range otherLSE {
+		a := lse[i]
+		if math.IsInf(float64(b), -1) {
+			continue
+		}
+		x, y := out[i*dim:(i+1)*dim], other[i*dim:(i+1)*dim]
+		if math.IsInf(float64(a), -1) {
+			lse[i] = b
+			copy(x, y)
+			continue
+		}
+		peak := max(a, b)
+		wa, wb := math.Exp(float64(a-peak)), math.Exp(float64(b-peak))
+		sum := wa + wb
+		lse[i] = peak + float32(math.Log(sum))
+		mix(x, y, float32(wa/sum), float32(wb/sum))
+	}
+}
+
+// mix is the portable x = a·x + b·y.
+func mix(x, y []float32, a, b float32) {
+	for i, v := range y {
+		x[i] = a*x[i] + b*v
+	}
+}
