@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"lessrag/lesskernels"
 	"lessrag/lesskernels/cpu"
 )
 
@@ -65,7 +66,7 @@ func open(dir string, p *cpu.Pool) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	tensors, err := ReadSafetensors(file, info.Size())
+	tensors, err := lesskernels.ReadSafetensors(file, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("model.safetensors: %w", err)
 	}

@@ -29,13 +29,13 @@ type layerNorm struct{ weight, bias []float32 }
 // loader reads tensors in the names of transformers' BertModel and keeps the
 // first error; after it, everything it returns is empty.
 type loader struct {
-	file *Safetensors
+	file *lesskernels.Safetensors
 	isa  cpu.ISA
 	err  error
 }
 
 // newEncoder reads the weights that c describes.
-func newEncoder(f *Safetensors, c config, pool *cpu.Pool) (*encoder, error) {
+func newEncoder(f *lesskernels.Safetensors, c config, pool *cpu.Pool) (*encoder, error) {
 	l := &loader{file: f, isa: cpu.Best()}
 	e := &encoder{
 		config:    c,

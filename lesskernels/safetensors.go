@@ -1,4 +1,4 @@
-package embed
+package lesskernels
 
 import (
 	"bytes"
@@ -11,15 +11,13 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-
-	"lessrag/lesskernels"
 )
 
 // maxHeader is the format's own bound on the JSON header.
 const maxHeader = 100 << 20
 
-// ErrFormat is wrapped by every refusal of a malformed safetensors file.
-var ErrFormat = errors.New("malformed safetensors")
+// ErrSafetensors is wrapped by every refusal of a malformed safetensors file.
+var ErrSafetensors = errors.New("malformed safetensors")
 
 // dtypeBits are the storage types of the format.
 var dtypeBits = map[string]uint64{
@@ -30,7 +28,7 @@ var dtypeBits = map[string]uint64{
 }
 
 // floats are the storage types that Bytes reads.
-var floats = map[string]lesskernels.DType{"F32": lesskernels.F32, "F16": lesskernels.F16, "BF16": lesskernels.BF16}
+var floats = map[string]DType{"F32": F32, "F16": F16, "BF16": BF16}
 
 // Tensor describes one tensor of a file; its bytes stay there until read.
 type Tensor struct {
@@ -55,14 +53,14 @@ type Safetensors struct {
 func ReadSafetensors(r io.ReaderAt, size int64) (*Safetensors, error) {
 	var prefix [8]byte
 	if size < int64(len(prefix)) {
-		return nil, fmt.Errorf("%w: %d bytes are too few for a header", ErrFormat, size)
+		return nil, fmt.Errorf("%w: %d bytes are too few for a header", ErrSafetensors, size)
 	}
 	if _, err := r.ReadAt(prefix[:], 0); err != nil {
 		return nil, fmt.Errorf("read the header's length: %w", err)
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])
 	if n > maxHeader || n > uint64(size-8) {
-		return nil, fmt.Errorf("%w: a header of %d bytes in a file of %d", ErrFormat, n, size)
+		return nil, fmt.Errorf("%w: a header of %d bytes in a file of %d", ErrSafetensors, n, size)
 	}
 	header := make([]byte, n)
 	if _, err := r.ReadAt(header, 8); err != nil {
@@ -71,7 +69,7 @@ func ReadSafetensors(r io.ReaderAt, size int64) (*Safetensors, error) {
 	base := 8 + int64(n)
 	tensors, metadata, err := parseHeader(header, base, size-base)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+		return nil, fmt.Errorf("%w: %w", ErrSafetensors, err)
 	}
 	return &Safetensors{r, tensors, metadata}, nil
 }
@@ -185,7 +183,7 @@ func (s *Safetensors) Tensor(name string) (Tensor, bool) {
 }
 
 // Bytes reads a float tensor that must have the given shape, as stored.
-func (s *Safetensors) Bytes(name string, shape ...int) (lesskernels.DType, []byte, error) {
+func (s *Safetensors) Bytes(name string, shape ...int) (DType, []byte, error) {
 	t, ok := s.tensors[name]
 	if !ok {
 		return 0, nil, fmt.Errorf("tensor %q is missing", name)
@@ -195,7 +193,7 @@ func (s *Safetensors) Bytes(name string, shape ...int) (lesskernels.DType, []byt
 		return 0, nil, fmt.Errorf("tensor %q is %s: only F32, F16 and BF16 are read", name, t.DType)
 	}
 	if !slices.Equal(t.Shape, shape) {
-		return 0, nil, fmt.Errorf("tensor %q has shape %v, the configuration says %v", name, t.Shape, shape)
+		return 0, nil, fmt.Errorf("tensor %q has shape %v, %v is needed", name, t.Shape, shape)
 	}
 	data := make([]byte, t.size)
 	if _, err := s.r.ReadAt(data, t.begin); err != nil {

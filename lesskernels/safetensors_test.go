@@ -1,4 +1,4 @@
-package embed
+package lesskernels
 
 import (
 	"bytes"
@@ -6,8 +6,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"lessrag/lesskernels"
 )
 
 // safetensorsFile is a header and data bytes behind the right length.
@@ -35,7 +33,7 @@ func TestReadSafetensors(t *testing.T) {
 		t.Errorf("metadata %v", s.Metadata)
 	}
 	dtype, data, err := s.Bytes("b", 3)
-	if err != nil || dtype != lesskernels.BF16 || !bytes.Equal(data, []byte{8, 9, 10, 11, 12, 13}) {
+	if err != nil || dtype != BF16 || !bytes.Equal(data, []byte{8, 9, 10, 11, 12, 13}) {
 		t.Errorf("b: %v %v %v", dtype, data, err)
 	}
 	for _, c := range []struct {
@@ -85,8 +83,8 @@ func TestReadSafetensorsRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := readBytes(c.file)
-			if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got error %v, want ErrFormat about %q", err, c.want)
+			if !errors.Is(err, ErrSafetensors) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want ErrSafetensors about %q", err, c.want)
 			}
 		})
 	}

@@ -1,0 +1,243 @@
+package lesskernels
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// someMaps are small maps of random numbers that BF16 holds exactly.
+func someMaps(dtype DType) *Maps {
+	rng := rand.New(rand.NewPCG(11, 12))
+	shape := FeatureShape{Heads: 4, KVHeads: 2, HeadDim: 3, Hidden: 5, Rank: 2}
+	m := &Maps{Type: dtype, Header: Header{
+		Model: strings.Repeat("0af9", 16), Inputs: PreRoPE, Layers: 2, Shape: shape,
+		Policies: []string{"h2o", "sinks"}, Budgets: []int{128, 64}, Trained: 2048, Validated: 8192,
+		Data: []string{"a.html"}, Epsilon: Epsilon, Gate: &GateReport{Heads: 4, On: 3},
+	}}
+	for layer := range m.Header.Layers {
+		var w FeatureWeights
+		for _, t := range w.tensors(layer, shape) {
+			n := 1
+			for _, size := range t.shape {
+				n *= size
+			}
+			for range n {
+				*t.values = append(*t.values, float32(rng.IntN(255)-127)/64)
+			}
+		}
+		f, err := NewFeatureMap(shape, w)
+		if err != nil {
+			panic(err)
+		}
+		m.Layers = append(m.Layers, f)
+	}
+	m.Gate = [][]float32{{0, negInf}, {-0.5, 0.25}}
+	m.HeadWeights = [][]float32{{1, 0}, {0.5, 2}}
+	return m
+}
+
+func encodeMaps(t testing.TB, m *Maps) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := m.Encode(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func parseMaps(b []byte) (*Maps, error) { return ParseMaps(bytes.NewReader(b), int64(len(b))) }
+
+func TestMapsSurviveTheFile(t *testing.T) {
+	for _, dtype := range []DType{F32, BF16} {
+		want := someMaps(dtype)
+		path := filepath.Join(t.TempDir(), "maps.less")
+		if err := want.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadMaps(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: read %+v, wrote %+v", dtype, got, want)
+		}
+		if got.On(0, 1) || !got.On(1, 0) {
+			t.Errorf("%v: gate %v", dtype, got.Gate)
+		}
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".less-*")); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// TestWriteMapsRounds checks that BF16 rounds to the nearest number, even of two.
+func TestWriteMapsRounds(t *testing.T) {
+	m := someMaps(BF16)
+	copy(m.Layers[0].Wq1, []float32{1 + 1./256, 1 + 3./256, 1 + 1.01/256})
+	got, err := parseMaps(encodeMaps(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float32{1, 1 + 2./128, 1 + 1./128} {
+		if got.Layers[0].Wq1[i] != want {
+			t.Errorf("value %d became %v, want %v", i, got.Layers[0].Wq1[i], want)
+		}
+	}
+}
+
+func TestMapsWithoutHeadWeights(t *testing.T) {
+	m := someMaps(F32)
+	m.HeadWeights, m.Header.Gate = nil, nil
+	got, err := parseMaps(encodeMaps(t, m))
+	if err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestParseMapsRefuses(t *testing.T) {
+	nan := float32(math.NaN())
+	for _, c := range []struct {
+		name   string
+		change func(*Maps)
+		want   string
+	}{
+		{"a NaN weight", func(m *Maps) { m.Layers[1].Wk2[3] = nan }, "layers.1.psi.w2"},
+		{"an infinite weight", func(m *Maps) { m.Layers[0].S1[0] = negInf }, "layers.0.psi.s1"},
+		{"a NaN gate", func(m *Maps) { m.Gate[0][0] = nan }, "gate"},
+		{"an infinite gate", func(m *Maps) { m.Gate[0][0] = -negInf }, "gate"},
+		{"an infinite head weight", func(m *Maps) { m.HeadWeights[0][0] = negInf }, "head_weights"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := someMaps(F32)
+			c.change(m)
+			if _, err := parseMaps(encodeMaps(t, m)); !errors.Is(err, ErrMaps) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want ErrMaps about %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestParseMapsRefusesHeaders changes the header alone, and keeps the tensors.
+func TestParseMapsRefusesHeaders(t *testing.T) {
+	var tensors []namedTensor
+	m := someMaps(F32)
+	for layer, f := range m.Layers {
+		for _, w := range f.tensors(layer, m.Header.Shape) {
+			tensors = append(tensors, namedTensor{w.name, F32, w.shape, *w.values})
+		}
+	}
+	tensors = append(tensors, namedTensor{"gate", F32, []int{2, 2}, make([]float32, 4)})
+	file := func(metadata map[string]string) []byte {
+		var b bytes.Buffer
+		if err := writeSafetensors(&b, metadata, tensors); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Header)
+		want   string
+	}{
+		{"no hash", func(h *Header) { h.Model = "" }, "SHA-256"},
+		{"no hex", func(h *Header) { h.Model = strings.Repeat("x", 64) }, "SHA-256"},
+		{"inputs", func(h *Header) { h.Inputs = "rope" }, "inputs"},
+		{"no layer", func(h *Header) { h.Layers = 0 }, "layers"},
+		{"too many layers", func(h *Header) { h.Layers = 3 }, "layers.2"},
+		{"endless layers", func(h *Header) { h.Layers = math.MaxInt }, "layers"},
+		{"heads", func(h *Header) { h.Shape.Heads = 3 }, "multiple"},
+		{"negative heads", func(h *Header) { h.Shape.Heads, h.Shape.KVHeads = -4, -2 }, "multiple"},
+		{"rank", func(h *Header) { h.Shape.Rank = 0 }, "rank"},
+		{"sizes that overflow", func(h *Header) { h.Shape.HeadDim, h.Shape.Hidden = 1<<62, 1<<62 }, "shape"},
+		{"another hidden size", func(h *Header) { h.Shape.Hidden = 4 }, "shape"},
+		{"length", func(h *Header) { h.Validated = 0 }, "validated"},
+		{"budget", func(h *Header) { h.Budgets = []int{-1} }, "budget"},
+		{"epsilon", func(h *Header) { h.Epsilon = 1e-5 }, "epsilon"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := m.Header
+			c.change(&h)
+			text, err := json.Marshal(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := parseMaps(file(map[string]string{mapsKey: string(text)})); !errors.Is(err, ErrMaps) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want ErrMaps about %q", err, c.want)
+			}
+		})
+	}
+	for name, metadata := range map[string]map[string]string{"none": nil, "another": {"format": "pt"}, "no JSON": {mapsKey: "{"}, "another type": {mapsKey: "[]"}} {
+		if _, err := parseMaps(file(metadata)); !errors.Is(err, ErrMaps) {
+			t.Errorf("metadata %s: got error %v, want ErrMaps", name, err)
+		}
+	}
+	if _, err := parseMaps(nil); !errors.Is(err, ErrSafetensors) {
+		t.Errorf("an empty file: got error %v, want ErrSafetensors", err)
+	}
+	if _, err := ReadMaps(filepath.Join(t.TempDir(), "none.less")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: got error %v, want ErrNotExist", err)
+	}
+}
+
+func TestEncodeMapsRefuses(t *testing.T) {
+	for name, change := range map[string]func(*Maps){
+		"a missing layer":         func(m *Maps) { m.Layers = m.Layers[1:] },
+		"a layer of another size": func(m *Maps) { f := *m.Layers[0]; f.Rank = 3; m.Layers[0] = &f },
+		"a short gate":            func(m *Maps) { m.Gate = m.Gate[1:] },
+		"no gate":                 func(m *Maps) { m.Gate = nil },
+		"short head weights":      func(m *Maps) { m.HeadWeights[0] = nil },
+		"quantised":               func(m *Maps) { m.Type = Q4_1 },
+		"a bad header":            func(m *Maps) { m.Header.Inputs = "" },
+	} {
+		m := someMaps(F32)
+		change(m)
+		path := filepath.Join(t.TempDir(), "maps.less")
+		if err := m.Write(path); err == nil {
+			t.Errorf("%s: written", name)
+		}
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); left != nil {
+			t.Errorf("%s: left behind: %v", name, left)
+		}
+	}
+}
+
+func TestMapsCheck(t *testing.T) {
+	m := someMaps(F32)
+	if err := m.Check(m.Header.Model, 2, 4, 2, 3); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"hash": m.Check(strings.Repeat("1", 64), 2, 4, 2, 3), "layers": m.Check(m.Header.Model, 3, 4, 2, 3),
+		"heads": m.Check(m.Header.Model, 2, 8, 2, 3), "KV heads": m.Check(m.Header.Model, 2, 4, 4, 3), "head dim": m.Check(m.Header.Model, 2, 4, 2, 4),
+	} {
+		if !errors.Is(err, ErrOtherModel) {
+			t.Errorf("another %s: got error %v, want ErrOtherModel", name, err)
+		}
+	}
+}
+
+// FuzzParseMaps feeds untrusted bytes to the loader; what it takes, it writes.
+func FuzzParseMaps(f *testing.F) {
+	for _, dtype := range []DType{F32, BF16} {
+		f.Add(encodeMaps(f, someMaps(dtype)))
+	}
+	f.Add(encodeMaps(f, someMaps(F32))[:1000])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseMaps(b)
+		if err != nil {
+			return
+		}
+		again, err := parseMaps(encodeMaps(t, m))
+		if err != nil || !reflect.DeepEqual(again, m) {
+			t.Errorf("saving what was loaded gives another (error %v)", err)
+		}
+	})
+}
