@@ -40,6 +40,7 @@ type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Serve the HTTP API and the page."`
 	Ingest     ingestCmd     `cmd:"" help:"Ingest files and directories: extract, chunk, embed, store."`
 	Ask        askCmd        `cmd:"" help:"Ask a question; streams the answer, then lists its sources."`
+	Compare    compareCmd    `cmd:"" help:"Read the same passages with several caches, and with a remote model; compare the answers."`
 	Search     searchCmd     `cmd:"" help:"Search passages and show how each was found."`
 	Generate   generateCmd   `cmd:"" help:"Decode from a raw prompt with any cache."`
 	Perplexity perplexityCmd `cmd:"" help:"Measure perplexity of a text under a cache and a budget."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"lessrag/cmd/api/answer"
 	"lessrag/cmd/api/postgres"
+	"lessrag/cmd/api/remote"
 	"lessrag/decode"
 	"lessrag/decode/embed"
 	"lessrag/decode/gguf"
@@ -176,12 +178,16 @@ func (s *stack) openEngine(o decode.Options) error {
 
 // openAnswers opens all that a question needs.
 func (s *stack) openAnswers(ctx context.Context, o decode.Options, d answer.Defaults) error {
+	far, err := remote.FromEnvironment(os.Getenv)
+	if err != nil {
+		return usageError{err}
+	}
 	if err := s.openEngine(o); err != nil {
 		return err
 	}
 	if err := s.openSearch(ctx); err != nil {
 		return err
 	}
-	s.answers = &answer.Service{Searcher: s.searcher, Engine: s.engine, Pool: s.pool, Defaults: d, Log: slog.Default()}
+	s.answers = &answer.Service{Searcher: s.searcher, Engine: s.engine, Pool: s.pool, Defaults: d, Remote: far, Log: slog.Default()}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lessrag/cmd/api/remote"
 	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/retrieve"
@@ -30,6 +31,7 @@ type Service struct {
 	Engine   *decode.Engine
 	Pool     *pgxpool.Pool
 	Defaults Defaults
+	Remote   *remote.Model // what Compare compares with; nil where none is configured
 	Log      *slog.Logger
 	Ended    func(Record) // told of every run that has ended, when set; must not block
 

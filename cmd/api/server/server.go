@@ -105,6 +105,7 @@ func (s *Server) routes() {
 	s.ingestions(api)
 	s.search(api)
 	s.chat(api)
+	s.compare(api)
 	s.runs(api)
 	s.status(api)
 
