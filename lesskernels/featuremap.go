@@ -20,9 +20,11 @@ type FeatureMap struct {
 
 // FeatureShape is the sizes of a feature map.
 type FeatureShape struct {
-	Heads, KVHeads int // query heads, KV heads
-	HeadDim        int
-	Hidden, Rank   int
+	Heads   int `json:"heads"`    // query heads
+	KVHeads int `json:"kv_heads"` // divides Heads
+	HeadDim int `json:"head_dim"`
+	Hidden  int `json:"hidden"`
+	Rank    int `json:"rank"` // R
 }
 
 // FeatureWeights are the learned numbers; a row vector times a matrix.

@@ -2,7 +2,10 @@
 
 usage: python3 less_from_safetensors.py MAPS.safetensors MODEL.gguf OUT.less
 
-The tensors stay as they are; a gate of zeros (every state on) and the header
+The maps were trained on queries and keys whose rotary pairs are the dimensions
+(i, i + headDim/2), as in transformers. In a GGUF file of the llama architecture
+the pairs are (2i, 2i + 1), so the rows of both w1 are put in that order. The
+other tensors stay as they are; a gate of zeros (every state on) and the header
 that lesskernels.ParseMaps reads are added. Needs the standard library alone.
 """
 
@@ -12,11 +15,26 @@ import struct
 import sys
 
 
+def interleave(data, tensor):
+    """Reorders the second dimension of an F32 tensor [heads, headDim, hidden]."""
+    heads, dim, hidden = tensor["shape"]
+    begin, row = tensor["data_offsets"][0], 4 * hidden
+    old = bytes(data[begin:begin + heads * dim * row])
+    for head in range(heads):
+        for i in range(dim):
+            source = i // 2 + (i % 2) * (dim // 2)
+            at, to = (head * dim + source) * row, begin + (head * dim + i) * row
+            data[to:to + row] = old[at:at + row]
+
+
 def main(maps, model, out):
     with open(maps, "rb") as f:
         (size,) = struct.unpack("<Q", f.read(8))
-        tensors, data = json.loads(f.read(size)), f.read()
+        tensors, data = json.loads(f.read(size)), bytearray(f.read())
     tensors.pop("__metadata__", None)
+    for name, tensor in tensors.items():
+        if name.endswith(".w1"):
+            interleave(data, tensor)
     with open(model, "rb") as f:
         digest = hashlib.sha256(f.read()).hexdigest()
     layers = 1 + max(int(name.split(".")[1]) for name in tensors)
@@ -26,7 +44,7 @@ def main(maps, model, out):
     tensors["gate"] = {"dtype": "F32", "shape": [layers, kv_heads], "data_offsets": [len(data), len(data) + len(gate)]}
     header = {
         "model": digest, "inputs": "pre-rope", "layers": layers,
-        "shape": {"Heads": heads, "KVHeads": kv_heads, "HeadDim": head_dim, "Hidden": hidden, "Rank": rank},
+        "shape": {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "hidden": hidden, "rank": rank},
         "policies": ["h2o", "sinks"], "budgets": [64, 128, 256], "trained": 2048, "validated": 8192,
         "data": [], "epsilon": 1e-6,
     }
