@@ -26,7 +26,8 @@ type Engine struct {
 	template  *Template
 	info      Info
 	hash      func() (string, error)
-	release   []func() // what Open took, undone by Close
+	clock     *model.Clock // nil unless Options.Profile
+	release   []func()     // what Open took, undone by Close
 
 	wake  chan struct{}      // something changed; never blocks
 	calls chan func(Backend) // run between two passes
@@ -86,7 +87,10 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		pool.Close()
 		return nil, fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
 	}
-	e := newEngine(backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o)
+	if o.Profile {
+		backend.Clock = &model.Clock{}
+	}
+	e := newEngine(backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, backend.Clock)
 	e.release = append(e.release, pool.Close)
 	e.tokenizer, e.template = tok, template
 	e.hash = sync.OnceValues(func() (string, error) { return hashFile(path) })
@@ -103,9 +107,10 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// newEngine starts an engine over any backend, which it will close.
-func newEngine(b Backend, v vocabulary, o Options) *Engine {
-	e := &Engine{options: o, backend: b, vocabulary: v,
+// newEngine starts an engine over any backend, which it will close. The clock may
+// be nil.
+func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
+	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock,
 		scheduler: Scheduler{Block: o.Block, Sequences: o.MaxSequences},
 		hash:      func() (string, error) { return "", nil },
 		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
@@ -157,6 +162,7 @@ func (e *Engine) run() {
 // step is one forward pass: schedule, forward, sample and send. It tells whether
 // there was anything to do.
 func (e *Engine) step() bool {
+	e.clock.Start()
 	jobs, works := e.schedule()
 	if len(jobs) == 0 {
 		return false
@@ -169,6 +175,7 @@ func (e *Engine) step() bool {
 		}
 		e.take(j, works[i], results[i])
 	}
+	e.clock.Mark(model.Engine)
 	return true
 }
 
@@ -230,6 +237,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 		return
 	}
 	token, err := j.sampler.Next(r.Logits)
+	e.clock.Mark(model.Sampling)
 	if err != nil {
 		e.finish(j, "", err)
 		return

@@ -97,7 +97,7 @@ func (l *letters) engine(t *testing.T, o Options) *Engine {
 	e := newEngine(l, vocabulary{
 		piece: func(token int32) []byte { return []byte{byte('a' + token)} },
 		isEnd: func(token int32) bool { return token == endLetter },
-	}, o)
+	}, o, nil)
 	t.Cleanup(func() {
 		e.Close()
 		if n := l.live.Load(); n != 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lessrag/decode/gguf"
+	"lessrag/decode/model"
 )
 
 // Info describes the model of an Engine.
@@ -54,6 +55,9 @@ func (e *Engine) Stats() Stats {
 	s.Promised = s.CacheMemory - e.free
 	return s
 }
+
+// Profile is where the time of all passes went so far: zeros without Options.Profile.
+func (e *Engine) Profile() model.Profile { return e.clock.Profile() }
 
 func hashFile(path string) (string, error) {
 	f, err := gguf.Open(path)

@@ -15,6 +15,7 @@ type Options struct {
 	MaxSequences int    // running at once, if their bytes fit; 0: 32
 	Block        int    // prompt tokens in one forward pass; 0: 128
 	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
+	Profile      bool   // time the stages of every pass: see Engine.Profile
 }
 
 // DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.

@@ -65,6 +65,7 @@ func (c *CPU) store(b *batch, layer int) {
 		}
 	}
 	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
+	c.Clock.Mark(Cache)
 }
 
 // split adds the spans of a segment of which query i sees visible+i slots.
@@ -106,6 +107,7 @@ func (c *CPU) attend(b *batch) {
 		c.workers <- worker
 	})
 	c.partials.join(c, b)
+	c.Clock.Mark(Attention)
 }
 
 // evict stores the blocks that did not fit, keeping the budget of all.
@@ -117,6 +119,7 @@ func (c *CPU) evict(b *batch, layer int) {
 			block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to])
 		}
 	}
+	c.Clock.Mark(Cache)
 }
 
 // attendWorker is the scratch of one thread: a tile's queries, its merged result

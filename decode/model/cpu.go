@@ -31,6 +31,10 @@ type CPU struct {
 	evictions   cache.Scratch
 	batch       batch
 	activations
+
+	// Clock, if not nil, is given the time of every stage of Forward. Whoever calls
+	// Forward starts it.
+	Clock *Clock
 }
 
 // NewCPU packs the model of a GGUF file. The file may be closed afterwards. The
@@ -87,6 +91,7 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Clock.Pass()
 	c.embed(b)
 	for i := range c.weights.layers {
 		if b.abandon(); b.rows == 0 {
@@ -117,6 +122,7 @@ func (c *CPU) embed(b *batch) {
 		rotation(rowOf(c.cos, row, half), rowOf(c.sin, row, half), c.frequencies, b.positions[row])
 	})
 	b.pending = false
+	c.Clock.Mark(Rows)
 }
 
 // norm adds what the last stage left to the residual stream, and normalises it.
@@ -130,9 +136,11 @@ func (c *CPU) norm(b *batch, weight []float32) {
 		cpu.RMSNorm(rowOf(c.normed, row, width), x, weight, c.config.Epsilon)
 	})
 	b.pending = false
+	c.Clock.Mark(Rows)
 }
 
 func (c *CPU) qkv(b *batch, l *layer) {
+	defer c.Clock.Mark(Matmul)
 	c.input.Set(c.normed, b.rows, c.config.Width)
 	if !c.split {
 		cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.q, l.k, l.v}, [][]float32{c.q, c.k, c.v})
@@ -158,6 +166,7 @@ func (c *CPU) rope(b *batch) {
 			c.round(rowOf(c.blockV, at, c.stored), rowOf(v, kvHead, dim))
 		}
 	})
+	c.Clock.Mark(Rows)
 }
 
 // round stores a key or a value. It destroys x where it stores two parts.
@@ -173,17 +182,21 @@ func (c *CPU) project(b *batch, l *layer) {
 	c.input.Set(c.attention, b.rows, c.config.Heads*c.config.HeadDim)
 	l.o.Mul(c.pool, c.delta, &c.input)
 	b.pending = true
+	c.Clock.Mark(Matmul)
 }
 
 func (c *CPU) feedForward(b *batch, l *layer) {
 	hidden := c.config.Hidden
 	c.input.Set(c.normed, b.rows, c.config.Width)
 	cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.gate, l.up}, [][]float32{c.gate, c.up})
+	c.Clock.Mark(Matmul)
 	c.eachRow(b.rows, func(row int) {
 		gate := rowOf(c.gate, row, hidden)
 		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden))
 	})
+	c.Clock.Mark(Rows)
 	c.input.Set(c.gate, b.rows, hidden)
 	l.down.Mul(c.pool, c.delta, &c.input)
 	b.pending = true
+	c.Clock.Mark(Matmul)
 }

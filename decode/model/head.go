@@ -14,6 +14,7 @@ func (c *CPU) score(b *batch) {
 			continue
 		}
 		scores := make([]Score, block.n)
+		defer c.Clock.Mark(Logits)
 		for from := 0; from < block.n; from += scoreRows {
 			to := min(block.n, from+scoreRows)
 			c.unembed(c.finish(b, block.first+from, block.first+to, 0))
@@ -37,6 +38,7 @@ func (c *CPU) logits(b *batch) {
 	if wanted == 0 {
 		return
 	}
+	defer c.Clock.Mark(Logits)
 	c.unembed(wanted)
 	row := 0
 	for i := range b.blocks {
