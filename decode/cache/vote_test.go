@@ -1,0 +1,254 @@
+package cache
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestVoters(t *testing.T) {
+	weights := []float32{1, 9, 3, 0, 8, 2, 8, 0.5, 0, 4}
+	for _, test := range []struct {
+		name    string
+		weights []float32
+		heads   int
+		want    []int
+	}{
+		{"a fifth", weights, 10, []int{1, 4}},
+		{"of equal ones the earlier", []float32{7, 7, 7, 7, 7, 7, 7, 7, 7, 7}, 10, []int{0, 1}},
+		{"at least one", []float32{1, 2}, 2, []int{1}},
+		{"rounded", []float32{1, 2, 3, 4, 5, 6, 7, 8}, 8, []int{6, 7}},
+		{"none of weight 0", []float32{0, 0, 0, 0, 0, 0, 0, 0, 3, 0}, 10, []int{8}},
+		{"no weights: all", nil, 3, []int{0, 1, 2}},
+		{"all zero: all", make([]float32, 3), 3, []int{0, 1, 2}},
+		{"not a number is no weight", []float32{float32(math.NaN()), 1, 0, 0, 0}, 5, []int{1}},
+	} {
+		if got := Voters(test.weights, test.heads); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+	if len(Voters(slices.Repeat(weights, 9), 90)) != 18 {
+		t.Error("of 90 heads not 18 vote")
+	}
+}
+
+func TestTally(t *testing.T) {
+	votes := make([]float32, 5)
+	Tally(votes, []float32{ // [group 2, slots 3]
+		0.5, 0.25, 0.125,
+		1, 0, 2,
+	}, []int32{4, 1, 7}) // position 7 is the question's own
+	if want := []float32{0, 0.25, 0, 0, 1.5}; !slices.Equal(votes, want) {
+		t.Errorf("%v, want %v", votes, want)
+	}
+	Tally(votes, nil, nil)
+}
+
+func TestSentences(t *testing.T) {
+	long := slices.Repeat([]string{" word"}, 200)
+	for _, test := range []struct {
+		name   string
+		pieces []string
+		want   []int32
+	}{
+		{"none", nil, nil},
+		{"one", []string{"To", " be"}, []int32{0}},
+		{"full stops before a space", []string{"A", ".", " B", "?", " C", "!", "\n", "D"}, []int32{0, 2, 4, 6, 7}},
+		{"not inside a number or a name", []string{"v", "3", ".", "1", " is", " go", ".", "mod"}, []int32{0}},
+		{"a line break anywhere in a token", []string{"A", "\n\n", "B", ",\n ", "C"}, []int32{0, 2, 4}},
+		{"a stop that carries its own space", []string{"End. ", " Next", "x"}, []int32{0, 1}},
+		{"a stop at the very end", []string{"End", "."}, []int32{0}},
+		{"cut at 80 tokens", long, []int32{0, 80, 160}},
+	} {
+		got := Sentences(nil, len(test.pieces), func(i int) []byte { return []byte(test.pieces[i]) })
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestVoteBudgets(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		keep, tokens int
+		weights      []float32
+		want         []int
+	}{
+		{"half to all, the rest by weight", 100, 1000, []float32{0, 1, 3, 0}, []int{50, 100, 200, 50}},
+		{"no fewer than the protected", 40, 1000, []float32{0, 1}, []int{36, 44}},
+		{"below the protected: uniform", 20, 1000, []float32{0, 1}, []int{20, 20}},
+		{"capped, the excess by weight", 100, 120, []float32{8, 1, 1, 0}, []int{120, 115, 115, 50}},
+		{"all the weight capped: evenly", 100, 120, []float32{1, 0, 0}, []int{120, 90, 90}},
+		{"everything fits", 100, 60, []float32{1, 0, 0}, []int{60, 60, 60}},
+		{"without weights", 100, 1000, []float32{0, 0, 0}, []int{100, 100, 100}},
+		{"nothing", 0, 50, []float32{1, 2}, []int{0, 0}},
+	} {
+		got := VoteBudgets(test.keep, test.tokens, len(test.weights), test.weights)
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+	if got := VoteBudgets(7, 9, 2, nil); !slices.Equal(got, []int{7, 7}) {
+		t.Errorf("nil weights: %v", got)
+	}
+}
+
+// Against the definition: the level λ at which Σ min(tokens, floor + λ·w) is what
+// there is to share, found by bisection. Rounding moves a head by less than two.
+func TestVoteBudgetsRandom(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		heads := 1 + random.IntN(90)
+		weights := make([]float32, heads)
+		for i := range weights {
+			weights[i] = float32(math.Exp(3 * random.NormFloat64()))
+		}
+		tokens := 1 + random.IntN(3000)
+		keep := 1 + random.IntN(900)
+		got := VoteBudgets(keep, tokens, heads, weights)
+
+		keep = min(keep, tokens)
+		floor := float64(min(keep, max(36, keep/2)))
+		low, high := 0.0, 1e9
+		level := func(lambda float64, head int) float64 {
+			return min(float64(tokens), floor+lambda*float64(weights[head]))
+		}
+		for range 200 {
+			middle, total := (low+high)/2, 0.0
+			for head := range weights {
+				total += level(middle, head)
+			}
+			if total < float64(heads*keep) {
+				low = middle
+			} else {
+				high = middle
+			}
+		}
+		sum := 0
+		for head, budget := range got {
+			sum += budget
+			if !(math.Abs(float64(budget)-level(high, head)) < 2) {
+				t.Fatalf("keep %d of %d: head %d of %d gets %d, want %.2f", keep, tokens, head, heads, budget, level(high, head))
+			}
+		}
+		if sum != heads*keep {
+			t.Fatalf("%d slots given of %d", sum, heads*keep)
+		}
+	}
+}
+
+func TestBallotRank(t *testing.T) {
+	nan := float32(math.NaN())
+	votes := []float32{9, 9, 9, 9 /* sinks */, 0, 1, 0, 5, nan, 0, 5, 0, 9, 9}
+	ballot := Ballot{Votes: votes, Sentences: []int32{0, 5, 7, 9, 11}, Recent: 2}
+	want := []int32{0, 1, 2, 3, 13, 12, 9, 10, 7, 8, 5, 6, 11, 4}
+	got := ballot.Rank()
+	if !slices.Equal(got.Order, want) {
+		t.Errorf("order %v, want %v", got.Order, want)
+	}
+	for place, position := range got.Order {
+		if int(got.Rank[position]) != place {
+			t.Fatalf("position %d has rank %d and stands at %d", position, got.Rank[position], place)
+		}
+	}
+	if got := (Ballot{Votes: votes[:3], Recent: 32}).Rank(); !slices.Equal(got.Order, []int32{0, 1, 2}) {
+		t.Errorf("a prompt of three: %v", got.Order)
+	}
+	if got := (Ballot{}).Rank(); len(got.Order) != 0 {
+		t.Errorf("no prompt: %v", got.Order)
+	}
+}
+
+// Without sentences a vote carries fifteen tokens to either side, and no further.
+func TestBallotPool(t *testing.T) {
+	votes := make([]float32, 100)
+	votes[40], votes[70] = 2, 1
+	order := Ballot{Votes: votes, Recent: 4}.Rank().Order
+	if !slices.Equal(order[:8], []int32{0, 1, 2, 3, 99, 98, 97, 96}) {
+		t.Errorf("protected: %v", order[:8])
+	}
+	for i, position := range order[8 : 8+31] {
+		if int(position) != 25+i {
+			t.Fatalf("place %d has %d, want %d", i, position, 25+i)
+		}
+	}
+	for i, position := range order[8+31 : 8+31+30] {
+		if int(position) != 56+i {
+			t.Fatalf("place %d has %d, want %d", 31+i, position, 56+i)
+		}
+	}
+}
+
+// Against the definition, with heads that have lost some tokens already: what is
+// kept are the first n held tokens in the order of protection, sentence and place.
+func TestRankingKeepRandom(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	for range 300 {
+		tokens := 1 + random.IntN(120)
+		b := Ballot{Votes: make([]float32, tokens), Recent: random.IntN(40)}
+		sentenceOf := make([]int, tokens)
+		for i := range tokens {
+			b.Votes[i] = float32(random.IntN(6))
+			if i == 0 || random.IntN(7) == 0 {
+				b.Sentences = append(b.Sentences, int32(i))
+			}
+			sentenceOf[i] = len(b.Sentences) - 1
+		}
+		protected := func(i int) bool { return i < SinkTokens || i >= tokens-b.Recent }
+		best := make([]float32, len(b.Sentences))
+		for i, v := range b.Votes {
+			if !protected(i) {
+				best[sentenceOf[i]] = max(best[sentenceOf[i]], v)
+			}
+		}
+		place := func(i int) [3]float64 { // lexicographic, smaller is kept first
+			switch {
+			case i < SinkTokens:
+				return [3]float64{-100, 0, float64(i)}
+			case protected(i):
+				return [3]float64{-99, 0, -float64(i)}
+			}
+			return [3]float64{-float64(best[sentenceOf[i]]), -float64(sentenceOf[i]), float64(i)}
+		}
+		ranking := b.Rank()
+		larger := []int32(nil)
+		for _, share := range []float64{1, 0.6, 0} {
+			var positions []int32
+			for i := range tokens {
+				if share == 1 || random.Float64() < share {
+					positions = append(positions, int32(i))
+				}
+			}
+			n := random.IntN(tokens + 10)
+			byPlace := slices.Clone(positions)
+			slices.SortFunc(byPlace, func(x, y int32) int {
+				a, b := place(int(x)), place(int(y))
+				return slices.Compare(a[:], b[:])
+			})
+			want := slices.Sorted(slices.Values(byPlace[:min(n, len(byPlace))]))
+			var got []int32
+			for _, i := range ranking.Keep(nil, positions, n) {
+				got = append(got, positions[i])
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%d of %v: %v, want %v", n, positions, got, want)
+			}
+		}
+		// Nested: who keeps more keeps all that another keeps.
+		all := make([]int32, tokens)
+		for i := range all {
+			all[i] = int32(i)
+		}
+		for n := tokens; n >= 0; n -= 1 + tokens/9 {
+			kept := ranking.Keep(nil, all, n)
+			for _, i := range kept {
+				if _, ok := slices.BinarySearchFunc(larger, i, cmp.Compare[int32]); larger != nil && !ok {
+					t.Fatalf("a head of %d keeps %d, which a larger one does not", n, i)
+				}
+			}
+			larger = kept
+		}
+	}
+}
