@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // DefaultPercent of the model's context is what a bounded cache keeps when its
@@ -16,7 +17,14 @@ type Shape struct {
 	HeadDim  int
 	Context  int // tokens that the model was trained to attend
 	Interval int // tokens that a bounded sequence may exceed its budget by, between evictions; 0 means 1, the papers' token by token
+
+	Group int   // query heads that share a KV head; 0 means 1
+	Parts int   // bf16 rows that a key or a value is stored in, of HeadDim/Parts numbers each; 0 means 1
+	Ranks []int // [layers·kvHeads] rank of each KV head's LESS state, 0 where the gate has switched it off; nil: no feature maps are loaded
 }
+
+// valueDim is how many numbers a key or a value has, however they are stored.
+func (s Shape) valueDim() int { return s.HeadDim / max(1, s.Parts) }
 
 // slotBytes is one token of one KV head: key and value in bf16, and its position.
 func (s Shape) slotBytes() int64 {
@@ -34,10 +42,85 @@ type Plan struct {
 	Spec     Spec
 	Budget   Budget
 	Shape    Shape
-	Keep     int   // tokens of a KV head that survive an eviction; the current token comes on top
+	Staging  bool  // of a sequence that prompts are staged in: see NewStaging
+	Keep     int   // tokens of a KV head that survive an eviction, on average over the heads; the current token comes on top
 	Interval int   // tokens beyond Keep that a KV head may hold between evictions; 0 where nothing is evicted
+	Keeps    []int // [layers·kvHeads] tokens of each KV head that survive an eviction
 	Slots    []int // [layers·kvHeads] tokens that each KV head has room for
 	Bytes    int64 // for one sequence, exactly
+}
+
+// width is how many numbers of attention a slot remembers.
+func (p Plan) width() int {
+	seen := NewPolicy(p.Spec).Observes()
+	switch {
+	case seen.Rows == NoRows:
+		return 0
+	case p.Staging && seen.Reduce == Max:
+		return max(1, p.Shape.Group)
+	}
+	return 1
+}
+
+// sinkTokens is how many keys of a KV head are kept a second time.
+func (p Plan) sinkTokens() int {
+	if p.Spec.Policy == Streaming {
+		return SinkTokens
+	}
+	return 0
+}
+
+// slotBytes is one token of one KV head, with what is observed of it.
+func (p Plan) slotBytes() int64 { return p.Shape.slotBytes() + 4*int64(p.width()) }
+
+// fixedBytes is what KV head i takes whatever its slots: its state, and the exact
+// copy of renumbered sinks.
+func (p Plan) fixedBytes(i int) int64 {
+	return 4*int64(p.stateFloats(i)) + 2*int64(p.sinkTokens()*p.Shape.HeadDim)
+}
+
+// divide gives each KV head its slots and adds up the bytes.
+func (p *Plan) divide(keeps []int) {
+	p.Keeps, p.Slots, p.Bytes = keeps, make([]int, len(keeps)), 0
+	for i, keep := range keeps {
+		p.Slots[i] = min(keep+p.Interval, p.Shape.Context)
+		p.Bytes += int64(p.Slots[i])*p.slotBytes() + p.fixedBytes(i)
+	}
+}
+
+// Divide gives KV heads budgets of their own, [layers·kvHeads] tokens, as a Choice
+// may ask. It refuses what takes more bytes than p.
+func (p Plan) Divide(keeps []int) (Plan, error) {
+	divided := p
+	divided.divide(slices.Clone(keeps))
+	if len(keeps) != len(p.Slots) || slices.Min(keeps) < 0 || divided.Bytes > p.Bytes {
+		return Plan{}, &PlanError{Spec: p.Spec, Budget: p.Budget,
+			Reason: fmt.Sprintf("%d KV heads with budgets of their own would take %d of %d bytes", len(keeps), divided.Bytes, p.Bytes)}
+	}
+	return divided, nil
+}
+
+// refuse tells what is wrong with the Shape, "" if nothing.
+func (p Plan) refuse() string {
+	s := p.Shape
+	heads := s.Layers * s.KVHeads
+	switch {
+	case s.Layers < 1 || s.KVHeads < 1 || s.HeadDim < 1 || s.Context < 1 || s.Interval < 0 || s.Group < 0 || s.Parts < 0:
+		return fmt.Sprintf("the model's shape %+v has an empty or negative dimension", s)
+	case p.Spec.State == Less && s.Ranks == nil:
+		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
+	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):
+		return fmt.Sprintf("the feature maps give %d ranks for %d KV heads", len(s.Ranks), heads)
+	}
+	return ""
+}
+
+func repeat(value, n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = value
+	}
+	return list
 }
 
 // PlanError tells why a budget does not fit a cache or a model.
@@ -52,8 +135,8 @@ func (e *PlanError) Error() string {
 }
 
 // NewPlan computes what one sequence holds. A budget in tokens or percent names
-// what is kept: the interval comes on top and is counted in Bytes. A budget in
-// bytes holds everything. No KV head gets more slots than the model's context.
+// what is kept: interval, states and statistics come on top and are counted in
+// Bytes. A budget in bytes holds everything. No KV head gets more slots than the model's context.
 // A zero Budget means the whole context for full and DefaultPercent otherwise.
 // The error is an *UnavailableError or a *PlanError.
 func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
@@ -63,12 +146,12 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 	if err := spec.Available(); err != nil {
 		return Plan{}, err
 	}
-	if shape.Layers < 1 || shape.KVHeads < 1 || shape.HeadDim < 1 || shape.Context < 1 || shape.Interval < 0 {
-		return fail("the model's shape %+v has an empty or negative dimension", shape)
+	p := Plan{Spec: spec, Budget: budget, Shape: shape}
+	if reason := p.refuse(); reason != "" {
+		return fail("%s", reason)
 	}
-	interval := 0
 	if spec.Bounded() {
-		interval = max(1, shape.Interval)
+		p.Interval = max(1, shape.Interval)
 	}
 
 	var keep int
@@ -81,27 +164,33 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 	case budget.Tokens != 0:
 		keep = budget.Tokens
 	case budget.Bytes != 0:
-		keep = int(min(budget.Bytes/shape.TokenBytes(), math.MaxInt32)) - interval
+		keep = int(min(p.slotsIn(budget.Bytes), math.MaxInt32)) - p.Interval
 	case spec.Bounded():
 		keep = shape.Context * DefaultPercent / 100
 	default:
 		keep = shape.Context
 	}
-	least := NewPolicy(spec).Minimum()
-	if keep < least {
+	if least := NewPolicy(spec).Minimum(); keep < least {
 		return fail("that is room for %d tokens of %d bytes, and this cache needs at least %d",
-			max(keep, 0), shape.TokenBytes(), least)
+			max(keep, 0), p.tokenBytes(), least)
 	}
-
-	keep = min(keep, shape.Context)
-	slots := min(keep+interval, shape.Context)
-	p := Plan{Spec: spec, Budget: budget, Shape: shape, Keep: keep, Interval: interval,
-		Slots: make([]int, shape.Layers*shape.KVHeads)}
-	for i := range p.Slots {
-		p.Slots[i] = slots
-		p.Bytes += int64(slots) * shape.slotBytes()
-	}
+	p.Keep = min(keep, shape.Context)
+	p.divide(repeat(p.Keep, shape.Layers*shape.KVHeads))
 	return p, nil
+}
+
+// tokenBytes is one token over all layers and KV heads, with what is observed of it.
+func (p Plan) tokenBytes() int64 {
+	return int64(p.Shape.Layers) * int64(p.Shape.KVHeads) * p.slotBytes()
+}
+
+// slotsIn is how many slots of every KV head a number of bytes holds beside what
+// does not depend on slots.
+func (p Plan) slotsIn(bytes int64) int64 {
+	for i := range p.Shape.Layers * p.Shape.KVHeads {
+		bytes -= p.fixedBytes(i)
+	}
+	return bytes / p.tokenBytes()
 }
 
 // FullBytes is what a full cache of that many tokens would hold.

@@ -2,22 +2,6 @@ package cache
 
 import "fmt"
 
-// Grain tells how widely a decision of a Policy holds.
-type Grain int
-
-// One set of tokens for all KV heads of a layer, or a set for each.
-const (
-	PerLayer Grain = iota
-	PerHead
-)
-
-// Statistics is what a Policy knows of the tokens that it scores: those that a
-// KV head holds, in the order of their positions.
-type Statistics struct {
-	Layer, Head int
-	Positions   []int32 // [tokens] original positions, rising
-}
-
 // Policy scores tokens; a higher score is kept. It is pure: the same statistics
 // give the same scores, and it knows neither who stores nor who absorbs.
 type Policy interface {
@@ -27,16 +11,73 @@ type Policy interface {
 	Grain() Grain
 	// Minimum is the smallest budget, in tokens, that the policy works with.
 	Minimum() int
+	// Observes tells whose attention Statistics must hold.
+	Observes() Observation
+}
+
+// Grain tells how widely a decision of a Policy holds.
+type Grain int
+
+// One set of tokens for all KV heads of a layer, or a set for each.
+const (
+	PerLayer Grain = iota
+	PerHead
+)
+
+// Observation is what a Policy wants to know of the attention that tokens get:
+// the softmax weights over what a sequence holds exactly, the low-rank state not
+// among it.
+type Observation struct {
+	Rows   Rows
+	Reduce Reduce
+}
+
+// Rows names the queries whose attention is observed.
+type Rows int
+
+// What is observed.
+const (
+	NoRows       Rows = iota // positions are enough
+	EveryRow                 // all queries since the token came, added up (H2O)
+	NewestRow                // the last query of the last block alone (TOVA)
+	QuestionRows             // the queries that a Work marks as the question's, seen by a Chooser
+)
+
+// Reduce is how the rows of one query head are joined; query heads are added.
+type Reduce int
+
+// The reductions.
+const (
+	Sum Reduce = iota
+	Max
+)
+
+// Statistics is what a Policy knows of the tokens that it scores: those that a
+// KV head holds, in the order of their positions.
+type Statistics struct {
+	Layer, Head int       // Head is 0 where one call decides for the layer
+	Positions   []int32   // [tokens] original positions, rising
+	Attention   []float32 // [tokens] attention observed, added up over the query heads that the decision holds for; after a Choice, its scores; nil where nothing is observed
+	Keep        int       // how many tokens will stay
+	Chosen      int       // a Choice decided on the tokens before this position; later ones have no score
 }
 
 // NewPolicy is the policy of a Spec that is Available; any other is a broken
 // invariant.
 func NewPolicy(s Spec) Policy {
-	switch s.String() {
-	case Full:
+	switch s.Policy {
+	case Full, "":
 		return full{}
 	case Sinks:
 		return sinks{}
+	case Streaming:
+		return streaming{}
+	case H2O:
+		return h2o{}
+	case TOVA:
+		return tova{}
+	case SnapKV:
+		return snapKV{}
 	}
 	panic(fmt.Sprintf("cache: no policy for %s", s))
 }

@@ -7,64 +7,86 @@ import (
 
 // Absorb takes tokens that a KV head has just evicted: consecutive rows, each
 // token of a sequence exactly once. Keys are as they were stored: post-RoPE, at
-// their original positions. The slices are valid during the call only.
-type Absorb func(layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
+// their original positions. state is the head's, nil where it has none; its
+// Absorbed counts the tokens already. k, v and positions are valid during the call
+// only.
+type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
+
+// Handlers are what a Sequence cannot do itself. Either may be nil where nothing
+// needs it: without Absorb, evicted tokens are forgotten.
+type Handlers struct {
+	Absorb Absorb
+	Turn   Turn // for the policy streaming
+}
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
 // and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
 //
-// A block of n tokens passes through every layer in four calls: MakeRoom; then,
-// where the block Fits, Append for each KV head before attending, and otherwise
-// Insert after it; Advance after the last layer.
+// A block of n tokens passes through every layer in five calls: MakeRoom; then,
+// where the block Fits, Append for each KV head before attending; Observe for each
+// KV head after attending, where Observed names rows; Insert where the block did
+// not fit; Advance after the last layer (or Rewind after that, for a probe).
 type Sequence struct {
 	plan     Plan
 	policy   Policy
-	absorb   Absorb // nil: evicted tokens are forgotten
+	handlers Handlers
 	memory   *slab
-	heads    []head // [layers·kvHeads]
-	position int    // of the next token
-	evicted  int64  // over all layers and KV heads
+	heads    []head  // [layers·kvHeads]
+	states   []State // [layers·kvHeads]
+	width    int     // numbers of attention that every slot has
+	position int     // of the next token
+	chosen   int     // a Choice decided on the tokens before this position
+	evicted  int64   // over all layers and KV heads
 
 	*Scratch // shared by all sequences of a backend
 }
 
 // head is what one KV head of one layer holds, in the order of positions.
 type head struct {
-	k, v      []uint16 // [slots, headDim] bf16, keys post-RoPE
-	positions []int32  // [slots] original positions
-	len       int      // slots in use
+	k, v      []uint16  // [slots, headDim] bf16, keys post-RoPE
+	positions []int32   // [slots] original positions
+	attention []float32 // [slots, width] observed, or chosen
+	len       int       // slots in use
+
+	sinks  []uint16 // [SinkTokens, headDim] the sinks' keys at their original positions, where they are renumbered
+	turned bool     // sinks is filled
 }
 
 // Scratch is the working memory of evictions: one for all sequences of a backend.
 // The zero value is ready for use.
 type Scratch struct {
 	positions []int32
+	attention []float32
+	block     []float32 // [kvHeads, n] attention over a block that is not stored yet
 	scores    []float32
 	sorted    []float32
 	kept      []int32
 }
 
-// NewSequence takes the Plan's memory. absorb may be nil.
-func NewSequence(p Plan, absorb Absorb, scratch *Scratch) (*Sequence, error) {
+// NewSequence takes the Plan's memory.
+func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error) {
 	memory, err := newSlab(p.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("take %d bytes for a sequence with cache %s: %w", p.Bytes, p.Spec, err)
 	}
-	s := &Sequence{plan: p, policy: NewPolicy(p.Spec), absorb: absorb, memory: memory,
-		heads: make([]head, len(p.Slots)), Scratch: scratch}
-	for i, slots := range p.Slots {
+	s := &Sequence{plan: p, policy: NewPolicy(p.Spec), handlers: handlers, memory: memory, width: p.width(),
+		heads: make([]head, len(p.Slots)), states: make([]State, len(p.Slots)), Scratch: scratch}
+	for i, slots := range p.Slots { // 2-byte numbers before 4-byte ones: all are aligned
 		s.heads[i].k = memory.bf16(slots * p.Shape.HeadDim)
 		s.heads[i].v = memory.bf16(slots * p.Shape.HeadDim)
+		s.heads[i].sinks = memory.bf16(p.sinkTokens() * p.Shape.HeadDim)
 	}
 	for i, slots := range p.Slots {
 		s.heads[i].positions = memory.int32s(slots)
+		s.heads[i].attention = memory.float32s(slots * s.width)
+		s.states[i] = newState(p, i, memory)
 	}
 	return s, nil
 }
 
 // Free gives the memory back. The sequence must not be used afterwards.
 func (s *Sequence) Free() error {
-	s.heads = nil
+	s.heads, s.states = nil, nil
 	return s.memory.free()
 }
 
@@ -76,24 +98,37 @@ func (s *Sequence) Position() int { return s.position }
 
 // Held tells what the sequence holds now.
 func (s *Sequence) Held() Held {
-	var slots int64
+	var bytes, slots, absorbed int64
 	for i := range s.heads {
 		slots += int64(s.heads[i].len)
+		bytes += int64(s.heads[i].len)*s.plan.slotBytes() + s.plan.fixedBytes(i)
+		absorbed += int64(s.states[i].Absorbed)
 	}
 	heads := int64(max(1, len(s.heads)))
 	return Held{
-		Bytes:   slots * s.plan.Shape.slotBytes(),
-		Kept:    int(slots / heads),
-		Evicted: int(s.evicted / heads),
+		Bytes:    bytes,
+		Kept:     int(slots / heads),
+		Evicted:  int(s.evicted / heads),
+		Absorbed: int(absorbed / heads),
 	}
 }
 
 // Held is what a sequence holds at a moment. Tokens are means over the KV heads.
 type Held struct {
-	Bytes    int64 // slots in use, at most the Plan's bytes
+	Bytes    int64 // slots in use and states, at most the Plan's bytes
 	Kept     int
 	Evicted  int
 	Absorbed int // of the evicted ones, how many live on in a state
+}
+
+// State is what a KV head remembers of its evicted tokens; nil where it has none:
+// the cache has no state, or the gate has switched it off.
+func (s *Sequence) State(layer, kvHead int) *State {
+	state := &s.states[layer*s.plan.Shape.KVHeads+kvHead]
+	if state.size() == 0 {
+		return nil
+	}
+	return state
 }
 
 // Segment is what a KV head holds: k, v [tokens, headDim].
@@ -126,7 +161,7 @@ func (s *Sequence) Fits(layer, n int) bool {
 // fit, KV heads that exceed their budget are cut down to it.
 func (s *Sequence) MakeRoom(layer, n int) {
 	if !s.Fits(layer, n) {
-		s.evict(layer, nil, nil, 0)
+		s.evict(layer, nil, nil, nil, 0)
 	}
 }
 
@@ -143,13 +178,16 @@ func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
 	for i := range n {
 		h.positions[h.len+i] = int32(s.position + i)
 	}
+	clear(h.attention[h.len*s.width : (h.len+n)*s.width])
 	h.len += n
 }
 
 // Insert stores a block that does not fit, after it was attended: of what the
-// layer holds and the block, the budget is kept. k, v [kvHeads, n, headDim].
-func (s *Sequence) Insert(layer int, k, v []uint16) {
-	s.evict(layer, k, v, len(k)/(s.plan.Shape.KVHeads*s.plan.Shape.HeadDim))
+// layer holds and the block, the budget is kept. k, v [kvHeads, n, headDim];
+// columns [kvHeads, group, n] is what Observed asks for over the block's own
+// tokens, nil where no row was observed.
+func (s *Sequence) Insert(layer int, k, v []uint16, columns []float32) {
+	s.evict(layer, k, v, columns, len(k)/(s.plan.Shape.KVHeads*s.plan.Shape.HeadDim))
 }
 
 // Advance ends a block of n tokens, when all layers have stored it.
@@ -159,30 +197,43 @@ func (s *Sequence) head(layer, kvHead int) *head {
 	return &s.heads[layer*s.plan.Shape.KVHeads+kvHead]
 }
 
-// evict cuts every KV head of the layer down to the budget, counting a block of
+// evict cuts every KV head of the layer down to its budget, counting a block of
 // n tokens that is not stored yet as if it followed what the head holds.
-func (s *Sequence) evict(layer int, k, v []uint16, n int) {
-	if !s.plan.Spec.Bounded() {
-		panic(fmt.Sprintf("cache: a full cache of %d slots was fed beyond them", s.plan.Keep))
+func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n int) {
+	if s.plan.Staging || !s.plan.Spec.Bounded() {
+		panic(fmt.Sprintf("cache: a cache of %d slots that evicts nothing was fed beyond them", s.plan.Keep))
 	}
-	dim := s.plan.Shape.HeadDim
-	for kvHead := range s.plan.Shape.KVHeads {
-		h := s.head(layer, kvHead)
+	kvHeads, dim := s.plan.Shape.KVHeads, s.plan.Shape.HeadDim
+	s.block = zeros(s.block, kvHeads*n*s.width)
+	for kvHead := 0; kvHead < kvHeads && columns != nil; kvHead++ {
+		size := len(columns) / kvHeads
+		s.join(s.block[kvHead*n:(kvHead+1)*n], columns[kvHead*size:(kvHead+1)*size], n)
+	}
+	for kvHead := range kvHeads {
+		i := layer*kvHeads + kvHead
+		h := &s.heads[i]
 		if kvHead == 0 || s.policy.Grain() == PerHead {
-			s.choose(layer, kvHead, h, n)
+			s.choose(layer, kvHead, n)
 		}
 		var block head
 		if n > 0 {
-			from, to := kvHead*n*dim, (kvHead+1)*n*dim
-			block = head{k: k[from:to], v: v[from:to], positions: s.positions[h.len:], len: n}
+			from, to := kvHead*n, (kvHead+1)*n
+			block = head{k: k[from*dim : to*dim], v: v[from*dim : to*dim], positions: s.positions[h.len:], len: n}
+			if s.width > 0 {
+				block.attention = s.block[from:to]
+			}
 		}
-		s.compact(layer, kvHead, h, &block)
+		s.compact(i, block)
+		if s.plan.sinkTokens() > 0 {
+			s.renumber(h)
+		}
 	}
 }
 
 // choose asks the policy which of the tokens stay: s.kept, rising indices into
 // what the head holds followed by the block.
-func (s *Sequence) choose(layer, kvHead int, h *head, n int) {
+func (s *Sequence) choose(layer, kvHead, n int) {
+	h := s.head(layer, kvHead)
 	s.positions = append(s.positions[:0], h.positions[:h.len]...)
 	for i := range n {
 		s.positions = append(s.positions, int32(s.position+i))
@@ -190,6 +241,8 @@ func (s *Sequence) choose(layer, kvHead int, h *head, n int) {
 	total := len(s.positions)
 	s.scores = slices.Grow(s.scores[:0], total)[:total]
 	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
-	s.policy.Score(s.scores, Statistics{Layer: layer, Head: kvHead, Positions: s.positions})
-	s.kept = Keep(s.kept[:0], s.scores, s.plan.Keep, s.sorted)
+	keep := s.plan.Keeps[layer*s.plan.Shape.KVHeads+kvHead]
+	s.policy.Score(s.scores, Statistics{Layer: layer, Head: kvHead, Positions: s.positions,
+		Attention: s.sum(layer, kvHead, n), Keep: keep, Chosen: s.chosen})
+	s.kept = Keep(s.kept[:0], s.scores, keep, s.sorted)
 }

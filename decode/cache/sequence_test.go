@@ -31,12 +31,12 @@ func newFeeder(t *testing.T, spec Spec, budget Budget, shape Shape) *feeder {
 	for i := range f.absorbed {
 		f.absorbed[i] = map[int32]int{}
 	}
-	f.s, err = NewSequence(p, func(layer, head int, k, v []uint16, positions []int32) {
+	f.s, err = NewSequence(p, Handlers{Absorb: func(_ *State, layer, head int, k, v []uint16, positions []int32) {
 		for i, position := range positions {
 			f.absorbed[layer*shape.KVHeads+head][position]++
 			f.check(layer, head, position, k[i*shape.HeadDim:][:shape.HeadDim], v[i*shape.HeadDim:][:shape.HeadDim])
 		}
-	}, &Scratch{})
+	}}, &Scratch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func (f *feeder) feed(n int) {
 				f.s.Append(layer, head, k[at:at+n*shape.HeadDim], v[at:at+n*shape.HeadDim])
 			}
 		} else {
-			f.s.Insert(layer, k, v)
+			f.s.Insert(layer, k, v, nil)
 		}
 		f.most = max(f.most, f.s.Held().Bytes)
 	}
@@ -177,7 +177,7 @@ func TestMemoryIsThePlans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := NewSequence(p, nil, &Scratch{})
+		s, err := NewSequence(p, Handlers{}, &Scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestRunningAllocatesNothing(t *testing.T) {
 	for f.s.Position() < 40 {
 		f.feed(1)
 	}
-	f.s.absorb = nil
+	f.s.handlers.Absorb = nil
 	if allocated := testing.AllocsPerRun(50, func() {
 		f.s.MakeRoom(0, 1)
 		f.s.Append(0, 0, token[:], token[:])

@@ -12,8 +12,9 @@ const SinkTokens = 4
 // attends to positions 0…3, to t-(B-4)…t-1 and to itself.
 type sinks struct{}
 
-func (sinks) Grain() Grain { return PerLayer }
-func (sinks) Minimum() int { return SinkTokens + 1 }
+func (sinks) Grain() Grain          { return PerLayer }
+func (sinks) Minimum() int          { return SinkTokens + 1 }
+func (sinks) Observes() Observation { return Observation{} }
 
 func (sinks) Score(scores []float32, s Statistics) {
 	for i, position := range s.Positions {

@@ -11,12 +11,17 @@ import (
 
 // The eviction policies that a Spec may name.
 const (
-	Full  = "full"  // every token, nothing is evicted
-	Sinks = "sinks" // Λ: four sinks and the most recent tokens, at their original positions
+	Full      = "full"      // every token, nothing is evicted
+	Sinks     = "sinks"     // Λ: four sinks and the most recent tokens, at their original positions
+	Streaming = "streaming" // the same tokens, numbered anew
+	H2O       = "h2o"       // heavy hitters and the most recent tokens
+	TOVA      = "tova"      // what the newest query attends to
+	SnapKV    = "snapkv"    // what the question attends to
+	Vote      = "vote"      // whole sentences that the heads which find answers agree on
 )
 
 // policies are all the names that parse, those of later builds included.
-var policies = []string{Full, Sinks, "streaming", "h2o", "tova", "snapkv", "vote", "buzz", "corm", "cascade", "elastic"}
+var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, "buzz", "corm", "cascade", "elastic"}
 
 // available are the caches that this build can run, as Spec.String prints them.
 var available = []string{Full, Sinks}
@@ -118,6 +123,16 @@ func (s Spec) Available() error {
 	}
 	return nil
 }
+
+// AsksQuestion tells whether the cache must know a question to choose what it
+// keeps, so that prompts are staged first: see Chooser.
+func (s Spec) AsksQuestion() bool {
+	return s.Policy == SnapKV || s.Policy == Vote
+}
+
+// Unlimited tells whether a sequence may run beyond the model's context: its
+// policy numbers what it keeps anew.
+func (s Spec) Unlimited() bool { return s.Policy == Streaming }
 
 // Bounded tells whether the cache evicts, and so whether it needs a budget.
 func (s Spec) Bounded() bool {

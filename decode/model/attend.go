@@ -116,7 +116,7 @@ func (c *CPU) evict(b *batch, layer int) {
 	for i := range b.blocks {
 		if block := &b.blocks[i]; !block.fits {
 			from, to := block.first*perRow, (block.first+block.n)*perRow
-			block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to])
+			block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to], nil)
 		}
 	}
 	c.Clock.Mark(Cache)

@@ -16,6 +16,8 @@ type Work struct {
 	Sequence Sequence
 	Tokens   []int32
 	Logits   bool            // the logits that follow the last token are wanted
+	Question int             // how many of the last Tokens are the question's; a staging sequence observes their attention
+	Probe    bool            // the tokens are forgotten again: only what they attend to, or predict, is wanted
 	Targets  []int32         // nil, or the token that truly follows each of Tokens: score them
 	Done     <-chan struct{} // nil, or closed when the block is no longer wanted
 }

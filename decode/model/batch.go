@@ -90,9 +90,14 @@ func (b *batch) abandon() {
 	}
 }
 
-// advance tells the sequences that all layers have stored their block.
+// advance tells the sequences that all layers have stored their block, and takes
+// back the blocks that were only probes.
 func (b *batch) advance() {
 	for i := range b.blocks {
-		b.blocks[i].sequence.Advance(b.blocks[i].n)
+		block := &b.blocks[i]
+		block.sequence.Advance(block.n)
+		if b.works[i].Probe {
+			block.sequence.Rewind(block.n)
+		}
 	}
 }

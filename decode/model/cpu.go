@@ -81,7 +81,7 @@ func (c *CPU) Close() {}
 
 // NewSequence takes the Plan's memory.
 func (c *CPU) NewSequence(p cache.Plan) (Sequence, error) {
-	return cache.NewSequence(p, nil, &c.evictions)
+	return cache.NewSequence(p, cache.Handlers{}, &c.evictions)
 }
 
 // Forward feeds every Work's tokens to its sequence: see decode.Backend. An error

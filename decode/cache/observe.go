@@ -1,0 +1,85 @@
+package cache
+
+// Observed tells which rows of a block of n tokens, whose last question rows are
+// the question's, the sequence wants the attention of: those from first on, joined
+// by reduce within each query head. first is n where none is wanted.
+func (s *Sequence) Observed(n, question int) (first int, reduce Reduce) {
+	seen := s.policy.Observes()
+	switch seen.Rows {
+	case EveryRow:
+		return 0, seen.Reduce
+	case NewestRow:
+		return n - 1, seen.Reduce
+	case QuestionRows:
+		if s.plan.Staging {
+			return n - min(n, question), seen.Reduce
+		}
+	}
+	return n, seen.Reduce
+}
+
+// Observe takes the attention of the rows that Observed named, over what a KV head
+// holds: columns [group, tokens], one number for each query head and token. Where
+// the block does not fit, the attention over its own tokens goes to Insert.
+func (s *Sequence) Observe(layer, kvHead int, columns []float32) {
+	h := s.head(layer, kvHead)
+	s.join(h.attention[:h.len*s.width], columns, h.len)
+}
+
+// join adds to attention [tokens, width] the columns [group, tokens], or what the
+// policy asks for in place of adding.
+func (s *Sequence) join(attention, columns []float32, tokens int) {
+	seen := s.policy.Observes()
+	if seen.Rows == NewestRow {
+		clear(attention)
+	}
+	if tokens == 0 {
+		return
+	}
+	for head := range len(columns) / tokens {
+		row := columns[head*tokens : (head+1)*tokens]
+		if seen.Reduce == Max {
+			for i, p := range row {
+				at := i*s.width + head
+				attention[at] = max(attention[at], p)
+			}
+			continue
+		}
+		for i, p := range row {
+			attention[i] += p
+		}
+	}
+}
+
+// sum fills s.attention with what the policy scores: the attention of KV head
+// kvHead, or of all heads of the layer, over what they hold and a block of n tokens.
+func (s *Sequence) sum(layer, kvHead, n int) []float32 {
+	if s.width == 0 {
+		return nil
+	}
+	first, last := kvHead, kvHead+1
+	if s.policy.Grain() == PerLayer {
+		first, last = 0, s.plan.Shape.KVHeads
+	}
+	held := s.head(layer, first).len
+	s.attention = zeros(s.attention, held+n)
+	for head := first; head < last; head++ {
+		for i, p := range s.head(layer, head).attention[:held] {
+			s.attention[i] += p
+		}
+		for i, p := range s.block[head*n : (head+1)*n] {
+			s.attention[held+i] += p
+		}
+	}
+	return s.attention
+}
+
+// zeros is x with n zeros.
+func zeros(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n, n+n/2)
+	}
+	x = x[:n]
+	clear(x)
+	return x
+}

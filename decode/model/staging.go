@@ -1,0 +1,25 @@
+package model
+
+import "lessrag/decode/cache"
+
+// A prompt for a cache that asks a question (cache.Chooser) is fed to a staging
+// sequence; see cache.NewStaging. These are called between two Forwards, with
+// sequences of this backend.
+
+// Staged describes what a staging sequence holds and what its question's rows
+// attended to. Its slices are valid until the sequence changes.
+func (c *CPU) Staged(s Sequence) cache.Staged { return s.(*cache.Sequence).Staged() }
+
+// Retain leaves in a staging sequence what was chosen; its states absorb the rest.
+func (c *CPU) Retain(s Sequence, choice cache.Choice) {
+	s.(*cache.Sequence).Retain(choice)
+}
+
+// Take fills a new sequence with what was chosen of a staging sequence, and with
+// its states, which absorb the rest. The staging sequence stays as it is.
+func (c *CPU) Take(s, staging Sequence, choice cache.Choice) {
+	s.(*cache.Sequence).Take(staging.(*cache.Sequence), choice)
+}
+
+// Reset empties a staging sequence for the next prompt.
+func (c *CPU) Reset(s Sequence) { s.(*cache.Sequence).Reset() }
