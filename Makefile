@@ -28,6 +28,10 @@ test: fetch lint verify ## everything that must hold: formatting, vet, staticche
 fetch: ## download Postgres, the reader and the embedder into assets/ (once; offline afterwards)
 	@bash fetch/fetch.sh
 
+.PHONY: fetch-eval
+fetch-eval: fetch ## download the documents that evaluations read into assets/documents (Debian's packages)
+	@sh fetch/documents.sh debian-faq python3.11-doc debian-handbook bash-doc git-doc sqlite3-doc postgresql-doc-15
+
 .PHONY: build
 build: ## compile bin/api
 	@mkdir -p bin
