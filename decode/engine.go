@@ -98,7 +98,8 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		Name: config.Name, Architecture: config.Architecture, Path: path,
 		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
 		HeadDim: config.HeadDim, Vocab: config.Vocab,
-		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(), TokenBytes: backend.Shape().TokenBytes(),
+		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(),
+		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape().TokenBytes(),
 		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
 	}
 	if e.info.Name == "" {

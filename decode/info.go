@@ -21,7 +21,10 @@ type Info struct {
 	Vocab        int
 	Parameters   int64
 	WeightBytes  int64 // packed, in memory
+	StepBytes    int64 // of them, what every pass reads
+	TokenTerms   int64 // multiplications with weights of layers for one token
 	TokenBytes   int64 // one token in a full cache
+	ScratchBytes int64 // of a forward pass, taken once
 	Math         string
 	ISA          string
 	Threads      int

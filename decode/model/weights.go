@@ -179,11 +179,8 @@ func (w *weights) bytes() int64 {
 	if w.output != w.embedding {
 		total += w.output.Bytes()
 	}
-	for i := range w.layers {
-		l := &w.layers[i]
-		for _, m := range []*cpu.Matrix{l.q, l.k, l.v, l.o, l.gate, l.up, l.down} {
-			total += m.Bytes()
-		}
+	for _, m := range w.layerMatrices() {
+		total += m.Bytes()
 	}
 	return total
 }
