@@ -223,39 +223,56 @@ var erfcCoefficients = chebyshev(func(u float64) float64 {
 	return math.Log(math.Erfc(z)/t) + z*z
 }, 1-erfcMiddle, 10)
 
-// gelu512: with h = erfc(|x|/√2)/2, gelu = max(x, 0) − |x|·h on both sides.
+// gelu512 writes the function alone.
 func (k *kernels) gelu512() {
 	p := k.begin("geluAVX512", "func(dst, x *float32, n uintptr)", "writes x·Φ(x).", "dst", "x", "n")
-	e := k.newExp(k.newExp2())
-	sign, zero := k.constant512(float32(math.Copysign(0, -1))), k.constant512(0)
-	half, two := k.constant512(0.5), k.constant512(2)
-	root, middle := k.constant512(math.Sqrt2/2), k.constant512(erfcMiddle)
-	last := len(erfcCoefficients) - 1
-	first := k.constant512(float32(erfcCoefficients[last]))
-	coefficients := make([]op.Mem, last) // too many for registers
-	for i := range coefficients {
-		coefficients[i] = k.ConstData(fmt.Sprintf("erfc%d", i), op.F32(erfcCoefficients[i]))
-	}
+	g := k.newGELU(k.newExp(k.newExp2()))
 	k.strips("strip", p[2], p[:2], func(s strip) {
-		x := s.load(p[1])
-		size, z, t, h := k.ZMM(), k.ZMM(), k.ZMM(), k.ZMM()
-		k.VANDNPS(x, sign, size)
-		k.VMULPS(root, size, z)
-		k.VADDPS(two, z, t)
-		k.VDIVPS(t, two, t)
-		k.VSUBPS(middle, t, h) // u
-		y := k.ZMM()
-		k.VMOVAPS(first, y)
-		for i := last - 1; i >= 0; i-- {
-			k.VFMADD213PS_BCST(coefficients[i], h, y)
-		}
-		k.VFNMADD231PS(z, z, y)
-		e.apply(y)
-		k.VMULPS(t, y, y)
-		k.VMULPS(half, y, y)
-		k.VMAXPS(x, zero, h)
-		k.VFNMADD231PS(size, y, h)
-		s.store(h, p[0])
+		dst, _, _ := g.apply(s.load(p[1]))
+		s.store(dst, p[0])
 	})
 	k.end()
+}
+
+// gelu holds the constants of x·Φ(x).
+type gelu struct {
+	exp
+	sign, zero, half, two, root, middle, first reg.VecVirtual
+	coefficients                               []op.Mem // too many for registers
+}
+
+// newGELU loads the constants.
+func (k *kernels) newGELU(e exp) gelu {
+	g := gelu{exp: e, sign: k.constant512(float32(math.Copysign(0, -1))), zero: k.constant512(0),
+		half: k.constant512(0.5), two: k.constant512(2), root: k.constant512(math.Sqrt2 / 2), middle: k.constant512(erfcMiddle)}
+	last := len(erfcCoefficients) - 1
+	g.first = k.constant512(float32(erfcCoefficients[last]))
+	g.coefficients = make([]op.Mem, last)
+	for i := range g.coefficients {
+		g.coefficients[i] = k.ConstData(fmt.Sprintf("erfc%d", i), op.F32(erfcCoefficients[i]))
+	}
+	return g
+}
+
+// apply returns gelu = max(x, 0) − |x|·tail, z = |x|/√2 and tail = erfc(z)/2.
+func (g gelu) apply(x reg.VecVirtual) (dst, z, tail reg.VecVirtual) {
+	k := g.k
+	size, t, h := k.ZMM(), k.ZMM(), k.ZMM()
+	z, tail = k.ZMM(), k.ZMM()
+	k.VANDNPS(x, g.sign, size)
+	k.VMULPS(g.root, size, z)
+	k.VADDPS(g.two, z, t)
+	k.VDIVPS(t, g.two, t)
+	k.VSUBPS(g.middle, t, h) // u
+	k.VMOVAPS(g.first, tail)
+	for i := len(g.coefficients) - 1; i >= 0; i-- {
+		k.VFMADD213PS_BCST(g.coefficients[i], h, tail)
+	}
+	k.VFNMADD231PS(z, z, tail)
+	g.exp.apply(tail)
+	k.VMULPS(t, tail, tail)
+	k.VMULPS(g.half, tail, tail)
+	k.VMAXPS(x, g.zero, h)
+	k.VFNMADD231PS(size, tail, h)
+	return h, z, tail
 }
