@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Chooser is a Policy that decides with a question at hand: once, at the end of a
@@ -25,6 +26,7 @@ type Staged struct {
 	Keep      []int       // [layers·kvHeads] tokens that each may keep if budgets are uniform; a Chooser may divide their sum otherwise
 	Question  int         // position of the question's first token
 	End       bool        // the prompt has ended: false between its chunks
+	Slots     int         // tokens that a KV head of the staging sequence has room for
 
 	Sentences []bool    // [positions] a sentence ends with the token; nil: nobody knows
 	Weights   []float32 // [layers·kvHeads] how much each head finds answers; nil: not measured
@@ -61,7 +63,7 @@ func (c Choice) check(s *Sequence) {
 // Sentences and Weights.
 func (s *Sequence) Staged() Staged {
 	shape := s.plan.Shape
-	g := Staged{Layers: shape.Layers, KVHeads: shape.KVHeads, Group: shape.Group}
+	g := Staged{Layers: shape.Layers, KVHeads: shape.KVHeads, Group: shape.Group, Slots: slices.Min(s.plan.Slots)}
 	for i := range s.heads {
 		h := &s.heads[i]
 		g.Positions = append(g.Positions, h.positions[:h.len])

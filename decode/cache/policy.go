@@ -78,6 +78,8 @@ func NewPolicy(s Spec) Policy {
 		return tova{}
 	case SnapKV:
 		return snapKV{}
+	case Vote:
+		return vote{}
 	}
 	panic(fmt.Sprintf("cache: no policy for %s", s))
 }

@@ -5,21 +5,20 @@ import "bytes"
 // sentenceTokens is where a sentence without an end is cut.
 const sentenceTokens = 80
 
-// Sentences appends to dst the first token of every sentence of a prompt of n
-// tokens, rising from 0. A sentence ends after a token with a line break, after
-// one that ends in '.', '?' or '!' before white space, and at 80 tokens.
-func Sentences(dst []int32, n int, piece func(i int) []byte) []int32 {
+// Sentences tells, for each of n tokens, whether a sentence ends with it: after a
+// token with a line break, after one that ends in '.', '?' or '!' before white
+// space, and at 80 tokens. See Staged.
+func Sentences(n int, piece func(i int) []byte) []bool {
+	ends := make([]bool, n)
 	length := 0
-	for i := range n {
-		if length == 0 {
-			dst = append(dst, int32(i))
-		}
+	for i := range ends {
 		length++
-		if length == sentenceTokens || endsSentence(piece, i, n) {
+		ends[i] = length == sentenceTokens || endsSentence(piece, i, n)
+		if ends[i] {
 			length = 0
 		}
 	}
-	return dst
+	return ends
 }
 
 func endsSentence(piece func(i int) []byte, i, n int) bool {

@@ -1,133 +1,85 @@
 package cache
 
 import (
-	"cmp"
+	"math"
 	"slices"
 )
 
-// Vote is our own question-aware policy. A few KV heads, the ones that were seen
-// to look answers up, vote on which tokens the question needs; whole sentences
-// win or lose together; and every head keeps the first so many tokens of that one
-// order, the heavier heads more of them. Nested sets of different lengths: for
-// the same number of slots the heads that retrieve see nearly everything and
-// those that do not, little.
-//
-// What stays is decided by Voters and Tally, which make the votes; Sentences and
-// Ballot, which make the order; VoteBudgets and Ranking.Keep, which cut it.
+// vote is our own question-aware policy. A few KV heads, those that were seen to
+// look answers up, vote on which tokens the question needs; whole sentences win or
+// lose together; and every head keeps the first so many tokens of that one order,
+// the heavier heads more of them. For the same number of slots the heads that
+// retrieve see nearly everything, and those that do not, little. Without head
+// weights all heads vote and keep the same number.
+type vote struct{}
+
 const (
 	voteRecent        = 32 // newest tokens that are always kept, once the prompt has ended
 	voteRecentChunked = 16 // and while it has not
 	voteLeast         = SinkTokens + voteRecent
-	votersShare       = 5 // one KV head in five votes
+	voteNew           = 4 // a head keeps a quarter of its budget for what came after the choice
 )
 
-// VoteRecent is how many of the newest tokens vote protects, at the end of a
-// prompt or between two chunks of it.
-func VoteRecent(ended bool) int {
-	if ended {
-		return voteRecent
-	}
-	return voteRecentChunked
-}
+func (vote) Grain() Grain          { return PerHead }
+func (vote) Minimum() int          { return voteLeast + 1 }
+func (vote) Observes() Observation { return Observation{Rows: QuestionRows, Reduce: Max} }
 
-// Voters are the heaviest fifth of the KV heads, rising. Without weights, or with
-// none above zero, all of them vote. weights is [layers·kvHeads] for that many
-// heads, or nil.
-func Voters(weights []float32, heads int) []int {
-	all := make([]int, heads)
-	for i := range all {
-		all[i] = i
-	}
-	if !weighted(weights) {
-		return all
-	}
-	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(weights[b], weights[a]) })
-	voters := all[:max(1, (heads+votersShare/2)/votersShare)]
-	voters = slices.DeleteFunc(voters, func(head int) bool { return !(weights[head] > 0) })
-	slices.Sort(voters)
-	return voters
-}
-
-// Tally adds one voter's voice to votes [tokens]: over its query heads, the sum of
-// the most that any row of the question attends to a token. columns is [group,
-// slots] maxima of probabilities, for slots that hold the positions given; what
-// lies beyond the votes, the question's own keys, is passed over.
-func Tally(votes, columns []float32, positions []int32) {
-	slots := len(positions)
-	for from := 0; from+slots <= len(columns) && slots > 0; from += slots {
-		for i, p := range columns[from : from+slots] {
-			if at := int(positions[i]); at < len(votes) {
-				votes[at] += p
-			}
+// Score protects the newest of the tokens that came after the choice; the others
+// go in the order of the choice, the tokens without a place in it first.
+func (vote) Score(scores []float32, s Statistics) {
+	copy(scores, s.Attention)
+	for i := max(0, len(scores)-max(voteRecent, s.Keep/voteNew)); i < len(scores); i++ {
+		if int(s.Positions[i]) >= s.Chosen {
+			scores[i] = float32(math.Inf(1))
 		}
 	}
 }
 
-// VoteBudgets shares keep tokens for each head among the heads, [layers·kvHeads]:
-// half of keep, and no fewer than the protected tokens, to every head; the rest by
-// weight. No head gets more than tokens; what it cannot use goes to the others.
-// The sum is heads·min(keep, tokens), exactly. Without weights all get the same.
-func VoteBudgets(keep, tokens, heads int, weights []float32) []int {
-	keep = max(0, min(keep, tokens))
-	floor := min(keep, max(voteLeast, keep/2))
-	budgets := make([]int, heads)
-	for i := range budgets {
-		budgets[i] = floor
-	}
-	rest := heads * (keep - floor)
-	if rest == 0 {
-		return budgets
-	}
-	weight := make([]float64, heads)
-	for i := range weight {
-		weight[i] = 1
-		if weighted(weights) {
-			weight[i] = max(0, float64(weights[i]))
+// Choose makes one order of all tokens and cuts it for every KV head. Between the
+// chunks of a prompt every head, whatever its weight, leaves a quarter of the
+// staging sequence to the next one.
+func (vote) Choose(s Staged) Choice {
+	tokens, heads, keep := 0, len(s.Positions), 0
+	for i, positions := range s.Positions {
+		if n := len(positions); n > 0 {
+			tokens = max(tokens, int(positions[n-1])+1)
 		}
+		keep += s.Keep[i]
 	}
-	byWeight := make([]int, heads)
-	for i := range byWeight {
-		byWeight[i] = i
+	keep /= max(1, heads)
+	ballot := Ballot{Votes: make([]float32, tokens), Sentences: starts(s.Sentences, tokens), Recent: voteRecentChunked}
+	most := min(tokens, s.Slots*3/4)
+	if s.End {
+		ballot.Recent = voteRecent
+		most = max(keep, min(tokens, s.Slots)+keep/voteNew)
 	}
-	slices.SortStableFunc(byWeight, func(a, b int) int { return cmp.Compare(weight[b], weight[a]) })
+	for _, head := range voters(s.Weights, heads) {
+		tally(ballot.Votes, s.Attention[head], s.Positions[head])
+	}
+	ranking := ballot.Rank()
 
-	// The heaviest first: once one of them fits under the cap, all lighter ones do.
-	sum := 0.0
-	for _, w := range weight {
-		sum += w
-	}
-	open := byWeight
-	for len(open) > 0 && sum > 0 && float64(rest)*weight[open[0]]/sum >= float64(tokens-floor) {
-		budgets[open[0]] = tokens
-		rest -= tokens - floor
-		sum -= weight[open[0]]
-		open = open[1:]
-	}
-	given := 0
-	for _, head := range open {
-		if sum > 0 {
-			extra := min(int(float64(rest)*weight[head]/sum), rest-given, tokens-budgets[head])
-			budgets[head] += extra
-			given += extra
+	c := Choice{Kept: make([][]int32, heads), Scores: make([][]float32, heads),
+		Keep: voteBudgets(keep, most, heads, s.Weights)}
+	for i, positions := range s.Positions {
+		c.Kept[i] = ranking.Keep(make([]int32, 0, min(len(positions), c.Keep[i])), positions, c.Keep[i])
+		c.Scores[i] = make([]float32, len(c.Kept[i]))
+		for j, at := range c.Kept[i] {
+			c.Scores[i][j] = float32(tokens - int(ranking.Rank[positions[at]]))
 		}
 	}
-	// Rounding's remainder, and what heads of no weight inherit from capped ones.
-	for left := rest - given; left > 0; {
-		before := left
-		for _, head := range open {
-			if left > 0 && budgets[head] < tokens {
-				budgets[head]++
-				left--
-			}
-		}
-		if left == before {
-			break
-		}
-	}
-	return budgets
+	return c
 }
 
-// weighted tells whether there are head weights to go by.
-func weighted(weights []float32) bool {
-	return slices.ContainsFunc(weights, func(w float32) bool { return w > 0 })
+// starts turns the ends of sentences into their first positions; nil stays nil.
+func starts(ends []bool, tokens int) []int32 {
+	if ends == nil {
+		return nil
+	}
+	first := slices.Grow([]int32(nil), tokens/16)
+	for position := range tokens {
+		if position == 0 || position <= len(ends) && ends[position-1] {
+			first = append(first, int32(position))
+		}
+	}
+	return first
 }

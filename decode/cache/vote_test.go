@@ -25,25 +25,26 @@ func TestVoters(t *testing.T) {
 		{"all zero: all", make([]float32, 3), 3, []int{0, 1, 2}},
 		{"not a number is no weight", []float32{float32(math.NaN()), 1, 0, 0, 0}, 5, []int{1}},
 	} {
-		if got := Voters(test.weights, test.heads); !slices.Equal(got, test.want) {
+		if got := voters(test.weights, test.heads); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
-	if len(Voters(slices.Repeat(weights, 9), 90)) != 18 {
+	if len(voters(slices.Repeat(weights, 9), 90)) != 18 {
 		t.Error("of 90 heads not 18 vote")
 	}
 }
 
 func TestTally(t *testing.T) {
 	votes := make([]float32, 5)
-	Tally(votes, []float32{ // [group 2, slots 3]
-		0.5, 0.25, 0.125,
-		1, 0, 2,
-	}, []int32{4, 1, 7}) // position 7 is the question's own
-	if want := []float32{0, 0.25, 0, 0, 1.5}; !slices.Equal(votes, want) {
+	tally(votes, []float32{ // [slots 3, group 2]
+		0.5, 1,
+		0.25, 0,
+		0.125, 2,
+	}, []int32{4, 1, 0})
+	if want := []float32{2.125, 0.25, 0, 0, 1.5}; !slices.Equal(votes, want) {
 		t.Errorf("%v, want %v", votes, want)
 	}
-	Tally(votes, nil, nil)
+	tally(votes, nil, nil)
 }
 
 func TestSentences(t *testing.T) {
@@ -62,7 +63,8 @@ func TestSentences(t *testing.T) {
 		{"a stop at the very end", []string{"End", "."}, []int32{0}},
 		{"cut at 80 tokens", long, []int32{0, 80, 160}},
 	} {
-		got := Sentences(nil, len(test.pieces), func(i int) []byte { return []byte(test.pieces[i]) })
+		ends := Sentences(len(test.pieces), func(i int) []byte { return []byte(test.pieces[i]) })
+		got := starts(ends, len(ends))
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
@@ -85,12 +87,12 @@ func TestVoteBudgets(t *testing.T) {
 		{"without weights", 100, 1000, []float32{0, 0, 0}, []int{100, 100, 100}},
 		{"nothing", 0, 50, []float32{1, 2}, []int{0, 0}},
 	} {
-		got := VoteBudgets(test.keep, test.tokens, len(test.weights), test.weights)
+		got := voteBudgets(test.keep, test.tokens, len(test.weights), test.weights)
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
-	if got := VoteBudgets(7, 9, 2, nil); !slices.Equal(got, []int{7, 7}) {
+	if got := voteBudgets(7, 9, 2, nil); !slices.Equal(got, []int{7, 7}) {
 		t.Errorf("nil weights: %v", got)
 	}
 }
@@ -107,7 +109,7 @@ func TestVoteBudgetsRandom(t *testing.T) {
 		}
 		tokens := 1 + random.IntN(3000)
 		keep := 1 + random.IntN(900)
-		got := VoteBudgets(keep, tokens, heads, weights)
+		got := voteBudgets(keep, tokens, heads, weights)
 
 		keep = min(keep, tokens)
 		floor := float64(min(keep, max(36, keep/2)))
@@ -250,5 +252,99 @@ func TestRankingKeepRandom(t *testing.T) {
 			}
 			larger = kept
 		}
+	}
+}
+
+// A prompt of 600 tokens in sentences of 10, staged for 10 KV heads of 2 query
+// heads: the two voters attend to one sentence each, the others to noise.
+func stagedForVote(end bool) Staged {
+	const tokens, heads, group = 600, 10, 2
+	random := rand.New(rand.NewPCG(9, 10))
+	s := Staged{Layers: 5, KVHeads: 2, Group: group, Slots: 700, End: end, Weights: make([]float32, heads), Sentences: make([]bool, tokens)}
+	for i := range tokens {
+		s.Sentences[i] = i%10 == 9
+	}
+	for range heads {
+		positions, attention := make([]int32, tokens), make([]float32, tokens*group)
+		for i := range positions {
+			positions[i] = int32(i)
+			attention[i*group] = random.Float32()
+		}
+		s.Positions, s.Attention, s.Keep = append(s.Positions, positions), append(s.Attention, attention), append(s.Keep, 60)
+	}
+	for i, head := range []int{3, 8} {
+		clear(s.Attention[head])
+		s.Attention[head][(203+100*i)*group+1] = 1 - float32(i)/2 // inside sentence 20, and 30
+		s.Weights[head] = 3 - float32(i)
+	}
+	return s
+}
+
+func TestVoteChoose(t *testing.T) {
+	s := stagedForVote(true)
+	c := vote{}.Choose(s)
+	budgets := []int{36, 36, 36, 180, 36, 36, 36, 36, 132, 36}
+	if !slices.Equal(c.Keep, budgets) {
+		t.Errorf("budgets %v, want %v", c.Keep, budgets)
+	}
+	for head, kept := range c.Kept {
+		want := []int32{0, 1, 2, 3}
+		if budgets[head] > 36 {
+			for i := range int32(10) {
+				want = append(want, 200+i)
+			}
+			for i := range int32(10) {
+				want = append(want, 300+i)
+			}
+		}
+		if len(kept) != budgets[head] || !slices.Equal(kept[:4], want[:4]) {
+			t.Errorf("head %d keeps %d tokens, %v…, want %d", head, len(kept), kept[:4], budgets[head])
+		}
+		for _, at := range append(want, 568, 599) {
+			if !slices.Contains(kept, at) {
+				t.Errorf("head %d does not keep token %d", head, at)
+			}
+		}
+		// The scores are the order: what is protected first, then the better sentence.
+		score := func(at int32) float32 { return c.Scores[head][slices.Index(kept, at)] }
+		if !(score(0) > score(599)) || budgets[head] > 36 && !(score(568) > score(200) && score(200) > score(209) && score(209) > score(300)) {
+			t.Errorf("head %d: scores do not fall with the order", head)
+		}
+	}
+}
+
+// Between chunks fewer recent tokens are protected, and a heavy head leaves room
+// for the next one.
+func TestVoteChooseBetweenChunks(t *testing.T) {
+	s := stagedForVote(false)
+	c := vote{}.Choose(s)
+	if kept := c.Kept[0]; kept[len(kept)-16] != 584 || slices.Contains(kept, 583) {
+		t.Errorf("not 16 recent tokens are kept: %v", kept)
+	}
+	s.Slots = 160
+	if c = (vote{}).Choose(s); slices.Max(c.Keep) != 120 {
+		t.Errorf("of 160 slots a head keeps %d", slices.Max(c.Keep))
+	}
+	s.Weights, s.Sentences = nil, nil
+	if c = (vote{}).Choose(s); slices.Min(c.Keep) != 60 || slices.Max(c.Keep) != 60 {
+		t.Errorf("without weights budgets are %v", c.Keep)
+	}
+}
+
+func TestVoteScore(t *testing.T) {
+	positions, attention := make([]int32, 200), make([]float32, 200)
+	for i := range positions {
+		positions[i] = int32(2 * i)
+		if positions[i] < 300 {
+			attention[i] = float32(1 + i%7)
+		}
+	}
+	scores := make([]float32, 200)
+	vote{}.Score(scores, Statistics{Positions: positions, Attention: attention, Keep: 160, Chosen: 300})
+	kept := Keep(nil, scores, 160, make([]float32, 200))
+	// The 40 newest stay, the 10 older ones without a score go first.
+	if !slices.Equal(kept[120:], []int32{160, 161, 162, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179,
+		180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 199}) || kept[119] >= 150 {
+		t.Errorf("kept %v", kept)
 	}
 }
