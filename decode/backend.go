@@ -13,6 +13,20 @@ type Backend interface {
 	// Forward feeds every Work's tokens to its sequence. Results are in the order
 	// of the work; their slices are valid until the next call.
 	Forward([]model.Work) ([]model.Result, error)
+
+	// Copy is a sequence that holds what another held after its first n tokens, in
+	// memory of exactly that size; Adopt makes a new sequence hold what one held:
+	// see cache.Sequence.
+	Copy(s model.Sequence, n int) (model.Sequence, error)
+	Adopt(s, from model.Sequence, n int)
+
+	// A staging sequence holds a prompt until its question has been read: see
+	// cache.Chooser.
+	Staged(staging model.Sequence) cache.Staged
+	Retain(staging model.Sequence, c cache.Choice)
+	Take(s, staging model.Sequence, c cache.Choice)
+	Reset(staging model.Sequence)
+
 	Config() model.Config
 	Shape() cache.Shape // what sequences are planned with
 	Close()

@@ -26,19 +26,25 @@ type Engine struct {
 	template  *Template
 	info      Info
 	hash      func() (string, error)
-	clock     *model.Clock // nil unless Options.Profile
-	release   []func()     // what Open took, undone by Close
+
+	headWeights []float32    // [layers·kvHeads] how much each KV head finds answers; nil: not measured
+	clock       *model.Clock // nil unless Options.Profile
+	release     []func()     // what Open took, undone by Close
 
 	wake  chan struct{}      // something changed; never blocks
 	calls chan func(Backend) // run between two passes
 	quit  chan struct{}      // closed by Close
 	ended chan struct{}      // closed when the goroutine has ended
 
+	prefixes prefixes // of the goroutine
+	staging  staging
+
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	waiting []*job // first come first
 	running []*job // in the order of admission
-	free    int64  // bytes of cache memory that are not promised
+	free    int64  // bytes of cache memory that nobody has
+	kept    int64  // bytes of prefixes, which give way to a request
 	pace    time.Duration
 	stats   Stats
 }
@@ -180,49 +186,6 @@ func (e *Engine) step() bool {
 	return true
 }
 
-// schedule admits waiting jobs and lays out the next pass.
-func (e *Engine) schedule() ([]*job, []model.Work) {
-	e.mu.Lock()
-	batch := e.scheduler.Next(tasks(e.running), tasks(e.waiting), e.free)
-	admitted := slices.Clone(e.waiting[:batch.Admit])
-	e.waiting = slices.Delete(e.waiting, 0, batch.Admit)
-	e.running = append(e.running, admitted...)
-	for _, j := range admitted {
-		e.free -= j.plan.Bytes
-	}
-	all := slices.Clone(e.running)
-	e.mu.Unlock()
-
-	now := time.Now()
-	failed := map[*job]error{}
-	for _, j := range admitted {
-		j.admitted = now
-		var err error
-		if j.sequence, err = e.backend.NewSequence(j.plan); err != nil {
-			failed[j] = err
-			j.sequence = nil
-		}
-	}
-	jobs, works := make([]*job, 0, len(batch.Steps)), make([]model.Work, 0, len(batch.Steps))
-	for _, s := range batch.Steps {
-		if j := all[s.Task]; failed[j] == nil {
-			jobs, works = append(jobs, j), append(works, j.work(s.Tokens))
-		}
-	}
-	for j, err := range failed {
-		e.finish(j, "", err)
-	}
-	return jobs, works
-}
-
-func tasks(jobs []*job) []Task {
-	t := make([]Task, len(jobs))
-	for i, j := range jobs {
-		t[i] = j.task()
-	}
-	return t
-}
-
 // take moves a job on by what a pass gave.
 func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	if r.Abandoned {
@@ -230,9 +193,10 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 		return
 	}
 	if j.fed < len(j.prompt) {
-		j.fed += len(w.Tokens)
-		j.out.progress(j.fed)
-		e.count(len(w.Tokens), 0)
+		if err := e.feed(j, w); err != nil {
+			e.finish(j, "", err)
+			return
+		}
 	}
 	if !w.Logits {
 		return
@@ -261,6 +225,24 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	case len(j.tokens) == j.maxTokens:
 		e.finish(j, FinishLength, nil)
 	}
+}
+
+// feed moves a job on in its prompt, by a block or a probe.
+func (e *Engine) feed(j *job, w model.Work) error {
+	if w.Probe {
+		return e.shrink(j)
+	}
+	j.fed += len(w.Tokens)
+	j.out.progress(j.fed)
+	e.count(len(w.Tokens), 0)
+	if e.staging.job == j {
+		e.staging.held += len(w.Tokens)
+	}
+	e.keep(j, w.Sequence)
+	if e.staging.job == j && j.fed == len(j.prompt) {
+		return e.settle(j)
+	}
+	return nil
 }
 
 // reap ends what nobody waits for any more.
@@ -298,6 +280,9 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	if i := slices.Index(e.waiting, j); i >= 0 {
 		e.waiting = slices.Delete(e.waiting, i, i+1)
 	}
+	if e.staging.job == j {
+		e.staging.job = nil
+	}
 	if j.sequence != nil {
 		if err := j.sequence.Free(); err != nil && last.Err == nil {
 			last = Chunk{Err: fmt.Errorf("free a sequence: %w", err)}
@@ -308,6 +293,7 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	e.stir() // what it held may admit the next one
 }
 
+// count adds to what was fed and produced since the start.
 func (e *Engine) count(prompt, produced int) {
 	e.mu.Lock()
 	e.stats.Prompt += int64(prompt)
@@ -321,6 +307,12 @@ func (e *Engine) shutDown() {
 	e.mu.Unlock()
 	for _, j := range jobs {
 		e.finish(j, "", ErrClosed)
+	}
+	for len(e.prefixes) > 0 {
+		e.drop(e.prefixes[0])
+	}
+	if e.staging.sequence != nil {
+		e.staging.sequence.Free()
 	}
 	e.backend.Close()
 	for _, release := range e.release {

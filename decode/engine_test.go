@@ -42,8 +42,24 @@ type lettersSequence struct {
 
 func (s *lettersSequence) Position() int    { return s.position }
 func (s *lettersSequence) Plan() cache.Plan { return s.plan }
-func (s *lettersSequence) Held() cache.Held { return cache.Held{Kept: s.position, Bytes: s.plan.Bytes} }
-func (s *lettersSequence) Free() error      { s.l.live.Add(-1); return nil }
+func (s *lettersSequence) Held() cache.Held {
+	return cache.Held{Kept: s.position, Bytes: min(s.plan.Bytes, int64(s.position)*s.plan.Shape.TokenBytes())}
+}
+func (s *lettersSequence) Free() error { s.l.live.Add(-1); return nil }
+
+func (l *letters) Copy(s model.Sequence, n int) (model.Sequence, error) {
+	l.live.Add(1)
+	p := s.Plan()
+	p.Bytes = int64(n) * p.Shape.TokenBytes()
+	return &lettersSequence{l: l, plan: p, position: n}, nil
+}
+
+func (l *letters) Adopt(s, from model.Sequence, n int) { s.(*lettersSequence).position = n }
+
+func (l *letters) Staged(model.Sequence) cache.Staged       { panic("letters stage nothing") }
+func (l *letters) Retain(model.Sequence, cache.Choice)      { panic("letters stage nothing") }
+func (l *letters) Take(_, _ model.Sequence, _ cache.Choice) { panic("letters stage nothing") }
+func (l *letters) Reset(model.Sequence)                     { panic("letters stage nothing") }
 
 func (l *letters) Config() model.Config { return model.Config{Vocab: 27, Context: l.context} }
 func (l *letters) Close()               {}

@@ -37,8 +37,11 @@ type Stats struct {
 	Slots       int   // sequences that may run at once, if their bytes fit
 	CacheMemory int64 // bytes for all caches
 	Promised    int64 // bytes of the running sequences' plans
+	Kept        int64 // bytes of kept prompt beginnings; they give way to a request
+	Staging     int64 // bytes of the staging, which are not part of CacheMemory
 	Tokens      int64 // produced since the start
 	Prompt      int64 // prompt tokens fed since the start
+	Reused      int64 // prompt tokens that were not fed: kept from an earlier prompt
 }
 
 // Info describes the model. The first call reads the whole file for its hash,
@@ -55,7 +58,7 @@ func (e *Engine) Stats() Stats {
 	defer e.mu.Unlock()
 	s := e.stats
 	s.Running, s.Queued = len(e.running), len(e.waiting)
-	s.Promised = s.CacheMemory - e.free
+	s.Promised, s.Kept = s.CacheMemory-e.free-e.kept, e.kept
 	return s
 }
 

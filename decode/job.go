@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"lessrag/decode/cache"
@@ -12,6 +13,8 @@ import (
 type job struct {
 	ctx       context.Context
 	prompt    []int32
+	question  int  // of its last tokens; 0: unknown
+	staged    bool // the prompt waits for its question in the staging
 	maxTokens int
 	ignoreEnd bool
 	plan      cache.Plan
@@ -20,8 +23,11 @@ type job struct {
 	out       outbox
 	unwatch   func() bool // stops waking the engine when ctx ends
 
-	sequence model.Sequence // nil while waiting
+	sequence model.Sequence // nil while waiting, and while its prompt is staged
 	fed      int            // prompt tokens
+	reused   int            // of them, from a kept prefix
+	keepAt   []int          // where the cache is copied: see keepPoints
+	passed   int            // passes that fed other prompts since this one was fed
 	tokens   []int32        // produced; the last one is fed next
 	written  []byte         // text sent
 
@@ -29,11 +35,16 @@ type job struct {
 }
 
 // task is what the Scheduler sees.
-func (j *job) task() Task {
-	return Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed}
+func (j *job) task(e *Engine) Task {
+	t := Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed, Fed: j.fed, Slots: slices.Max(j.plan.Slots), Passed: j.passed, Staged: j.staged}
+	if j.staged && t.Prompt > 0 {
+		t.Slots = e.options.StagingTokens
+		t.Probe = e.staging.probe(j, e.scheduler.Tokens(t), e.options)
+	}
+	return t
 }
 
-// work is the job's next block of n tokens.
+// work is the next block of n tokens for the job's own sequence.
 func (j *job) work(n int) model.Work {
 	w := model.Work{Sequence: j.sequence, Done: j.ctx.Done()}
 	if left := len(j.prompt) - j.fed; left > 0 {
@@ -56,7 +67,7 @@ func (j *job) write(text string) {
 func (j *job) result(reason string) *Result {
 	r := &Result{
 		Text: string(j.written), Tokens: j.tokens, FinishReason: reason,
-		PromptTokens: len(j.prompt), CompletionTokens: len(j.tokens),
+		PromptTokens: len(j.prompt), ReusedTokens: j.reused, CompletionTokens: len(j.tokens),
 		Queue:   between(j.submitted, j.admitted),
 		Prefill: between(j.admitted, j.prefilled),
 		TTFT:    between(j.submitted, j.first),

@@ -15,7 +15,13 @@ type Options struct {
 	MaxSequences int    // running at once, if their bytes fit; 0: 32
 	Block        int    // prompt tokens in one forward pass; 0: 128
 	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
-	Profile      bool   // time the stages of every pass: see Engine.Profile
+
+	// StagingTokens is how many tokens of a prompt are read at once for a cache that
+	// asks a question; a longer prompt is read in chunks. 0: 4,096 or the model's
+	// context if that is smaller; at least 8 blocks.
+	StagingTokens int
+
+	Profile bool // time the stages of every pass: see Engine.Profile
 }
 
 // DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.
@@ -42,6 +48,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"sequences", &o.MaxSequences, 32, 1024},
 		{"block", &o.Block, 128, 4096},
 		{"interval", &o.Interval, 16, 4096},
+		{"staging", &o.StagingTokens, max(4096, stagingBlocks*o.Block), 1 << 24},
 	} {
 		if *field.value < 0 || *field.value > field.most {
 			return o, fmt.Errorf("%s of %d is outside 0…%d", field.name, *field.value, field.most)
@@ -50,8 +57,15 @@ func (o Options) withDefaults() (Options, error) {
 			*field.value = field.usual
 		}
 	}
+	if least := stagingBlocks * o.Block; o.StagingTokens < least {
+		return o, fmt.Errorf("staging of %d tokens is less than %d blocks, %d", o.StagingTokens, stagingBlocks, least)
+	}
 	return o, nil
 }
+
+// stagingBlocks is how many blocks the staging holds at least: after a chunk it
+// keeps three quarters, and the rest takes a block and a question.
+const stagingBlocks = 8
 
 // limits bound every batch, and so the backend's scratch.
 func (o Options) limits() model.Limits {

@@ -157,7 +157,13 @@ func (p *perplexity) score(ctx context.Context, tokens []int32, sum *float64, re
 // takeSequences makes up to n sequences beside the running ones: as many as have
 // free bytes, waiting for the first.
 func (e *Engine) takeSequences(ctx context.Context, p cache.Plan, n int) ([]model.Sequence, error) {
-	for e.reserve(p.Bytes, &n) == 0 {
+	for {
+		var sequences []model.Sequence
+		var failure error
+		err := e.do(ctx, func(b Backend) { sequences, failure = e.newSequences(p, n) })
+		if err := errors.Join(err, failure); err != nil || len(sequences) > 0 {
+			return sequences, err
+		}
 		select {
 		case <-time.After(retryReserve):
 		case <-ctx.Done():
@@ -166,38 +172,28 @@ func (e *Engine) takeSequences(ctx context.Context, p cache.Plan, n int) ([]mode
 			return nil, ErrClosed
 		}
 	}
-	var sequences []model.Sequence
-	var failure error
-	err := e.do(ctx, func(b Backend) {
-		for len(sequences) < n && failure == nil {
-			var s model.Sequence
-			if s, failure = b.NewSequence(p); failure == nil {
-				sequences = append(sequences, s)
-			}
-		}
-	})
-	if err := errors.Join(err, failure); err != nil {
-		e.giveBack(int64(n-len(sequences)) * p.Bytes)
-		e.freeSequences(sequences, p)
-		return nil, err
-	}
-	return sequences, nil
 }
 
 // retryReserve is how often a measurement looks for free memory.
 const retryReserve = 20 * time.Millisecond
 
-// reserve promises the bytes of up to n sequences, and lowers n to how many.
-func (e *Engine) reserve(bytes int64, n *int) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	fit := min(int64(*n), e.free/bytes)
-	if fit == 0 {
-		return 0
+// newSequences makes up to n sequences in bytes that are free or that prefixes
+// give up, or none. It runs on the engine's goroutine.
+func (e *Engine) newSequences(p cache.Plan, n int) ([]model.Sequence, error) {
+	var sequences []model.Sequence
+	for len(sequences) < n && e.reclaim(p.Bytes) {
+		s, err := e.backend.NewSequence(p)
+		if err != nil {
+			for _, s := range sequences {
+				s.Free()
+				e.giveBack(p.Bytes)
+			}
+			return nil, err
+		}
+		sequences = append(sequences, s)
+		e.giveBack(-p.Bytes)
 	}
-	*n = int(fit)
-	e.free -= fit * bytes
-	return *n
+	return sequences, nil
 }
 
 func (e *Engine) freeSequences(sequences []model.Sequence, p cache.Plan) {

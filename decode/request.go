@@ -23,6 +23,7 @@ type Request struct {
 	Prompt    []int32      // token ids, at least one
 	Cache     cache.Spec   // zero: full
 	Budget    cache.Budget // zero: for full what prompt and answer need, otherwise cache.DefaultPercent of the context
+	Question  int          // how many of the last prompt tokens are the question: the last turn and what the template adds; 0: unknown
 	MaxTokens int          // tokens to produce at most; 0: DefaultMaxTokens
 	IgnoreEnd bool         // an end token is like any other: to time a given number of tokens
 	Stop      []string     // texts that end the answer and are not part of it
@@ -44,6 +45,7 @@ type Result struct {
 	Tokens           []int32 // produced, the end token not included
 	FinishReason     string
 	PromptTokens     int
+	ReusedTokens     int // of the prompt: taken from what an earlier one with the same beginning had left
 	CompletionTokens int
 
 	Queue   time.Duration // waiting for a slot

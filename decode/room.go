@@ -16,7 +16,7 @@ func (e *Engine) room(n int, bytes int64) error {
 	}
 	starts := int64(0) // requests that would not have to wait
 	if len(e.waiting) == 0 && bytes > 0 {
-		starts = min(int64(max(0, e.options.MaxSequences-len(e.running))), e.free/bytes)
+		starts = min(int64(max(0, e.options.MaxSequences-len(e.running))), (e.free+e.kept)/bytes)
 	}
 	if int64(len(e.waiting)+n) > int64(e.options.MaxQueue)+starts {
 		return &QueueFullError{Queued: len(e.waiting), RetryAfter: e.retryAfter()}

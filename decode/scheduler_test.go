@@ -2,65 +2,104 @@ package decode
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 )
 
-func TestScheduler(t *testing.T) {
-	const big = 1 << 40
-	decoding := Task{Bytes: 10}
-	prompt := func(tokens int) Task { return Task{Bytes: 10, Prompt: tokens} }
+func TestSchedulerAdmits(t *testing.T) {
+	task := func(bytes int64) Task { return Task{Bytes: bytes} }
 	for _, test := range []struct {
-		name             string
-		running, waiting []Task
-		free             int64
-		want             Batch
+		name    string
+		running int
+		waiting []Task
+		free    int64
+		want    int
 	}{
-		{"nothing to do", nil, nil, big, Batch{}},
-		{"everyone decodes", []Task{decoding, decoding}, nil, 0,
-			Batch{Steps: []Step{{0, 1}, {1, 1}}}},
-		{"a prompt's first block, admitted at once", nil, []Task{prompt(300)}, big,
-			Batch{Admit: 1, Steps: []Step{{0, 128}}}},
-		{"a prompt's last block is what is left", []Task{prompt(44)}, nil, 0,
-			Batch{Steps: []Step{{0, 44}}}},
-		{"decoding goes on beside a prompt, and comes first", []Task{prompt(500), decoding}, nil, 0,
-			Batch{Steps: []Step{{1, 1}, {0, 128}}}},
-		{"short prompts share a pass", nil, []Task{prompt(50), prompt(60), prompt(18), prompt(1)}, big,
-			Batch{Admit: 4, Steps: []Step{{0, 50}, {1, 60}, {2, 18}}}},
-		{"blocks are not cut to fit", []Task{prompt(50), prompt(100), prompt(5)}, nil, 0,
-			Batch{Steps: []Step{{0, 50}}}},
-		{"no bytes, no admission", []Task{decoding}, []Task{prompt(5)}, 9,
-			Batch{Steps: []Step{{0, 1}}}},
-		{"exactly enough bytes", nil, []Task{prompt(5), prompt(6)}, 20,
-			Batch{Admit: 2, Steps: []Step{{0, 5}, {1, 6}}}},
-		{"first come first served: a small one does not overtake", nil, []Task{{Bytes: 100, Prompt: 5}, prompt(5)}, 50,
-			Batch{}},
-		{"no more sequences than allowed", []Task{decoding, decoding, decoding}, []Task{prompt(5), prompt(5)}, big,
-			Batch{Admit: 1, Steps: []Step{{0, 1}, {1, 1}, {2, 1}, {3, 5}}}},
+		{"nobody waits", 3, nil, 100, 0},
+		{"no bytes, no admission", 1, []Task{task(10)}, 9, 0},
+		{"exactly enough bytes", 0, []Task{task(10), task(10)}, 20, 2},
+		{"first come first served: a small one does not overtake", 0, []Task{task(100), task(1)}, 50, 0},
+		{"no more sequences than allowed", 3, []Task{task(1), task(1)}, 100, 1},
 	} {
-		got := Scheduler{Block: 128, Sequences: 4}.Next(test.running, test.waiting, test.free)
+		if got := (Scheduler{Block: 128, Sequences: 4}).Admit(test.running, test.waiting, test.free); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestScheduler(t *testing.T) {
+	decoding := Task{}
+	prompt := func(tokens int) Task { return Task{Prompt: tokens, Slots: 1 << 20} }
+	at := func(fed, tokens, slots int) Task { return Task{Prompt: tokens, Fed: fed, Slots: slots} }
+	passed := func(tokens, passes int) Task { return Task{Prompt: tokens, Slots: 1 << 20, Passed: passes} }
+	staged := func(fed, tokens int) Task { return Task{Prompt: tokens, Fed: fed, Slots: 4096, Staged: true} }
+	for _, test := range []struct {
+		name    string
+		running []Task
+		want    []Step
+	}{
+		{"nothing to do", nil, nil},
+		{"everyone decodes", []Task{decoding, decoding}, []Step{{0, 1}, {1, 1}}},
+		{"a prompt's first block", []Task{prompt(300)}, []Step{{0, 128}}},
+		{"a prompt's last block is what is left", []Task{at(256, 44, 1000)}, []Step{{0, 44}}},
+		{"a block ends where it always ends", []Task{at(60, 300, 1000)}, []Step{{0, 68}}},
+		{"decoding goes on beside a prompt, and comes first", []Task{prompt(500), decoding}, []Step{{1, 1}, {0, 128}}},
+		{"short prompts share a pass", []Task{prompt(50), prompt(60), prompt(18), prompt(1)}, []Step{{3, 1}, {2, 18}, {0, 50}}},
+		{"blocks are not cut to fit", []Task{prompt(50), prompt(100), prompt(5)}, []Step{{2, 5}, {0, 50}}},
+		{"the shortest rest first", []Task{at(0, 8000, 8000), at(0, 200, 8000)}, []Step{{1, 128}}},
+		{"of equals the first", []Task{prompt(200), prompt(200)}, []Step{{0, 128}}},
+		{"one that was passed over long enough goes first", []Task{prompt(10), passed(8000, 4)}, []Step{{1, 128}}},
+		{"and the one that waits longest first of all", []Task{passed(200, 5), passed(8000, 6), passed(100, 4)}, []Step{{1, 128}}},
+		{"deep in a prompt blocks are halved", []Task{at(2048, 5000, 8192)}, []Step{{0, 64}}},
+		{"and halved again", []Task{at(6144, 1000, 8192)}, []Step{{0, 32}}},
+		{"as long as its cache is that deep", []Task{at(6144, 1000, 500)}, []Step{{0, 128}}},
+		{"a deep block takes the time of a whole one", []Task{at(6144, 1000, 8192), prompt(2000)}, []Step{{0, 32}}},
+		{"one prompt in the staging at a time", []Task{staged(0, 500), staged(128, 600), prompt(700)}, []Step{{1, 128}}},
+		{"of those that wait for it the shortest", []Task{staged(0, 500), staged(0, 60), prompt(5)}, []Step{{2, 5}, {1, 60}}},
+		{"a probe comes before the next block", []Task{{Prompt: 900, Fed: 4000, Slots: 4096, Staged: true, Probe: 20}}, []Step{{0, 20}}},
+		{"a probe longer than a deep block goes alone", []Task{{Prompt: 900, Fed: 4000, Slots: 4096, Staged: true, Probe: 100}, prompt(1000)}, []Step{{0, 100}}},
+	} {
+		got := Scheduler{Block: 128, Sequences: 4}.Next(test.running)
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", test.name, got, test.want)
 		}
 	}
 }
 
+// pass feeds what one pass feeds, as an engine does, and returns it.
+func pass(s Scheduler, running []Task) []Step {
+	steps := s.Next(running)
+	for i := range running {
+		if running[i].Prompt > 0 {
+			running[i].Passed++
+		}
+	}
+	for _, step := range steps {
+		t := &running[step.Task]
+		t.Passed = 0
+		if t.Prompt > 0 {
+			t.Prompt, t.Fed = t.Prompt-step.Tokens, t.Fed+step.Tokens
+		}
+	}
+	return steps
+}
+
 // A prompt's blocks are the same whatever runs beside it, and everyone finishes.
 func TestSchedulerBlocksDoNotDependOnCompany(t *testing.T) {
 	s := Scheduler{Block: 16, Sequences: 3}
 	blocks := func(company []Task) []int {
-		running := append([]Task{{Prompt: 75}}, company...)
+		running := append([]Task{{Prompt: 75, Slots: 1000}}, company...)
 		var fed []int
-		for pass := 0; running[0].Prompt > 0; pass++ {
-			if pass > 100 {
+		for passes := 0; running[0].Prompt > 0; passes++ {
+			if passes > 100 {
 				t.Fatal("the prompt is starved")
 			}
 			tokens := 0
-			for _, step := range s.Next(running, nil, 0).Steps {
+			for _, step := range pass(s, running) {
 				tokens += step.Tokens
 				if step.Task == 0 {
 					fed = append(fed, step.Tokens)
 				}
-				running[step.Task].Prompt = max(0, running[step.Task].Prompt-step.Tokens)
 			}
 			if tokens > s.Block+s.Sequences {
 				t.Fatalf("a pass of %d tokens", tokens)
@@ -72,9 +111,59 @@ func TestSchedulerBlocksDoNotDependOnCompany(t *testing.T) {
 	if want := []int{16, 16, 16, 16, 11}; !reflect.DeepEqual(alone, want) {
 		t.Fatalf("alone in blocks of %v", alone)
 	}
-	for _, company := range [][]Task{{{Prompt: 40}}, {{}, {Prompt: 3}}, {{Prompt: 1}, {Prompt: 200}}} {
+	for _, company := range [][]Task{{{Prompt: 40, Slots: 9}}, {{}, {Prompt: 3}}, {{Prompt: 1}, {Prompt: 200, Slots: 300}}} {
 		if got := blocks(company); !reflect.DeepEqual(got, alone) {
 			t.Errorf("beside %v in blocks of %v, alone %v", company, got, alone)
+		}
+	}
+}
+
+// A long prompt behind which short ones keep coming gets one pass of five, and
+// they never wait for more than one of its blocks.
+func TestSchedulerStarvesNobody(t *testing.T) {
+	s := Scheduler{Block: 128, Sequences: 8}
+	running := []Task{{Prompt: 8000, Slots: 8192}, {}}
+	passes, longest, waited := 0, 0, 0
+	for running[0].Prompt > 0 {
+		if running[1].Prompt == 0 {
+			running[1] = Task{Prompt: 128, Slots: 8192}
+			waited = 0
+		}
+		steps := pass(s, running)
+		passes++
+		if running[0].Prompt > 128 && !slices.ContainsFunc(steps, func(step Step) bool { return step.Task == 1 }) {
+			waited++
+			longest = max(longest, waited)
+		}
+	}
+	blocks := 0
+	for end := 0; end < 8000; end = s.BlockEnd(end, 8192) {
+		blocks++
+	}
+	if passes > blocks*(patience+1) || longest > 1 {
+		t.Errorf("%d passes for %d blocks; a short prompt waited for %d", passes, blocks, longest)
+	}
+}
+
+// Blocks end at places that follow from the position alone: rising, and where the
+// cache has evicted nothing, the same for every cache.
+func TestBlockEnds(t *testing.T) {
+	for _, block := range []int{1, 3, 17, 100, 128, 512} {
+		s := Scheduler{Block: block}
+		for _, slots := range []int{10, 2048, 4000, 8192} {
+			for fed := 0; fed < 9000; {
+				end := s.BlockEnd(fed, slots)
+				if end <= fed || end > fed+block {
+					t.Fatalf("block %d, %d slots: from %d to %d", block, slots, fed, end)
+				}
+				if fed <= slots && end != s.BlockEnd(fed, 8192) {
+					t.Fatalf("block %d: after %d tokens to %d with %d slots, to %d with more", block, fed, end, slots, s.BlockEnd(fed, 8192))
+				}
+				if last := s.lastEnd(end, slots); last != end {
+					t.Fatalf("block %d, %d slots: the last end up to %d is %d", block, slots, end, last)
+				}
+				fed = end
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -48,6 +49,8 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 		return nil, &InvalidError{Field: "prompt", Reason: "has no tokens"}
 	case r.MaxTokens < 0:
 		return nil, &InvalidError{Field: "max_tokens", Reason: "must not be negative"}
+	case r.Question < 0 || r.Question > len(r.Prompt):
+		return nil, &InvalidError{Field: "question", Reason: fmt.Sprintf("of %d tokens is not the end of a prompt of %d", r.Question, len(r.Prompt))}
 	}
 	for i, token := range r.Prompt {
 		if token < 0 || int(token) >= vocab {
@@ -70,13 +73,14 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 
 // plan is the memory of a request, and how many tokens it may produce in it. A
 // full cache without a budget gets a slot for every token of prompt and answer;
-// with one, the answer ends where the budget does.
+// with one, the answer ends where the budget does. Without a question, vote has
+// nothing to vote on and is tova.
 func (e *Engine) plan(r Request) (cache.Plan, int, error) {
 	shape := e.backend.Shape()
 	shape.Interval = e.options.Interval
@@ -84,16 +88,22 @@ func (e *Engine) plan(r Request) (cache.Plan, int, error) {
 	if maxTokens == 0 {
 		maxTokens = DefaultMaxTokens
 	}
-	budget := r.Budget
+	spec, budget := r.Cache, r.Budget
+	if spec.Policy == cache.Vote && r.Question == 0 {
+		spec.Policy = cache.TOVA
+	}
 	if !r.Cache.Bounded() && budget.IsZero() {
 		budget.Tokens = min(shape.Context, len(r.Prompt)+min(maxTokens, shape.Context))
 	}
-	plan, err := cache.NewPlan(r.Cache, budget, shape)
+	plan, err := cache.NewPlan(spec, budget, shape)
 	if err != nil {
 		return cache.Plan{}, 0, err
 	}
 	room := shape.Context
-	if !r.Cache.Bounded() {
+	switch {
+	case spec.Unlimited():
+		room = math.MaxInt32
+	case !spec.Bounded():
 		room = plan.Keep
 	}
 	if len(r.Prompt) >= room {

@@ -1,0 +1,75 @@
+package cache
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Plain is the greatest number of first tokens after which a sequence with this
+// plan holds all of them and nothing else: it has evicted none, and its policy
+// counts nothing. Up to there, what it held after fewer tokens is still known, and
+// is the same under every plan of the model.
+func (p Plan) Plain() int {
+	if !p.Staging && NewPolicy(p.Spec).Observes().Rows != NoRows {
+		return 0
+	}
+	return slices.Min(p.Slots)
+}
+
+// plain tells whether s holds the tokens that it was fed and nothing else.
+func (s *Sequence) plain() bool { return s.evicted == 0 && s.position <= s.plan.Plain() }
+
+// Copy is a sequence that holds what s held after its first n tokens, in memory
+// of exactly that size. It is never fed: others Adopt from it. n is the number of
+// tokens that s was fed, or fewer up to Plan.Plain; what a staging sequence observed
+// is not copied then.
+func (s *Sequence) Copy(n int) (*Sequence, error) {
+	p := s.plan
+	if s.plain() { // tokens, and neither statistics nor states
+		p = Plan{Spec: Spec{Policy: Full}, Shape: p.Shape, Keep: n}
+	}
+	p.Slots, p.Bytes = make([]int, len(s.heads)), 0
+	for i := range s.heads {
+		p.Slots[i] = s.heads[i].before(n)
+		p.Bytes += int64(p.Slots[i])*p.slotBytes() + p.fixedBytes(i)
+	}
+	c, err := NewSequence(p, Handlers{}, s.Scratch)
+	if err != nil {
+		return nil, err
+	}
+	c.Adopt(s, n)
+	return c, nil
+}
+
+// Adopt makes s, which was fed nothing yet, hold what from held after its first n
+// tokens: see Copy for which n. Either n is Plain in both plans, or the plans are the same.
+func (s *Sequence) Adopt(from *Sequence, n int) {
+	if s.position != 0 || n > from.position || n < from.position && !from.plain() {
+		panic(fmt.Sprintf("cache: %d tokens adopted at %d, of %d", n, s.position, from.position))
+	}
+	dim, plain := s.plan.Shape.HeadDim, from.plain()
+	for i := range s.heads {
+		to, h := &s.heads[i], &from.heads[i]
+		to.len = h.before(n)
+		copy(to.k[:to.len*dim], h.k)
+		copy(to.v[:to.len*dim], h.v)
+		copy(to.positions[:to.len], h.positions)
+		if plain {
+			continue
+		}
+		copy(to.attention[:to.len*s.width], h.attention)
+		copy(to.sinks, h.sinks)
+		to.turned = h.turned
+		s.states[i].copyFrom(&from.states[i])
+	}
+	s.position, s.chosen, s.evicted = n, from.chosen, from.evicted
+}
+
+// before is how many of a head's tokens are at positions below n.
+func (h *head) before(n int) int {
+	count := h.len
+	for count > 0 && int(h.positions[count-1]) >= n {
+		count--
+	}
+	return count
+}

@@ -1,0 +1,104 @@
+package decode
+
+import (
+	"slices"
+	"time"
+
+	"lessrag/decode/model"
+)
+
+// schedule admits waiting jobs and lays out the next pass.
+func (e *Engine) schedule() ([]*job, []model.Work) {
+	e.admit()
+	running := e.snapshot()
+	steps := e.scheduler.Next(e.tasks(running))
+	passed := func(j *job) bool { return j.fed < len(j.prompt) }
+	if !slices.ContainsFunc(steps, func(s Step) bool { return passed(running[s.Task]) }) {
+		passed = func(*job) bool { return false } // no prompt was fed
+	}
+	for _, j := range running {
+		if passed(j) {
+			j.passed++
+		}
+	}
+
+	var jobs []*job
+	var works []model.Work
+	for _, s := range steps {
+		j := running[s.Task]
+		j.passed = 0
+		w, err := e.work(j, s.Tokens)
+		if err != nil {
+			e.finish(j, "", err)
+			continue
+		}
+		jobs, works = append(jobs, j), append(works, w)
+	}
+	return jobs, works
+}
+
+// admit starts as many waiting jobs as have the bytes of their plans, kept prefixes
+// giving way.
+func (e *Engine) admit() {
+	e.mu.Lock()
+	n := e.scheduler.Admit(len(e.running), e.tasks(e.waiting), e.free+e.kept)
+	admitted := slices.Clone(e.waiting[:n])
+	e.waiting = slices.Delete(e.waiting, 0, n)
+	e.running = append(e.running, admitted...)
+	for _, j := range admitted {
+		e.free -= j.plan.Bytes
+	}
+	e.mu.Unlock()
+	now := time.Now()
+	for _, j := range admitted {
+		j.admitted = now
+	}
+	for _, j := range admitted {
+		if err := e.start(j); err != nil {
+			e.finish(j, "", err)
+		}
+	}
+}
+
+// start makes an admitted job's sequence. One that is staged gets it when its
+// prompt has been read.
+func (e *Engine) start(j *job) (err error) {
+	e.reclaim(0) // what admission promised beyond what was free
+	if j.staged {
+		return nil
+	}
+	if j.sequence, err = e.backend.NewSequence(j.plan); err != nil {
+		j.sequence = nil
+		return err
+	}
+	e.resume(j, j.sequence)
+	return nil
+}
+
+// work is the job's next block of n tokens.
+func (e *Engine) work(j *job, n int) (model.Work, error) {
+	if !j.staged || j.fed == len(j.prompt) {
+		return j.work(n), nil
+	}
+	if e.staging.job != j {
+		if err := e.enter(j); err != nil {
+			return model.Work{}, err
+		}
+		n = e.scheduler.Tokens(j.task(e)) // some of the prompt may be there already
+	}
+	return e.stagedWork(j, n), nil
+}
+
+func (e *Engine) tasks(jobs []*job) []Task {
+	t := make([]Task, len(jobs))
+	for i, j := range jobs {
+		t[i] = j.task(e)
+	}
+	return t
+}
+
+func (e *Engine) snapshot() []*job {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.running)
+}
