@@ -61,10 +61,10 @@ func runs(from, to int, kept []int32, run func(keep bool, first, last int)) {
 func (s *Sequence) handOver(i int, k, v []uint16, positions []int32) {
 	s.evicted += int64(len(positions))
 	state := s.State(i/s.plan.Shape.KVHeads, i%s.plan.Shape.KVHeads)
-	if state != nil {
-		state.Absorbed += len(positions)
-	}
 	if s.handlers.Absorb != nil {
 		s.handlers.Absorb(state, i/s.plan.Shape.KVHeads, i%s.plan.Shape.KVHeads, k, v, positions)
+	}
+	if state != nil {
+		state.Absorbed += len(positions)
 	}
 }

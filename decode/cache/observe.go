@@ -18,12 +18,14 @@ func (s *Sequence) Observed(n, question int) (first int, reduce Reduce) {
 	return n, seen.Reduce
 }
 
-// Observe takes the attention of the rows that Observed named, over what a KV head
-// holds: columns [group, tokens], one number for each query head and token. Where
-// the block does not fit, the attention over its own tokens goes to Insert.
-func (s *Sequence) Observe(layer, kvHead int, columns []float32) {
+// Observe takes the attention of the rows that Observed named over the tokens that
+// a KV head holds from slot from on: columns [group, tokens], a number for each
+// query head and token. Where the block does not fit, the attention over its own
+// tokens goes to Insert. Calls for different slots may run at the same time.
+func (s *Sequence) Observe(layer, kvHead, from int, columns []float32) {
 	h := s.head(layer, kvHead)
-	s.join(h.attention[:h.len*s.width], columns, h.len)
+	n := len(columns) / max(1, s.plan.Shape.Group)
+	s.join(h.attention[from*s.width:(from+n)*s.width], columns, n)
 }
 
 // join adds to attention [tokens, width] the columns [group, tokens], or what the

@@ -66,9 +66,9 @@ func TestNewPlanRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want a *PlanError", name, err)
 		}
 	}
-	_, err := NewPlan(Spec{Policy: "vote", State: "less"}, Budget{}, shape)
+	_, err := NewPlan(Spec{Policy: "buzz", State: "less"}, Budget{}, shape)
 	var missing *UnavailableError
 	if !errors.As(err, &missing) {
-		t.Errorf("vote+less: %v, want an *UnavailableError", err)
+		t.Errorf("buzz+less: %v, want an *UnavailableError", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 // Absorb takes tokens that a KV head has just evicted: consecutive rows, each
 // token of a sequence exactly once. Keys are as they were stored: post-RoPE, at
 // their original positions. state is the head's, nil where it has none; its
-// Absorbed counts the tokens already. k, v and positions are valid during the call
+// Absorbed counts the tokens afterwards. k, v and positions are valid during the call
 // only.
 type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
 

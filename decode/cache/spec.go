@@ -23,8 +23,11 @@ const (
 // policies are all the names that parse, those of later builds included.
 var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, "buzz", "corm", "cascade", "elastic"}
 
-// available are the caches that this build can run, as Spec.String prints them.
-var available = []string{Full, Sinks}
+// What this build can run: these policies, bounded ones with any of these states.
+var (
+	available       = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV}
+	availableStates = []string{"", Less, Moment}
+)
 
 // Spec names a cache: an eviction policy and what is composed with it.
 // The zero Spec means Full.
@@ -52,7 +55,8 @@ type UnavailableError struct {
 }
 
 func (e *UnavailableError) Error() string {
-	return fmt.Sprintf("cache %s is not available in this build; available: %s", e.Spec, strings.Join(available, ", "))
+	return fmt.Sprintf("cache %s is not available in this build; available: %s, and but for full each with +less or +moment",
+		e.Spec, strings.Join(available, ", "))
 }
 
 // ParseSpec reads "policy[+less|+moment][+kivi2|+kivi4][+think40]". Every known
@@ -118,7 +122,8 @@ func (s Spec) String() string {
 
 // Available is nil where this build runs the cache, an *UnavailableError otherwise.
 func (s Spec) Available() error {
-	if !slices.Contains(available, s.String()) {
+	policy, _, _ := strings.Cut(s.String(), "+")
+	if !slices.Contains(available, policy) || !slices.Contains(availableStates, s.State) || s.Bits != 0 || s.Think != 0 {
 		return &UnavailableError{Spec: s}
 	}
 	return nil

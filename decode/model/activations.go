@@ -9,20 +9,23 @@ import (
 // activations are the scratch of a forward pass, taken once for the largest
 // batch. Rows are the tokens of a batch, its Works one after the other.
 type activations struct {
-	input     cpu.Input
-	x         []float32 // [tokens, width] residual stream
-	normed    []float32 // [tokens, width]
-	delta     []float32 // [tokens, width] what a stage adds to x
-	q         []float32 // [tokens, heads, headDim]
-	k, v      []float32 // [tokens, kvHeads, headDim]
-	attention []float32 // [tokens, heads, headDim]
-	gate, up  []float32 // [tokens, hidden]
-	cos, sin  []float32 // [tokens, headDim/2]
-	blockK    []uint16  // [Works][kvHeads, n, stored] bf16, post-RoPE
-	blockV    []uint16
-	out       []float32 // [logit rows, vocab]
-	halves    []float32 // [2·tokens, width] inputs in two parts
-	product   []float32 // [2, 2·tokens, kvHeads, headDim] or [2·logit rows, vocab]: of halves
+	input        cpu.Input
+	x            []float32 // [tokens, width] residual stream
+	normed       []float32 // [tokens, width]
+	delta        []float32 // [tokens, width] what a stage adds to x
+	q            []float32 // [tokens, heads, headDim]
+	k, v         []float32 // [tokens, kvHeads, headDim]
+	attention    []float32 // [tokens, heads, headDim]
+	lse          []float32 // [tokens, heads] log-sum-exp over what is held exactly
+	before       []float32 // [tokens, heads, headDim] q before rotation, where feature maps are loaded
+	gate, up     []float32 // [tokens, hidden]
+	cos, sin     []float32 // [tokens, headDim/2]
+	blockK       []uint16  // [Works][kvHeads, n, stored] bf16, post-RoPE
+	blockV       []uint16
+	blockColumns []float32 // [Works][kvHeads, group, n] attention over the block's own tokens
+	out          []float32 // [logit rows, vocab]
+	halves       []float32 // [2·tokens, width] inputs in two parts
+	product      []float32 // [2, 2·tokens, kvHeads, headDim] or [2·logit rows, vocab]: of halves
 
 	workers  chan *attendWorker // one for each thread
 	partials partials
@@ -35,23 +38,25 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 	t := limits.Tokens
 	rows := max(limits.Sequences, min(scoreRows, t))
 	a := activations{
-		x:         make([]float32, t*c.Width),
-		normed:    make([]float32, t*c.Width),
-		delta:     make([]float32, t*c.Width),
-		q:         make([]float32, t*c.Heads*c.HeadDim),
-		k:         make([]float32, t*c.KVHeads*c.HeadDim),
-		v:         make([]float32, t*c.KVHeads*c.HeadDim),
-		attention: make([]float32, t*c.Heads*c.HeadDim),
-		gate:      make([]float32, t*c.Hidden),
-		up:        make([]float32, t*c.Hidden),
-		cos:       make([]float32, t*c.HeadDim/2),
-		sin:       make([]float32, t*c.HeadDim/2),
-		blockK:    make([]uint16, t*c.KVHeads*stored),
-		blockV:    make([]uint16, t*c.KVHeads*stored),
-		out:       make([]float32, rows*c.Vocab),
-		halves:    make([]float32, 2*t*c.Width),
-		product:   make([]float32, 2*max(2*t*c.KVHeads*c.HeadDim, rows*c.Vocab)),
-		workers:   make(chan *attendWorker, threads),
+		x:            make([]float32, t*c.Width),
+		normed:       make([]float32, t*c.Width),
+		delta:        make([]float32, t*c.Width),
+		q:            make([]float32, t*c.Heads*c.HeadDim),
+		k:            make([]float32, t*c.KVHeads*c.HeadDim),
+		v:            make([]float32, t*c.KVHeads*c.HeadDim),
+		attention:    make([]float32, t*c.Heads*c.HeadDim),
+		lse:          make([]float32, t*c.Heads),
+		blockColumns: make([]float32, t*c.Heads),
+		gate:         make([]float32, t*c.Hidden),
+		up:           make([]float32, t*c.Hidden),
+		cos:          make([]float32, t*c.HeadDim/2),
+		sin:          make([]float32, t*c.HeadDim/2),
+		blockK:       make([]uint16, t*c.KVHeads*stored),
+		blockV:       make([]uint16, t*c.KVHeads*stored),
+		out:          make([]float32, rows*c.Vocab),
+		halves:       make([]float32, 2*t*c.Width),
+		product:      make([]float32, 2*max(2*t*c.KVHeads*c.HeadDim, rows*c.Vocab)),
+		workers:      make(chan *attendWorker, threads),
 	}
 	for range threads {
 		a.workers <- newAttendWorker(c.Group(), stored)

@@ -2,7 +2,6 @@ package model
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"lessrag/lesskernels/cpu"
@@ -26,6 +25,9 @@ type span struct {
 	visible int
 }
 
+// sees is how many slots query i of the block sees.
+func (s *span) sees(i int) int32 { return int32(max(0, min(s.slots, s.visible+i))) }
+
 // attendTask is a tile of queries of one KV head over some spans.
 type attendTask struct {
 	block    int
@@ -40,12 +42,13 @@ type attendTask struct {
 // lists the work of attention.
 func (c *CPU) store(b *batch, layer int) {
 	kvHeads, dim := c.config.KVHeads, c.stored
-	b.tasks, b.spans = b.tasks[:0], b.spans[:0]
+	b.tasks, b.spans, b.watched = b.tasks[:0], b.spans[:0], b.watched[:0]
 	c.partials.reset()
 	for i := range b.blocks {
 		block := &b.blocks[i]
 		s := block.sequence
 		s.MakeRoom(layer, block.n)
+		block.observed, block.reduce = s.Observed(block.n, b.works[i].Question)
 		block.fits = s.Fits(layer, block.n)
 		for kvHead := range kvHeads {
 			first := len(b.spans)
@@ -56,14 +59,19 @@ func (c *CPU) store(b *batch, layer int) {
 				s.Append(layer, kvHead, k, v)
 				heldK, heldV := s.Segment(layer, kvHead)
 				b.split(heldK, heldV, dim, held+1)
+				b.watch(i, kvHead, first, false)
 			} else {
 				heldK, heldV := s.Segment(layer, kvHead)
 				b.split(heldK, heldV, dim, held)
+				b.watch(i, kvHead, first, false)
+				own := len(b.spans)
 				b.split(k, v, dim, 1)
+				b.watch(i, kvHead, own, true)
 			}
 			c.addTasks(b, i, kvHead, first)
 		}
 	}
+	c.absorb()
 	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
 	c.Clock.Mark(Cache)
 }
@@ -100,14 +108,19 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 }
 
 // attend runs the listed tasks and joins the partial ones.
-func (c *CPU) attend(b *batch) {
-	c.pool.Run(len(b.tasks), func(i int) {
+func (c *CPU) attend(b *batch, layer int) {
+	c.run(len(b.tasks), func(i int, w *attendWorker) { c.attendTile(b, layer, &b.tasks[i], w) })
+	c.run(len(c.partials.heads), func(i int, w *attendWorker) { c.partials.join(c, b, layer, &c.partials.heads[i], w) })
+	c.Clock.Mark(Attention)
+}
+
+// run calls f for every task, with the scratch of the thread that does it.
+func (c *CPU) run(tasks int, f func(task int, w *attendWorker)) {
+	c.pool.Run(tasks, func(i int) {
 		worker := <-c.workers
-		c.attendTile(b, &b.tasks[i], worker)
+		f(i, worker)
 		c.workers <- worker
 	})
-	c.partials.join(c, b)
-	c.Clock.Mark(Attention)
 }
 
 // evict stores the blocks that did not fit, keeping the budget of all.
@@ -131,6 +144,10 @@ type attendWorker struct {
 	one      []float32 // as out
 	oneLSE   []float32
 	visible  []int32
+
+	columns []float32 // [group, slots] of a span
+	keys    []float32 // [absorbTile, headDim], and one row more
+	phi     []float32 // [tileQueries, group, R] or [absorbTile, R]
 }
 
 func newAttendWorker(group, stored int) *attendWorker {
@@ -145,7 +162,7 @@ func newAttendWorker(group, stored int) *attendWorker {
 
 // attendTile gathers a tile's queries, attends its spans one after the other and
 // puts the result into c.attention, or among the partials.
-func (c *CPU) attendTile(b *batch, t *attendTask, w *attendWorker) {
+func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 	group, dim := c.config.Group(), c.stored
 	n, first := t.to-t.from, b.blocks[t.block].first+t.from
 	for i := range n {
@@ -158,7 +175,7 @@ func (c *CPU) attendTile(b *batch, t *attendTask, w *attendWorker) {
 	for s := t.spans[0]; s < t.spans[1]; s++ {
 		span := &b.spans[s]
 		for i := range n {
-			w.visible[i] = int32(max(0, min(span.slots, span.visible+t.from+i)))
+			w.visible[i] = span.sees(t.from + i)
 		}
 		to, toLSE := out, lse
 		if s > t.spans[0] {
@@ -169,13 +186,25 @@ func (c *CPU) attendTile(b *batch, t *attendTask, w *attendWorker) {
 		}
 		cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		if s > t.spans[0] {
-			merge(out, lse, to, toLSE, dim)
+			cpu.Merge(c.isa, out, lse, to, toLSE, dim)
 		}
 	}
 	if t.partial < 0 {
-		for i := range n {
-			c.scatter(first+i, t.kvHead, out[i*group*dim:])
-		}
+		c.settle(b, layer, t.block, t.kvHead, t.from, n, out, lse, w)
+	}
+}
+
+// settle ends the attention of n queries of a block, from one on, and one KV head:
+// out [n, group, stored] and lse [n, group] are over all that it holds.
+func (c *CPU) settle(b *batch, layer, i, kvHead, from, n int, out, lse []float32, w *attendWorker) {
+	block, group := &b.blocks[i], c.config.Group()
+	first := block.first + from
+	for row := range n {
+		copy(rowOf(c.lse, (first+row)*c.config.KVHeads+kvHead, group), lse[row*group:])
+	}
+	c.recall(block.sequence, layer, kvHead, first, b.positions[first], n, out, lse, w)
+	for row := range n {
+		c.scatter(first+row, kvHead, out[row*group*c.stored:])
 	}
 }
 
@@ -200,26 +229,6 @@ func (c *CPU) scatter(row, kvHead int, out []float32) {
 		copy(x[h*dim:(h+1)*dim], out[h*c.stored:])
 		for at := dim; at < c.stored; at += dim {
 			add(x[h*dim:(h+1)*dim], out[h*c.stored+at:])
-		}
-	}
-}
-
-// merge joins the attention of two disjoint sets of slots: out and lse become
-// those of their union. out [rows, dim], lse [rows] natural log-sum-exp.
-func merge(out, lse, other, otherLSE []float32, dim int) {
-	for row, b := range otherLSE {
-		a := lse[row]
-		if math.IsInf(float64(b), -1) {
-			continue
-		}
-		highest := max(a, b)
-		wa, wb := math.Exp(float64(a-highest)), math.Exp(float64(b-highest))
-		sum := wa + wb
-		lse[row] = highest + float32(math.Log(sum))
-		x, y := rowOf(out, row, dim), rowOf(other, row, dim)
-		fa, fb := float32(wa/sum), float32(wb/sum)
-		for i := range x {
-			x[i] = fa*x[i] + fb*y[i]
 		}
 	}
 }

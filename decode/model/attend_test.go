@@ -38,7 +38,7 @@ func TestMergeIsTheUnion(t *testing.T) {
 	out, lse := attend(0, 50, visible)
 	for _, span := range [][2]int{{50, 60}, {60, slots}} {
 		other, otherLSE := attend(span[0], span[1], visible)
-		merge(out, lse, other, otherLSE, dim)
+		cpu.Merge(cpu.Best(), out, lse, other, otherLSE, dim)
 	}
 	for i := range want {
 		if !(math.Abs(float64(out[i]-want[i])) <= 1e-5) {

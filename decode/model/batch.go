@@ -18,8 +18,9 @@ type batch struct {
 	rows      int     // falls when Works are abandoned
 	pending   bool    // delta is still to be added to x
 
-	tasks []attendTask
-	spans []span
+	tasks   []attendTask
+	spans   []span
+	watched []observeTask
 }
 
 // block is one Work's place in the batch.
@@ -27,6 +28,9 @@ type block struct {
 	sequence *cache.Sequence
 	first, n int // rows
 	fits     bool
+
+	observed int          // from this row on, attention is observed
+	reduce   cache.Reduce // and its rows are joined so
 }
 
 // newBatch checks the Works against the limits and lays them out.
@@ -34,7 +38,7 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 	b := &c.batch
 	*b = batch{works: work, results: make([]Result, len(work)),
 		blocks: b.blocks[:0], tokens: b.tokens[:0], positions: b.positions[:0], owner: b.owner[:0],
-		tasks: b.tasks[:0], spans: b.spans[:0]}
+		tasks: b.tasks[:0], spans: b.spans[:0], watched: b.watched[:0]}
 	if len(work) == 0 || len(work) > c.limits.Sequences {
 		return nil, fmt.Errorf("model: a batch of %d sequences, outside 1…%d", len(work), c.limits.Sequences)
 	}
@@ -51,7 +55,9 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 			return nil, fmt.Errorf("model: sequence %d has no tokens", i)
 		case w.Targets != nil && len(w.Targets) != n:
 			return nil, fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
-		case sequence.Position()+n > c.config.Context:
+		case w.Question < 0 || w.Question > n:
+			return nil, fmt.Errorf("model: sequence %d has %d tokens, of which %d are a question", i, n, w.Question)
+		case sequence.Position()+n > c.config.Context && !sequence.Plan().Spec.Unlimited():
 			return nil, fmt.Errorf("model: sequence %d would exceed the context of %d tokens", i, c.config.Context)
 		case b.rows+n > c.limits.Tokens:
 			return nil, fmt.Errorf("model: a batch of more than %d tokens", c.limits.Tokens)

@@ -29,6 +29,7 @@ type CPU struct {
 	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
 	split       bool      // keys, values and logits are computed from inputs in two parts: see split.go
 	evictions   cache.Scratch
+	memory      memory
 	batch       batch
 	activations
 
@@ -67,7 +68,8 @@ func (c *CPU) Config() Config { return c.config }
 // Shape is what sequences are planned with. Reference math stores a key and a
 // value of a KV head as two bf16 rows each.
 func (c *CPU) Shape() cache.Shape {
-	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.stored, Context: c.config.Context}
+	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.stored, Context: c.config.Context,
+		Group: c.config.Group(), Parts: c.stored / c.config.HeadDim, Ranks: c.memory.ranks}
 }
 
 // WeightBytes is the memory of the packed weights.
@@ -81,7 +83,7 @@ func (c *CPU) Close() {}
 
 // NewSequence takes the Plan's memory.
 func (c *CPU) NewSequence(p cache.Plan) (Sequence, error) {
-	return cache.NewSequence(p, cache.Handlers{}, &c.evictions)
+	return cache.NewSequence(p, cache.Handlers{Absorb: c.collect, Turn: c.turn}, &c.evictions)
 }
 
 // Forward feeds every Work's tokens to its sequence: see decode.Backend. An error
@@ -102,7 +104,8 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 		c.qkv(b, l)
 		c.rope(b)
 		c.store(b, i)
-		c.attend(b)
+		c.attend(b, i)
+		c.observe(b, i)
 		c.evict(b, i)
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)
@@ -157,6 +160,7 @@ func (c *CPU) rope(b *batch) {
 	c.eachRow(b.rows, func(row int) {
 		cos, sin := rowOf(c.cos, row, dim/2), rowOf(c.sin, row, dim/2)
 		k, v := rowOf(c.k, row, kvHeads*dim), rowOf(c.v, row, kvHeads*dim)
+		c.remember(b, row)
 		cpu.RopeInterleaved(rowOf(c.q, row, heads*dim), heads, dim, cos, sin)
 		cpu.RopeInterleaved(k, kvHeads, dim, cos, sin)
 		block := &b.blocks[b.owner[row]]
@@ -176,6 +180,19 @@ func (c *CPU) round(dst []uint16, x []float32) {
 		return
 	}
 	cpu.BF16(dst, x)
+}
+
+// turn writes to dst the keys k [n, stored] as if they stood by positions later.
+func (c *CPU) turn(dst, k []uint16, by int) {
+	dim := c.config.HeadDim
+	rotated := make([]float32, 2*dim)
+	key, cos, sin := rotated[:dim], rotated[dim:dim+dim/2], rotated[dim+dim/2:]
+	rotation(cos, sin, c.frequencies, by)
+	for i := range len(k) / c.stored {
+		c.widen(key, rowOf(k, i, c.stored))
+		cpu.RopeInterleaved(key, 1, dim, cos, sin)
+		c.round(rowOf(dst, i, c.stored), key)
+	}
 }
 
 func (c *CPU) project(b *batch, l *layer) {

@@ -1,5 +1,7 @@
 package model
 
+import "lessrag/lesskernels/cpu"
+
 // partials are results of attention over some spans of a KV head's slots, kept
 // until those of all spans are there.
 type partials struct {
@@ -41,18 +43,14 @@ func (p *partials) at(i, rows, dim int) (out, lse []float32) {
 	return p.out[from*dim : (from+rows)*dim], p.lse[from : from+rows]
 }
 
-// join merges every head's partials in the order of their spans.
-func (p *partials) join(c *CPU, b *batch) {
+// join merges a head's partials in the order of their spans, which are of few queries.
+func (p *partials) join(c *CPU, b *batch, layer int, h *partialHead, w *attendWorker) {
+	n := b.blocks[h.block].n
 	group, dim := c.config.Group(), c.stored
-	for _, h := range p.heads {
-		block := &b.blocks[h.block]
-		out, lse := p.at(h.first, block.n*group, dim)
-		for s := 1; s < h.spans; s++ {
-			other, otherLSE := p.at(h.first+s, block.n*group, dim)
-			merge(out, lse, other, otherLSE, dim)
-		}
-		for i := range block.n {
-			c.scatter(block.first+i, h.kvHead, rowOf(out, i, group*dim))
-		}
+	out, lse := p.at(h.first, n*group, dim)
+	for s := 1; s < h.spans; s++ {
+		other, otherLSE := p.at(h.first+s, n*group, dim)
+		cpu.Merge(c.isa, out, lse, other, otherLSE, dim)
 	}
+	c.settle(b, layer, h.block, h.kvHead, 0, n, out, lse, w)
 }

@@ -13,12 +13,14 @@ func (c *CPU) Staged(s Sequence) cache.Staged { return s.(*cache.Sequence).Stage
 // Retain leaves in a staging sequence what was chosen; its states absorb the rest.
 func (c *CPU) Retain(s Sequence, choice cache.Choice) {
 	s.(*cache.Sequence).Retain(choice)
+	c.absorb()
 }
 
 // Take fills a new sequence with what was chosen of a staging sequence, and with
 // its states, which absorb the rest. The staging sequence stays as it is.
 func (c *CPU) Take(s, staging Sequence, choice cache.Choice) {
 	s.(*cache.Sequence).Take(staging.(*cache.Sequence), choice)
+	c.absorb()
 }
 
 // Reset empties a staging sequence for the next prompt.

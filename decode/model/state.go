@@ -1,0 +1,182 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"lessrag/decode/cache"
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cpu"
+)
+
+// memory is what a backend knows of the states of its sequences: the feature maps
+// of LESS, and the evicted tokens that are still to be absorbed.
+type memory struct {
+	maps     []*cpu.Maps // [layers]; nil: none are loaded
+	gate     [][]float32 // [layers][kvHeads] added to log φ·z; −Inf: off
+	ranks    []int       // [layers·kvHeads], 0 where the gate is off
+	postRoPE bool        // the maps take keys and queries as attention does, rotated
+
+	validated int // no state is asked from this position on; 0: from none
+
+	leaving []leaving
+	k, v    []uint16 // [rows, stored] of leaving
+	at      []int32  // [rows] original positions
+	turns   turns    // for keys of positions that maps take as they were before RoPE
+}
+
+// leaving are consecutive rows of one KV head that its state will absorb.
+type leaving struct {
+	state       *cache.State
+	layer, head int
+	first, n    int
+}
+
+// mostLeaving is how many rows wait at most, and absorbTile how many go through the
+// feature maps at once.
+const (
+	mostLeaving = 1 << 12
+	absorbTile  = 64
+)
+
+// UseMaps loads the feature maps of LESS. Sequences that are planned afterwards
+// with +less have the states that they give; it is called before any is made. The
+// caller has checked that they were made for this model's file: see Maps.Check.
+func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
+	heads, kvHeads, dim := c.config.Heads, c.config.KVHeads, c.config.HeadDim
+	if len(maps.Layers) != c.config.Layers || len(maps.Gate) != c.config.Layers {
+		return fmt.Errorf("model: feature maps of %d layers and gates of %d for a model of %d", len(maps.Layers), len(maps.Gate), c.config.Layers)
+	}
+	m := memory{gate: maps.Gate, postRoPE: maps.Header.Inputs == lesskernels.PostRoPE, validated: maps.Header.Validated,
+		turns: newTurns(c.frequencies, c.config.Context)}
+	rank := 0
+	for i, f := range maps.Layers {
+		if f.Heads != heads || f.KVHeads != kvHeads || f.HeadDim != dim || len(maps.Gate[i]) != kvHeads {
+			return fmt.Errorf("model: the feature maps of layer %d have %d query heads, %d KV heads of %d and %d gates; the model has %d, %d of %d",
+				i, f.Heads, f.KVHeads, f.HeadDim, len(maps.Gate[i]), heads, kvHeads, dim)
+		}
+		m.maps = append(m.maps, cpu.PackMaps(f, c.isa))
+		for _, logScale := range maps.Gate[i] {
+			if math.IsInf(float64(logScale), -1) {
+				m.ranks = append(m.ranks, 0)
+				continue
+			}
+			m.ranks = append(m.ranks, f.Rank)
+		}
+		rank = max(rank, f.Rank)
+	}
+	c.memory = m
+	c.before = make([]float32, c.limits.Tokens*heads*dim)
+	for range cap(c.workers) {
+		w := <-c.workers
+		w.phi = make([]float32, max(tileQueries*c.config.Group(), absorbTile)*rank)
+		c.workers <- w
+	}
+	return nil
+}
+
+// collect notes tokens that a KV head hands over, for absorb.
+func (c *CPU) collect(state *cache.State, layer, head int, k, v []uint16, positions []int32) {
+	if state == nil {
+		return
+	}
+	m := &c.memory
+	if len(m.at)+len(positions) > mostLeaving {
+		c.absorb()
+	}
+	if last := len(m.leaving) - 1; last >= 0 && m.leaving[last].state == state {
+		m.leaving[last].n += len(positions)
+	} else {
+		m.leaving = append(m.leaving, leaving{state: state, layer: layer, head: head, first: len(m.at), n: len(positions)})
+	}
+	m.k, m.v, m.at = append(m.k, k...), append(m.v, v...), append(m.at, positions...)
+}
+
+// absorb adds what was collected to the states: one task for each, which takes its
+// tokens in their order.
+func (c *CPU) absorb() {
+	m := &c.memory
+	if !m.postRoPE && m.maps != nil {
+		m.turns.prepare(m.at)
+	}
+	c.run(len(m.leaving), func(i int, w *attendWorker) { c.absorbOne(&m.leaving[i], w) })
+	m.leaving, m.k, m.v, m.at = m.leaving[:0], m.k[:0], m.v[:0], m.at[:0]
+}
+
+func (c *CPU) absorbOne(l *leaving, w *attendWorker) {
+	m, dim := &c.memory, c.config.HeadDim
+	w.keys = resize(w.keys, (absorbTile+1)*dim)
+	scratch := rowOf(w.keys, absorbTile, dim)
+	for from := l.first; from < l.first+l.n; from += absorbTile {
+		n := min(absorbTile, l.first+l.n-from)
+		for i := range n {
+			key := rowOf(w.keys, i, dim)
+			c.widen(key, rowOf(m.k, from+i, c.stored))
+			if l.state.KeyMean == nil && !m.postRoPE {
+				m.turns.back(key, scratch, int(m.at[from+i]))
+			}
+		}
+		values := m.v[from*c.stored : (from+n)*c.stored]
+		if l.state.KeyMean != nil {
+			c.absorbMoments(l, w, n, from-l.first, values)
+			continue
+		}
+		rank := len(l.state.Z)
+		m.maps[l.layer].Psi(w.phi, l.head, w.keys, n, &w.kernel)
+		cpu.Absorb(c.isa, l.state.H, l.state.Z, w.phi[:n*rank], values)
+	}
+}
+
+// widen is the float32 key or value that stored bf16 numbers stand for.
+func (c *CPU) widen(dst []float32, stored []uint16) {
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(stored[i]) << 16)
+	}
+	for at := len(dst); at < len(stored); at += len(dst) {
+		for i := range dst {
+			dst[i] += math.Float32frombits(uint32(stored[at+i]) << 16)
+		}
+	}
+}
+
+// recall joins to the attention of a tile, out [n, group, stored] and lse
+// [n, group], that over what a KV head's state has absorbed. first is the tile's
+// first row in the batch, position its position.
+func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, out, lse []float32, w *attendWorker) {
+	state := s.State(layer, kvHead)
+	if state == nil || state.Absorbed == 0 {
+		return
+	}
+	if valid := c.memory.validated; state.KeyMean == nil && valid > 0 {
+		n = min(n, valid-position) // later rows do without
+	}
+	if n <= 0 {
+		return
+	}
+	group, dim := c.config.Group(), c.config.HeadDim
+	queries := c.q
+	if state.KeyMean == nil && !c.memory.postRoPE {
+		queries = c.before
+	}
+	for i := range n {
+		copy(w.q[i*group*dim:], rowOf(queries, (first+i)*c.config.KVHeads+kvHead, group*dim))
+	}
+	one, oneLSE := w.one[:n*group*c.stored], w.oneLSE[:n*group]
+	if state.KeyMean != nil {
+		c.askMoments(state, w.q[:n*group*dim], one, oneLSE)
+	} else {
+		c.memory.maps[layer].Phi(w.phi, kvHead, w.q, n, &w.kernel)
+		cpu.Query(c.isa, one, oneLSE, w.phi[:n*group*len(state.Z)], state.H, state.Z, c.memory.gate[layer][kvHead])
+	}
+	cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)
+}
+
+// remember keeps a row's queries as they are before they are rotated, where a
+// state of the layer will be asked with them.
+func (c *CPU) remember(b *batch, row int) {
+	if c.memory.maps == nil || c.memory.postRoPE || b.blocks[b.owner[row]].sequence.Plan().Spec.State != cache.Less {
+		return
+	}
+	width := c.config.Heads * c.config.HeadDim
+	copy(rowOf(c.before, row, width), rowOf(c.q, row, width))
+}

@@ -1,0 +1,55 @@
+package model
+
+import "lessrag/lesskernels/cpu"
+
+// turns are rotations back from positions, kept in runs: every KV head evicts
+// tokens of its own, and the sine of an angle costs more than the rotation. A
+// model's context of runs is kept; a position beyond takes the place of another.
+type turns struct {
+	frequencies []float64
+	runs        []turnRun
+}
+
+// turnRun is cos and sin, each [turnTokens, headDim/2], of consecutive positions.
+type turnRun struct {
+	number   int // the run's first position / turnTokens
+	cos, sin []float32
+}
+
+const turnTokens = 64
+
+func newTurns(frequencies []float64, context int) turns {
+	return turns{frequencies: frequencies, runs: make([]turnRun, (context+turnTokens-1)/turnTokens)}
+}
+
+// prepare computes what back will need for the positions.
+func (t *turns) prepare(positions []int32) {
+	half := len(t.frequencies)
+	for _, position := range positions {
+		number := int(position) / turnTokens
+		run := &t.runs[number%len(t.runs)]
+		if run.cos == nil {
+			run.cos, run.sin = make([]float32, turnTokens*half), make([]float32, turnTokens*half)
+		} else if run.number == number {
+			continue
+		}
+		run.number = number
+		for i := range turnTokens {
+			rotation(rowOf(run.cos, i, half), rowOf(run.sin, i, half), t.frequencies, -(number*turnTokens + i))
+		}
+	}
+}
+
+// back turns the key x [headDim] of a position to what it was before rotation.
+// scratch has headDim values.
+func (t *turns) back(x, scratch []float32, position int) {
+	half := len(t.frequencies)
+	cos, sin := scratch[:half], scratch[half:2*half]
+	run, i := t.runs[position/turnTokens%len(t.runs)], position%turnTokens
+	if run.cos != nil && run.number == position/turnTokens {
+		cos, sin = rowOf(run.cos, i, half), rowOf(run.sin, i, half)
+	} else {
+		rotation(cos, sin, t.frequencies, -position)
+	}
+	cpu.RopeInterleaved(x, 1, len(x), cos, sin)
+}
