@@ -31,15 +31,19 @@ func Absorb(isa ISA, h, z, psi []float32, v []uint16) {
 			z[r] += psi[i*rank+r]
 		}
 	}
-	absorb(h, psi, v, rank, headDim)
+	done := absorbAssembly(isa, h, psi, v, rank, headDim)
+	absorb(h, psi, v, rank, headDim, done)
 }
 
-// absorb is the portable h += ψᵀ·v.
-func absorb(h, psi []float32, v []uint16, rank, headDim int) {
+// absorb is the portable h += ψᵀ·v from a column on.
+func absorb(h, psi []float32, v []uint16, rank, headDim, from int) {
+	if from == headDim {
+		return
+	}
 	for i := range len(psi) / rank {
-		value := v[i*headDim:][:headDim]
+		value := v[i*headDim+from : (i+1)*headDim]
 		for r, w := range psi[i*rank:][:rank] {
-			row := h[r*headDim:][:headDim]
+			row := h[r*headDim+from : (r+1)*headDim]
 			for c, x := range value {
 				row[c] += w * fromBF16(x)
 			}
@@ -73,7 +77,8 @@ func Query(isa ISA, out, lse, phi, h, z []float32, logScale float32) {
 		row := phi[i*rank:][:rank]
 		total := floor(dot(row, z), lesskernels.Epsilon)
 		lse[i] = float32(math.Log(float64(total))) + logScale
-		queryRow(out[i*headDim:][:headDim], row, h, 1/total)
+		to := out[i*headDim:][:headDim]
+		queryRow(to, row, h, 1/total, queryRowAssembly(isa, to, row, h, 1/total))
 	}
 }
 
@@ -85,10 +90,11 @@ func floor(x, least float32) float32 {
 	return x
 }
 
-// queryRow is the portable out = weight · φ·h.
-func queryRow(out, phi, h []float32, weight float32) {
-	clear(out)
+// queryRow is the portable out = weight · φ·h from a column on.
+func queryRow(out, phi, h []float32, weight float32, from int) {
+	rest := out[from:]
+	clear(rest)
 	for r, w := range phi {
-		axpy(out, w*weight, h[r*len(out):][:len(out)])
+		axpy(rest, w*weight, h[r*len(out)+from:(r+1)*len(out)])
 	}
 }

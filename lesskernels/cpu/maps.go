@@ -74,7 +74,7 @@ func (m *Maps) Phi(dst []float32, kvHead int, q []float32, n int, s *Scratch) {
 	group := m.shape.Heads / m.shape.KVHeads
 	m.check("phi", dst, q, n*group)
 	for g := range group {
-		m.queries[kvHead*group+g].run(dst[g*m.shape.Rank:], q[g*m.shape.HeadDim:], n, group, s)
+		m.queries[kvHead*group+g].run(m.isa, dst[g*m.shape.Rank:], q[g*m.shape.HeadDim:], n, group, s)
 	}
 	for i, x := range dst[:n*group*m.shape.Rank] {
 		dst[i] = abs(x)
@@ -85,7 +85,7 @@ func (m *Maps) Phi(dst []float32, kvHead int, q []float32, n int, s *Scratch) {
 // that the maps were trained on.
 func (m *Maps) Psi(dst []float32, kvHead int, k []float32, n int, s *Scratch) {
 	m.check("psi", dst, k, n)
-	m.keys[kvHead].run(dst, k, n, 1, s)
+	m.keys[kvHead].run(m.isa, dst, k, n, 1, s)
 	r, rank := m.residue[kvHead], m.shape.Rank
 	a := s.floats(rank)
 	for i := range n {
@@ -108,46 +108,6 @@ func (m *Maps) check(what string, dst, x []float32, rows int) {
 	if len(dst) < rows*m.shape.Rank || len(x) < rows*m.shape.HeadDim {
 		panic(fmt.Sprintf("cpu: %s of %d rows of %d, rank %d: dst %d, x %d values",
 			what, rows, m.shape.HeadDim, m.shape.Rank, len(dst), len(x)))
-	}
-}
-
-// twoLayers is gelu(gelu(x·W1)·W2) of one head.
-type twoLayers struct {
-	headDim, hidden, rank int
-	w1                    []uint16 // [headDim, hidden] bf16
-	w2                    []uint16 // [hidden, R] bf16
-}
-
-func packTwoLayers(w1, w2 []float32, shape lesskernels.FeatureShape, _ ISA) twoLayers {
-	l := twoLayers{headDim: shape.HeadDim, hidden: shape.Hidden, rank: shape.Rank,
-		w1: make([]uint16, len(w1)), w2: make([]uint16, len(w2))}
-	bf16(l.w1, w1)
-	bf16(l.w2, w2)
-	return l
-}
-
-func (l *twoLayers) bytes() int64 { return 2 * int64(len(l.w1)+len(l.w2)) }
-
-// run writes n rows of R values from n rows of headDim values. Rows lie step
-// rows apart, in dst as in x.
-func (l *twoLayers) run(dst, x []float32, n, step int, s *Scratch) {
-	hidden := s.floats(l.hidden)
-	for i := range n {
-		out := dst[i*step*l.rank:][:l.rank]
-		productBF16(hidden, x[i*step*l.headDim:][:l.headDim], l.w1)
-		gelu(hidden, hidden)
-		productBF16(out, hidden, l.w2)
-		gelu(out, out)
-	}
-}
-
-// productBF16 writes x · w for a row x and w [len(x), len(dst)] bf16.
-func productBF16(dst, x []float32, w []uint16) {
-	clear(dst)
-	for i, v := range x {
-		for c, h := range w[i*len(dst):][:len(dst)] {
-			dst[c] += v * fromBF16(h)
-		}
 	}
 }
 

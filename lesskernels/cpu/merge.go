@@ -22,7 +22,9 @@ func Merge(isa ISA, out, lse, other, otherLSE []float32, dim int) {
 		wa, wb := math.Exp(float64(a-peak)), math.Exp(float64(b-peak))
 		sum := wa + wb
 		lse[i] = peak + float32(math.Log(sum))
-		mix(x, y, float32(wa/sum), float32(wb/sum))
+		fa, fb := float32(wa/sum), float32(wb/sum)
+		done := mixAssembly(isa, x, y, fa, fb)
+		mix(x[done:], y[done:], fa, fb)
 	}
 }
 

@@ -27,6 +27,8 @@ var families = []struct {
 	{"attend_avx512", attendAVX512},
 	{"vector_avx512", vectorAVX512},
 	{"train_avx512", trainAVX512},
+	{"maps_avx512", mapsAVX512},
+	{"maps_avx2", mapsAVX2},
 }
 
 // kernels collects the functions of one family.
