@@ -93,6 +93,10 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		pool.Close()
 		return nil, fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
 	}
+	if n := config.Layers * config.KVHeads; o.HeadWeights != nil && len(o.HeadWeights) != n {
+		pool.Close()
+		return nil, fmt.Errorf("%d head weights for a model of %d KV heads", len(o.HeadWeights), n)
+	}
 	if o.Profile {
 		backend.Clock = &model.Clock{}
 	}
@@ -117,7 +121,7 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 // newEngine starts an engine over any backend, which it will close. The clock may
 // be nil.
 func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
-	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock,
+	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
 		scheduler: Scheduler{Block: o.Block, Sequences: o.MaxSequences},
 		hash:      func() (string, error) { return "", nil },
 		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
@@ -201,7 +205,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	if !w.Logits {
 		return
 	}
-	token, err := j.sampler.Next(r.Logits)
+	token, err := j.next(r.Logits)
 	e.clock.Mark(model.Sampling)
 	if err != nil {
 		e.finish(j, "", err)
@@ -211,7 +215,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	if j.first.IsZero() {
 		j.prefilled, j.first = j.last, j.last
 	}
-	if e.isEnd(token) && !j.ignoreEnd {
+	if e.isEnd(token) && !j.ignoreEnd && len(j.force) == 0 {
 		e.finish(j, FinishStop, nil)
 		return
 	}

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -16,6 +17,8 @@ type job struct {
 	question  int  // of its last tokens; 0: unknown
 	staged    bool // the prompt waits for its question in the staging
 	maxTokens int
+	force     []int32       // what is produced, whatever is likely
+	scores    []model.Score // of force, so far
 	ignoreEnd bool
 	plan      cache.Plan
 	sampler   *Sampler
@@ -57,6 +60,20 @@ func (j *job) work(n int) model.Work {
 	return w
 }
 
+// next is the token that follows, chosen or forced.
+func (j *job) next(logits []float32) (int32, error) {
+	if len(j.force) == 0 {
+		return j.sampler.Next(logits)
+	}
+	forced := j.force[len(j.tokens)]
+	score := model.NewScore(logits, forced)
+	if math.IsNaN(score.NLL) || math.IsInf(score.NLL, 0) {
+		return 0, ErrNotFinite
+	}
+	j.scores = append(j.scores, score)
+	return forced, nil
+}
+
 // write sends text to the reader.
 func (j *job) write(text string) {
 	j.written = append(j.written, text...)
@@ -67,7 +84,7 @@ func (j *job) write(text string) {
 func (j *job) result(reason string) *Result {
 	r := &Result{
 		Text: string(j.written), Tokens: j.tokens, FinishReason: reason,
-		PromptTokens: len(j.prompt), ReusedTokens: j.reused, CompletionTokens: len(j.tokens),
+		PromptTokens: len(j.prompt), ReusedTokens: j.reused, CompletionTokens: len(j.tokens), Scores: j.scores,
 		Queue:   between(j.submitted, j.admitted),
 		Prefill: between(j.admitted, j.prefilled),
 		TTFT:    between(j.submitted, j.first),

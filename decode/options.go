@@ -21,6 +21,10 @@ type Options struct {
 	// context if that is smaller; at least 8 blocks.
 	StagingTokens int
 
+	// HeadWeights tell the cache vote how much each KV head finds answers,
+	// [layers·kvHeads] none below 0: see Calibrate. nil: all vote, and keep the same.
+	HeadWeights []float32
+
 	Profile bool // time the stages of every pass: see Engine.Profile
 }
 

@@ -185,3 +185,44 @@ func TestReaderCancelInsideABlock(t *testing.T) {
 		t.Errorf("afterwards %+v: the whole block was computed", s)
 	}
 }
+
+// Forced tokens are scored as they would be chosen: what the model says freely is
+// what it finds likeliest at every step, and another word is not. A cache that asks
+// a question answers from what it kept of a staged prompt.
+func TestReaderForce(t *testing.T) {
+	e := openReader(t, Options{})
+	filler := strings.Repeat("The committee met again and nothing of note was said. ", 40)
+	prompt := e.Tokenizer().Encode(filler + "The access code of the marlin team is 48151. " + filler)
+	question := e.Tokenizer().Encode("\nQuestion: What is the access code of the marlin team?\nAnswer: The access code of the marlin team is")
+	gold := e.Tokenizer().Encode(" 48151")
+	for _, spec := range []cache.Spec{{}, {Policy: cache.Vote}} {
+		r := Request{Prompt: slices.Concat(prompt, question), Question: len(question), Cache: spec, MaxTokens: len(gold), Sampling: Sampling{RepeatPenalty: 1}}
+		if spec.Bounded() {
+			r.Budget.Tokens = 160
+		}
+		_, free, err := read(submit(t, e, context.Background(), r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Force = gold
+		_, forced, err := read(submit(t, e, context.Background(), r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(free.Tokens, gold) || !slices.Equal(forced.Tokens, gold) || len(forced.Scores) != len(gold) {
+			t.Fatalf("%s: said %v and was made to say %v with %d scores, want %v", spec, free.Tokens, forced.Tokens, len(forced.Scores), gold)
+		}
+		for i, score := range forced.Scores {
+			if score.Best != gold[i] || !(score.NLL < 0.7) {
+				t.Errorf("%s: token %d has NLL %.3f, and %d is the likeliest", spec, i, score.NLL, score.Best)
+			}
+		}
+		r.Force = e.Tokenizer().Encode(" zebra")
+		if _, wrong, err := read(submit(t, e, context.Background(), r)); err != nil || wrong.Scores[0].Best == r.Force[0] || !(wrong.Scores[0].NLL > 2) {
+			t.Errorf("%s: a wrong word: %+v, %v", spec, wrong, err)
+		}
+	}
+	if _, err := e.Submit(context.Background(), Request{Prompt: prompt, Force: make([]int32, 9000)}); err == nil {
+		t.Error("more forced tokens than the context holds are not refused")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lessrag/decode/cache"
+	"lessrag/decode/model"
 )
 
 // Why a sequence ended.
@@ -25,6 +26,7 @@ type Request struct {
 	Budget    cache.Budget // zero: for full what prompt and answer need, otherwise cache.DefaultPercent of the context
 	Question  int          // how many of the last prompt tokens are the question: the last turn and what the template adds; 0: unknown
 	MaxTokens int          // tokens to produce at most; 0: DefaultMaxTokens
+	Force     []int32      // tokens to produce in place of chosen ones, to learn how likely they are: Result.Scores; MaxTokens and end tokens mean nothing then
 	IgnoreEnd bool         // an end token is like any other: to time a given number of tokens
 	Stop      []string     // texts that end the answer and are not part of it
 	Sampling  Sampling
@@ -47,6 +49,7 @@ type Result struct {
 	PromptTokens     int
 	ReusedTokens     int // of the prompt: taken from what an earlier one with the same beginning had left
 	CompletionTokens int
+	Scores           []model.Score // of the Request's Force, one for each
 
 	Queue   time.Duration // waiting for a slot
 	Prefill time.Duration // from the slot to the end of the prompt

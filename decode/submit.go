@@ -52,9 +52,14 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	case r.Question < 0 || r.Question > len(r.Prompt):
 		return nil, &InvalidError{Field: "question", Reason: fmt.Sprintf("of %d tokens is not the end of a prompt of %d", r.Question, len(r.Prompt))}
 	}
-	for i, token := range r.Prompt {
-		if token < 0 || int(token) >= vocab {
-			return nil, &InvalidError{Field: "prompt", Reason: fmt.Sprintf("token %d is %d, outside the vocabulary of %d", i, token, vocab)}
+	for _, tokens := range []struct {
+		field string
+		ids   []int32
+	}{{"prompt", r.Prompt}, {"force", r.Force}} {
+		for i, token := range tokens.ids {
+			if token < 0 || int(token) >= vocab {
+				return nil, &InvalidError{Field: tokens.field, Reason: fmt.Sprintf("token %d is %d, outside the vocabulary of %d", i, token, vocab)}
+			}
 		}
 	}
 	for _, stop := range r.Stop {
@@ -66,14 +71,20 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Force) > 0 {
+		r.MaxTokens = len(r.Force)
+	}
 	plan, maxTokens, err := e.plan(r)
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Force) > maxTokens {
+		return nil, &InvalidError{Field: "force", Reason: fmt.Sprintf("has %d tokens, and %d fit after the prompt", len(r.Force), maxTokens)}
+	}
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, force: slices.Clone(r.Force), ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 

@@ -25,7 +25,7 @@ var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, "buzz",
 
 // What this build can run: these policies, bounded ones with any of these states.
 var (
-	available       = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV}
+	available       = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote}
 	availableStates = []string{"", Less, Moment}
 )
 

@@ -19,7 +19,7 @@ func (c *CPU) score(b *batch) {
 			to := min(block.n, from+scoreRows)
 			c.unembed(c.finish(b, block.first+from, block.first+to, 0))
 			c.eachRow(to-from, func(row int) {
-				scores[from+row] = newScore(rowOf(c.out, row, c.config.Vocab), targets[from+row])
+				scores[from+row] = NewScore(rowOf(c.out, row, c.config.Vocab), targets[from+row])
 			})
 		}
 		b.results[i].Scores = scores
@@ -75,8 +75,8 @@ func (c *CPU) unembed(rows int) {
 	c.weights.output.Mul(c.pool, c.out, &c.input)
 }
 
-// newScore takes the log-softmax of one row at the target, in float64.
-func newScore(logits []float32, target int32) Score {
+// NewScore takes the log-softmax of one row of logits at the target, in float64.
+func NewScore(logits []float32, target int32) Score {
 	best := 0
 	for i, x := range logits {
 		if x > logits[best] {
