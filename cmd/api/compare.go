@@ -57,8 +57,7 @@ func (c *compareCmd) Run(ctx context.Context, g *globals) (err error) {
 func (c *compareCmd) readings(s *answer.Service) []answer.Reading {
 	var all []answer.Reading
 	for _, text := range c.Caches {
-		name, budget, _ := strings.Cut(text, "@")
-		all = append(all, answer.Reading{Cache: name, Budget: budget})
+		all = append(all, readingOf(text))
 	}
 	for _, r := range s.Readings() {
 		if r.Remote && !c.Local || !r.Remote && len(c.Caches) == 0 {

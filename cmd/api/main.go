@@ -44,6 +44,7 @@ type cli struct {
 	Search     searchCmd     `cmd:"" help:"Search passages and show how each was found."`
 	Generate   generateCmd   `cmd:"" help:"Decode from a raw prompt with any cache."`
 	Perplexity perplexityCmd `cmd:"" help:"Measure perplexity of a text under a cache and a budget."`
+	Eval       evalCmd       `cmd:"" help:"Measure the quality of retrieval, answers and caches."`
 	Bench      benchCmd      `cmd:"" help:"Measure prefill and decode speed on this machine."`
 	Models     modelsCmd     `cmd:"" help:"List and inspect models."`
 	Doctor     doctorCmd     `cmd:"" help:"Check this machine and installation; say what to do about each problem."`

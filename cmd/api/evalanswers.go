@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"lessrag/cmd/api/answer"
+	"lessrag/retrieve"
+)
+
+// answerScore is one cache over all questions that have answers.
+type answerScore struct {
+	Cache             string  `json:"cache"`
+	Budget            string  `json:"budget"`
+	Questions         int     `json:"questions"`
+	Refused           int     `json:"refused"`            // no passage was relevant
+	Match             float64 `json:"contains_match"`     // share whose answer contains an expected text
+	TokenF1           float64 `json:"token_f1"`           // mean
+	Cited             float64 `json:"cited"`              // share with a citation
+	CitationPrecision float64 `json:"citation_precision"` // of the citations, those whose passage contains an expected text
+	TTFTMS            float64 `json:"ttft_ms"`            // medians from here on
+	TokensPerSecond   float64 `json:"tokens_per_second"`
+	PromptTokens      float64 `json:"prompt_tokens"`
+	HeldBytes         float64 `json:"held_bytes"`
+	BudgetBytes       float64 `json:"budget_bytes"`
+}
+
+// reply is what is kept of one answer.
+type reply struct {
+	Answer    string        `json:"answer"`
+	Refused   bool          `json:"refused"`
+	Match     bool          `json:"match"`
+	F1        float64       `json:"f1"`
+	Citations int           `json:"citations"`
+	Right     int           `json:"right"` // citations whose passage contains an expected text
+	Report    answer.Report `json:"report"`
+}
+
+// answers lets the reader answer every question that has expected answers,
+// with all caches over the same prompt.
+func (c *evalSetCmd) answers(ctx context.Context, s *stack, questions []retrieve.Expected, log *evalLog) ([]answerScore, error) {
+	questions = slices.DeleteFunc(slices.Clone(questions), func(q retrieve.Expected) bool { return len(q.Answers) == 0 })
+	if len(questions) == 0 {
+		return nil, usageError{fmt.Errorf("%s: --caches needs questions with \"answers\"", c.Set)}
+	}
+	var readings []answer.Reading
+	for _, text := range c.Caches {
+		readings = append(readings, readingOf(text))
+	}
+	replies := make([][]reply, len(readings))
+	progress := newProgress(os.Stderr, "answering", len(questions))
+	for i, q := range questions {
+		// One measurement for all caches: what is compared read the same prompt.
+		key := evalKey{Question: q.Question, Source: q.Source, Section: q.Section, Collection: c.Collections[0], Cache: fmt.Sprint(c.Caches),
+			Prompt: fmt.Sprintf("limit %d, context %d, answer %d", c.Limit, c.ContextTokens, c.MaxTokens)}
+		all, err := remembered(log, key, func() ([]reply, error) { return c.ask(ctx, s, q, readings) })
+		if err != nil {
+			return nil, fmt.Errorf("question %d: %w", i+1, err)
+		}
+		for r := range readings {
+			replies[r] = append(replies[r], all[r])
+		}
+		progress.show(i + 1)
+	}
+	progress.finish()
+	var scores []answerScore
+	for r, reading := range readings {
+		scores = append(scores, scoreReplies(reading, replies[r]))
+	}
+	return scores, nil
+}
+
+// ask compares one question's answers.
+func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, readings []answer.Reading) ([]reply, error) {
+	comparison, err := s.answers.Compare(ctx, answer.Question{Text: q.Question, Collection: c.Collections[0]}, readings, nil)
+	if err != nil {
+		return nil, err
+	}
+	byID := map[int64]string{}
+	for _, p := range comparison.Passages {
+		byID[p.ID] = p.Text
+	}
+	var all []reply
+	for _, column := range comparison.Columns {
+		if column.Error != nil {
+			return nil, fmt.Errorf("cache %s: %s", column.Memory.Cache, column.Error.Message)
+		}
+		r := reply{Answer: column.Answer, Refused: column.FinishReason == answer.FinishRefused, Report: column.Report, Citations: len(column.Citations)}
+		if !r.Refused {
+			r.Match, r.F1 = retrieve.ContainsMatch(column.Answer, q.Answers), retrieve.TokenF1(column.Answer, q.Answers)
+		}
+		for _, cite := range column.Citations {
+			if retrieve.ContainsMatch(byID[cite.PassageID], q.Answers) {
+				r.Right++
+			}
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// scoreReplies is pure arithmetic. A share of nothing is 0.
+func scoreReplies(reading answer.Reading, replies []reply) answerScore {
+	score := answerScore{Cache: reading.Cache, Budget: reading.Budget, Questions: len(replies)}
+	var cited, citations, right int
+	var ttft, rate, prompt, held, budget []float64
+	for _, r := range replies {
+		if r.Refused {
+			score.Refused++
+			continue
+		}
+		if r.Match {
+			score.Match++
+		}
+		score.TokenF1 += r.F1
+		if r.Citations > 0 {
+			cited++
+		}
+		citations += r.Citations
+		right += r.Right
+		ttft, rate = append(ttft, r.Report.Timing.TTFTMS), append(rate, r.Report.Timing.TokensPerSecond)
+		prompt, held = append(prompt, float64(r.Report.Usage.PromptTokens)), append(held, float64(r.Report.Memory.HeldBytes))
+		budget = append(budget, float64(r.Report.Memory.BudgetBytes))
+	}
+	share := func(x float64, of int) float64 { return x / float64(max(of, 1)) }
+	score.Match, score.TokenF1 = share(score.Match, len(replies)), share(score.TokenF1, len(replies))
+	score.Cited, score.CitationPrecision = share(float64(cited), len(replies)), share(float64(right), citations)
+	score.TTFTMS, score.TokensPerSecond, score.PromptTokens = median(ttft), median(rate), median(prompt)
+	score.HeldBytes, score.BudgetBytes = median(held), median(budget)
+	return score
+}
+
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// print writes one table for retrieval and one for answers.
+func (e evaluation) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "collection\tmode\tquestions\trecall@1\t@5\t@10\tMRR\tnDCG@10\t")
+	for _, r := range e.Retrieval {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t\n",
+			r.Collection, r.Mode, r.Questions, r.Recall1, r.Recall5, r.Recall10, r.MRR, r.NDCG10)
+	}
+	if len(e.Answers) > 0 {
+		fmt.Fprintln(t, "\ncache\tbudget\tquestions\tcontain\tF1\tcited\tprecision\tfirst token\ttokens/s\theld\t")
+		for _, a := range e.Answers {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f ms\t%.1f\t%s\t\n", a.Cache, a.Budget, a.Questions,
+				a.Match, a.TokenF1, a.Cited, a.CitationPrecision, a.TTFTMS, a.TokensPerSecond, bytesText(int64(a.HeldBytes)))
+		}
+	}
+	return t.Flush()
+}
