@@ -29,6 +29,7 @@ var families = []struct {
 	{"train_avx512", trainAVX512},
 	{"maps_avx512", mapsAVX512},
 	{"maps_avx2", mapsAVX2},
+	{"pause", pause},
 }
 
 // kernels collects the functions of one family.
