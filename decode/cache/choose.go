@@ -105,8 +105,9 @@ func (s *Sequence) Take(from *Sequence, c Choice) {
 			copy(h.attention, c.Scores[i])
 		}
 	}
-	s.position, s.chosen = from.position, from.position
+	s.position = from.position
 	s.evicted += from.evicted
+	s.decided(from.position)
 }
 
 // Rewind forgets the last n tokens, which every KV head must still hold: those of
@@ -130,7 +131,8 @@ func (s *Sequence) Reset() {
 		clear(s.heads[i].attention)
 		s.states[i].clear()
 	}
-	s.position, s.chosen, s.evicted = 0, 0, 0
+	s.position, s.evicted = 0, 0
+	s.decided(0)
 }
 
 // NewStaging plans a staging sequence of that many tokens: it evicts nothing by

@@ -62,7 +62,8 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 		to.turned = h.turned
 		s.states[i].copyFrom(&from.states[i])
 	}
-	s.position, s.chosen, s.evicted = n, from.chosen, from.evicted
+	s.position, s.evicted = n, from.evicted
+	s.decided(from.chosen)
 }
 
 // before is how many of a head's tokens are at positions below n.

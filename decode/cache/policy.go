@@ -69,15 +69,15 @@ func NewPolicy(s Spec) Policy {
 	case Full, "":
 		return full{}
 	case Sinks:
-		return sinks{}
+		return sinks{SinkTokens}
 	case Streaming:
-		return streaming{}
+		return streaming{sinks{SinkTokens}}
 	case H2O:
 		return h2o{}
 	case TOVA:
 		return tova{}
 	case SnapKV:
-		return snapKV{}
+		return snapKV{pool: snapPool, window: snapWindow}
 	case Vote:
 		return vote{}
 	}

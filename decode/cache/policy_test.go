@@ -57,7 +57,7 @@ func TestKeepRandom(t *testing.T) {
 func TestSinksScores(t *testing.T) {
 	positions := []int32{0, 1, 2, 3, 40, 41, 42, 43}
 	scores := make([]float32, len(positions))
-	sinks{}.Score(scores, Statistics{Positions: positions})
+	sinks{SinkTokens}.Score(scores, Statistics{Positions: positions})
 	kept := Keep(nil, scores, 6, make([]float32, len(scores)))
 	if want := []int32{0, 1, 2, 3, 6, 7}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)

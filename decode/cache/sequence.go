@@ -69,8 +69,9 @@ func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error)
 	if err != nil {
 		return nil, fmt.Errorf("take %d bytes for a sequence with cache %s: %w", p.Bytes, p.Spec, err)
 	}
-	s := &Sequence{plan: p, policy: NewPolicy(p.Spec), handlers: handlers, memory: memory, width: p.width(),
+	s := &Sequence{plan: p, handlers: handlers, memory: memory, width: p.width(),
 		heads: make([]head, len(p.Slots)), states: make([]State, len(p.Slots)), Scratch: scratch}
+	s.decided(0)
 	for i, slots := range p.Slots { // 2-byte numbers before 4-byte ones: all are aligned
 		s.heads[i].k = memory.bf16(slots * p.Shape.HeadDim)
 		s.heads[i].v = memory.bf16(slots * p.Shape.HeadDim)
@@ -82,6 +83,15 @@ func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error)
 		s.states[i] = newState(p, i, memory)
 	}
 	return s, nil
+}
+
+// decided notes that a Choice decided on the tokens before a position: 0, on none.
+// A policy that was not asked a question has nothing to go by; tova stands in.
+func (s *Sequence) decided(position int) {
+	s.chosen, s.policy = position, NewPolicy(s.plan.Spec)
+	if s.plan.Spec.AsksQuestion() && !s.plan.Staging && position == 0 {
+		s.policy = tova{}
+	}
 }
 
 // Free gives the memory back. The sequence must not be used afterwards.

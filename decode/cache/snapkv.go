@@ -14,10 +14,13 @@ const (
 // keeps the question and, of the tokens before it, those that the question's rows
 // attended to most, added up over rows and query heads of the group and max-pooled
 // over 15 neighbours. Tokens that come later are kept up to half of the budget.
-type snapKV struct{}
+type snapKV struct {
+	pool   int // neighbours
+	window int // tokens that stay at least
+}
 
 func (snapKV) Grain() Grain          { return PerHead }
-func (snapKV) Minimum() int          { return snapWindow + 1 }
+func (p snapKV) Minimum() int        { return p.window + 1 }
 func (snapKV) Observes() Observation { return Observation{Rows: QuestionRows, Reduce: Sum} }
 
 // Score protects the newest tokens that came after the choice, half of the budget
@@ -32,24 +35,31 @@ func (snapKV) Score(scores []float32, s Statistics) {
 }
 
 // Choose keeps, for each KV head, the question's tokens (or the last 32, if they
-// are fewer) and the highest of the others.
-func (snapKV) Choose(s Staged) Choice {
+// are fewer) and the highest of those before; of equal ones, as a pool gives, the
+// first.
+func (p snapKV) Choose(s Staged) Choice {
 	c := Choice{Kept: make([][]int32, len(s.Positions)), Scores: make([][]float32, len(s.Positions))}
 	var pooled, sorted []float32
 	for i, positions := range s.Positions {
 		n := len(positions)
 		before, _ := slices.BinarySearch(positions, int32(s.Question))
-		before = min(before, max(0, n-snapWindow))
-		pooled = slices.Grow(pooled[:0], n)[:n]
-		sorted = slices.Grow(sorted[:0], n)[:n]
-		maxPool(pooled[:before], s.Attention[i][:before], snapPool)
-		for j := before; j < n; j++ {
-			pooled[j] = float32(math.Inf(1))
+		before = min(before, max(0, n-p.window))
+		last := max(before, n-s.Keep[i]) // of what stays in any case, as much as may
+		pooled = slices.Grow(pooled[:0], before)[:before]
+		sorted = slices.Grow(sorted[:0], before)[:before]
+		maxPool(pooled, s.Attention[i][:before], p.pool)
+		slices.Reverse(pooled) // Keep prefers the last of equals
+		kept := Keep(make([]int32, 0, min(n, s.Keep[i])), pooled, s.Keep[i]-(n-last), sorted)
+		slices.Reverse(pooled)
+		slices.Reverse(kept)
+		for j, at := range kept {
+			kept[j] = int32(before-1) - at
+			c.Scores[i] = append(c.Scores[i], pooled[kept[j]])
 		}
-		c.Kept[i] = Keep(nil, pooled, s.Keep[i], sorted)
-		for _, at := range c.Kept[i] {
-			c.Scores[i] = append(c.Scores[i], pooled[at])
+		for at := last; at < n; at++ {
+			kept, c.Scores[i] = append(kept, int32(at)), append(c.Scores[i], float32(math.Inf(1)))
 		}
+		c.Kept[i] = kept
 	}
 	return c
 }
