@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -16,9 +17,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type feeder struct {
 	t        *testing.T
 	s        *Sequence
-	absorbed []map[int32]int // [layers·kvHeads] position → times
-	seen     []int32         // what the last block's first token attended to, in layer 0, head 0
-	most     int64           // bytes held at most
+	absorbed []map[int32]int     // [layers·kvHeads] position → times
+	seen     []int32             // what the last block's first token attended to, in layer 0, head 0
+	most     int64               // bytes held at most
+	given    []map[int32]float32 // [layers·kvHeads] position → attention that the policy should know of
 }
 
 func newFeeder(t *testing.T, spec Spec, budget Budget, shape Shape) *feeder {
@@ -27,16 +29,16 @@ func newFeeder(t *testing.T, spec Spec, budget Budget, shape Shape) *feeder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &feeder{t: t, absorbed: make([]map[int32]int, len(p.Slots))}
+	f := &feeder{t: t, absorbed: make([]map[int32]int, len(p.Slots)), given: make([]map[int32]float32, len(p.Slots))}
 	for i := range f.absorbed {
-		f.absorbed[i] = map[int32]int{}
+		f.absorbed[i], f.given[i] = map[int32]int{}, map[int32]float32{}
 	}
 	f.s, err = NewSequence(p, Handlers{Absorb: func(_ *State, layer, head int, k, v []uint16, positions []int32) {
 		for i, position := range positions {
 			f.absorbed[layer*shape.KVHeads+head][position]++
 			f.check(layer, head, position, k[i*shape.HeadDim:][:shape.HeadDim], v[i*shape.HeadDim:][:shape.HeadDim])
 		}
-	}}, &Scratch{})
+	}, Turn: func(dst, k []uint16, _ int) { copy(dst, k) }}, &Scratch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +84,57 @@ func (f *feeder) feed(n int) {
 				at := head * n * shape.HeadDim
 				f.s.Append(layer, head, k[at:at+n*shape.HeadDim], v[at:at+n*shape.HeadDim])
 			}
+			f.observe(layer, n, n)
 		} else {
-			f.s.Insert(layer, k, v, nil)
+			f.s.Insert(layer, k, v, f.observe(layer, n, 0))
 		}
 		f.most = max(f.most, f.s.Held().Bytes)
 	}
 	f.s.Advance(n)
 	f.verify()
+}
+
+// observe gives a block's attention to a layer, of whose n tokens stored ones are
+// held already, and returns that over the others.
+func (f *feeder) observe(layer, n, stored int) []float32 {
+	first, _ := f.s.Observed(n, n)
+	if first == n {
+		return nil
+	}
+	shape := f.s.plan.Shape
+	own := make([]float32, shape.KVHeads*shape.Group*n)
+	for head := range shape.KVHeads {
+		i := layer*shape.KVHeads + head
+		held := f.s.Positions(layer, head)
+		positions := slices.Clone(held)
+		for at := stored; at < n; at++ {
+			positions = append(positions, int32(f.s.Position()+at))
+		}
+		columns := make([]float32, shape.Group*len(held))
+		if f.s.policy.Observes().Rows == NewestRow {
+			clear(f.given[i])
+		}
+		for g := range shape.Group {
+			for j, position := range positions {
+				p := float32((int(position)*7+f.s.Position()*3+g+head+layer)%11) / 16 // sums are exact
+				f.given[i][position] += p
+				if j < len(held) {
+					columns[g*len(held)+j] = p
+				} else {
+					own[(head*shape.Group+g)*n+j-len(held)] = p
+				}
+			}
+		}
+		half := len(held) / 2 // in two pieces
+		for _, piece := range [][2]int{{half, len(held)}, {0, half}} {
+			var part []float32
+			for g := range shape.Group {
+				part = append(part, columns[g*len(held)+piece[0]:g*len(held)+piece[1]]...)
+			}
+			f.s.Observe(layer, head, piece[0], part)
+		}
+	}
+	return own
 }
 
 // verify checks that every token is held or was handed over, once.
@@ -107,6 +153,10 @@ func (f *feeder) verify() {
 					f.t.Fatalf("position %d is held and was handed over", position)
 				}
 				f.check(layer, head, position, k[i*shape.HeadDim:][:shape.HeadDim], v[i*shape.HeadDim:][:shape.HeadDim])
+				if h := f.s.head(layer, head); f.s.width > 0 && h.attention[i] != f.given[layer*shape.KVHeads+head][position] {
+					f.t.Fatalf("layer %d, head %d, position %d: attention %v, given %v", layer, head, position,
+						h.attention[i], f.given[layer*shape.KVHeads+head][position])
+				}
 			}
 			for position, times := range absorbed {
 				if times != 1 {
@@ -149,10 +199,17 @@ func TestSinksTokenByToken(t *testing.T) {
 // all of it, never a byte more than planned, and hands every other token over once.
 func TestMemoryContract(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for _, interval := range []int{1, 2, 7, 40} {
-		for _, largest := range []int{1, 3, 50} {
-			shape := Shape{Layers: 2, KVHeads: 2, HeadDim: 3, Context: 1000, Interval: interval}
-			f := newFeeder(t, Spec{Policy: Sinks}, Budget{Tokens: 20}, shape)
+	for _, test := range []struct {
+		policy            string
+		interval, largest int
+	}{
+		{Sinks, 1, 1}, {Sinks, 2, 3}, {Sinks, 7, 50}, {Sinks, 40, 1}, {Streaming, 1, 1}, {Streaming, 7, 3}, {Streaming, 2, 50},
+		{H2O, 1, 1}, {H2O, 7, 3}, {H2O, 2, 50}, {H2O, 40, 50}, {TOVA, 1, 1}, {TOVA, 7, 3}, {TOVA, 2, 50}, {TOVA, 40, 50},
+	} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
+			interval, largest := test.interval, test.largest
+			shape := Shape{Layers: 2, KVHeads: 2, HeadDim: 4, Context: 1000, Interval: interval, Group: 3, Ranks: []int{2, 0, 1, 3}}
+			f := newFeeder(t, Spec{Policy: test.policy, State: Less}, Budget{Tokens: 20}, shape)
 			for f.s.Position() < 3*20+interval+60 {
 				f.feed(1 + random.IntN(largest))
 				if held := f.s.Held(); f.s.Position() >= 20 && held.Kept < 20 {
@@ -160,36 +217,80 @@ func TestMemoryContract(t *testing.T) {
 				}
 			}
 			if f.most > f.s.Plan().Bytes {
-				t.Errorf("interval %d, blocks to %d: held %d bytes of %d", interval, largest, f.most, f.s.Plan().Bytes)
+				t.Errorf("held %d bytes of %d", f.most, f.s.Plan().Bytes)
 			}
-			positions := f.s.Positions(1, 1)
-			if !slices.Equal(positions[:SinkTokens], []int32{0, 1, 2, 3}) || int(positions[len(positions)-1]) != f.s.Position()-1 {
-				t.Errorf("sinks or the newest token are missing: %v", positions)
+			held := f.s.Held()
+			if held.Evicted != f.s.Position()-held.Kept || held.Absorbed != held.Evicted*3/4 {
+				t.Errorf("held %+v of %d tokens: of four KV heads, three have a state", held, f.s.Position())
 			}
-		}
+			if positions := f.s.Positions(1, 1); test.policy == Sinks || test.policy == Streaming {
+				if !slices.Equal(positions[:SinkTokens], []int32{0, 1, 2, 3}) || int(positions[len(positions)-1]) != f.s.Position()-1 {
+					t.Errorf("sinks or the newest token are missing: %v", positions)
+				}
+			}
+		})
 	}
 }
 
-// What a sequence takes from the system is its Plan's bytes, to the last one.
+// What a sequence takes from the system is its Plan's bytes, to the last one, of
+// which every number that it keeps has its own.
 func TestMemoryIsThePlans(t *testing.T) {
-	for _, spec := range []Spec{{Policy: Full}, {Policy: Sinks}} {
-		p, err := NewPlan(spec, Budget{Tokens: 77}, Shape{Layers: 3, KVHeads: 5, HeadDim: 20, Context: 500, Interval: 9})
+	shape := Shape{Layers: 3, KVHeads: 5, HeadDim: 20, Context: 500, Interval: 9, Group: 3, Parts: 2, Ranks: make([]int, 15)}
+	for i := range shape.Ranks {
+		shape.Ranks[i] = i % 4
+	}
+	var plans []Plan
+	for _, policy := range []string{Sinks, Streaming, H2O, TOVA, SnapKV, Vote} {
+		for _, state := range []string{"", Less, Moment} {
+			for _, budget := range []Budget{{Tokens: 77}, {Bytes: 200_000}} {
+				p, err := NewPlan(Spec{Policy: policy, State: state}, budget, shape)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if one := p.tokenBytes(); budget.Bytes != 0 && (p.Bytes > budget.Bytes || p.Bytes+one <= budget.Bytes) {
+					t.Errorf("%s: %d bytes planned of %d, a token takes %d", p.Spec, p.Bytes, budget.Bytes, one)
+				}
+				plans = append(plans, p)
+			}
+		}
+	}
+	full, err := NewPlan(Spec{Policy: Full}, Budget{Tokens: 77}, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans = append(plans, full)
+	for _, spec := range []Spec{{Policy: SnapKV, State: Less}, {Policy: Vote}} {
+		p, err := NewStaging(spec, 123, shape)
 		if err != nil {
 			t.Fatal(err)
 		}
+		plans = append(plans, p)
+	}
+	keeps := make([]int, 15)
+	for i := range keeps {
+		keeps[i] = 40 + 3*i
+	}
+	divided, err := plans[len(plans)-4].Divide(keeps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append(plans, divided) {
 		s, err := NewSequence(p, Handlers{}, &Scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var used int64
-		for _, h := range s.heads {
-			used += int64(2*cap(h.k) + 2*cap(h.v) + 4*cap(h.positions))
+		for i, h := range s.heads {
+			used += int64(2*cap(h.k) + 2*cap(h.v) + 2*cap(h.sinks) + 4*cap(h.positions) + 4*cap(h.attention))
+			for _, part := range s.states[i].parts() {
+				used += int64(4 * cap(part))
+			}
 			if uintptr(unsafe.Pointer(&h.positions[0]))%4 != 0 {
 				t.Error("positions are not aligned")
 			}
 		}
 		if used != p.Bytes || int64(len(s.memory.bytes)) != p.Bytes || int64(s.memory.used) != p.Bytes {
-			t.Errorf("%s: slots of %d bytes in %d taken, planned %d", spec, used, len(s.memory.bytes), p.Bytes)
+			t.Errorf("%s: numbers of %d bytes in %d taken, planned %d", p.Spec, used, len(s.memory.bytes), p.Bytes)
 		}
 		if err := s.Free(); err != nil {
 			t.Error(err)

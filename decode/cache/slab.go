@@ -28,5 +28,5 @@ func take[T uint16 | int32 | float32](s *slab, n int) []T {
 	size := n * int(unsafe.Sizeof(zero))
 	part := s.bytes[s.used : s.used+size] // panics where a Plan and its Sequence disagree
 	s.used += size
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)[:n:n]
 }
