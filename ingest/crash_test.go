@@ -39,7 +39,7 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 		want[name] = i % 20
 		files = append(files, file(name, essay(name, i%20)))
 		if i%20 == 0 {
-			files[i].Content = []byte(fmt.Sprint("%PDF-1.4 ", i))
+			files[i].Content = []byte(fmt.Sprint("\x89PNG\r\n\x1a\n", i))
 		}
 	}
 	first := submit(t, s, "c", files...)

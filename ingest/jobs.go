@@ -106,7 +106,7 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if err := t.enter(ctx, Extracting); err != nil {
 		return err
 	}
-	document, err := extract.Extract(t.name, t.mediaType, t.content)
+	document, err := extract.Extract(ctx, t.name, t.mediaType, t.content)
 	if err != nil {
 		return &badDocument{err.Error()}
 	}

@@ -18,7 +18,7 @@ func TestIngestMakesDocumentsSearchable(t *testing.T) {
 	start(t, s)
 	f := file("notes/turtles.md", essay("one", 8))
 	f.Source, f.Metadata = "/home/me/notes/turtles.md", map[string]any{"lang": "en", "n": 3.0}
-	submitted := submit(t, s, "books", f, file("empty.txt", " \n\t "), ingest.File{Name: "x.pdf", Content: []byte("%PDF-1.7\n1 0 obj")})
+	submitted := submit(t, s, "books", f, file("empty.txt", " \n\t "), ingest.File{Name: "x.pdf", Content: []byte("\x89PNG\r\n\x1a\n not what it is called")})
 	p := await(t, s, submitted.IngestionID)
 	if p.Ready != 1 || p.Failed != 2 || p.ETA == nil || *p.ETA != 0 {
 		t.Fatalf("got %+v", p)
@@ -27,7 +27,7 @@ func TestIngestMakesDocumentsSearchable(t *testing.T) {
 		state  ingest.State
 		stage  string
 		reason string
-	}{{ingest.Ready, "", ""}, {ingest.Failed, "extracting", "no text found in empty.txt"}, {ingest.Failed, "extracting", "unsupported media type application/pdf"}} {
+	}{{ingest.Ready, "", ""}, {ingest.Failed, "extracting", "no text found in empty.txt"}, {ingest.Failed, "extracting", "unsupported media type image/png"}} {
 		d, err := s.Document(t.Context(), submitted.Documents[i].ID)
 		if err != nil {
 			t.Fatal(err)

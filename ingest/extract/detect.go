@@ -1,6 +1,8 @@
 package extract
 
 import (
+	"bytes"
+	"io"
 	"mime"
 	"net/http"
 	"path"
@@ -8,21 +10,87 @@ import (
 	"strings"
 )
 
-// The media types that are read.
+// The media types of text.
 const (
 	typeMarkdown = "text/markdown"
 	typeHTML     = "text/html"
 	typeText     = "text/plain"
+
+	typeBinary    = "application/octet-stream"
+	typeOldOffice = "application/x-ole-storage" // Word, Excel and PowerPoint before 2007, and encrypted ones of today
 )
 
-// signature returns the media type of content that begins like a known format that is not text, "" for
-// the rest. http.DetectContentType knows the signatures of https://mimesniff.spec.whatwg.org.
+// signature returns the media type of content that begins like a known format that is not text, "" for the
+// rest. http.DetectContentType knows the signatures of https://mimesniff.spec.whatwg.org.
 func signature(content []byte) string {
+	switch {
+	case bytes.HasPrefix(content, []byte("%PDF-")):
+		return typePDF
+	case bytes.HasPrefix(content, []byte("PK\x03\x04")), bytes.HasPrefix(content, endOfDirectory):
+		return zipKind(content)
+	case bytes.HasPrefix(content, []byte("\x1f\x8b\x08")):
+		return typeGzip
+	case bytes.HasPrefix(content, []byte("\x28\xb5\x2f\xfd")):
+		return typeZstd
+	case bytes.HasPrefix(content, []byte("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")):
+		return typeOldOffice
+	case isTar(content):
+		return typeTar
+	case bytes.HasPrefix(content, []byte(`{\rtf`)):
+		return "application/rtf"
+	case bytes.HasPrefix(content, []byte("\x7fELF")):
+		return "application/x-executable"
+	}
 	kind, _, _ := strings.Cut(http.DetectContentType(content), ";")
-	if strings.HasPrefix(kind, "text/") || kind == "application/octet-stream" {
+	if strings.HasPrefix(kind, "text/") || kind == typeBinary {
 		return ""
 	}
 	return kind
+}
+
+// isTar looks for the magic of POSIX and GNU archives.
+func isTar(content []byte) bool {
+	return len(content) >= 512 && bytes.Equal(content[257:262], []byte("ustar"))
+}
+
+// zipKind tells the documents that are zips by what is in them.
+func zipKind(content []byte) string {
+	r, err := openZip(content)
+	if err != nil {
+		return typeZip
+	}
+	for _, f := range r.File {
+		switch f.Name {
+		case "mimetype":
+			if kind := declaredKind(f.Open); kind != "" {
+				return kind
+			}
+		case "word/document.xml":
+			return typeDOCX
+		case "ppt/presentation.xml":
+			return typePPTX
+		case "xl/workbook.xml":
+			return typeXLSX
+		case "META-INF/container.xml":
+			return typeEPUB
+		}
+	}
+	return typeZip
+}
+
+// declaredKind reads the part in which EPUB and OpenDocument say what they are.
+func declaredKind(open func() (io.ReadCloser, error)) string {
+	r, err := open()
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	text, _ := io.ReadAll(io.LimitReader(r, 100))
+	kind := strings.TrimSpace(string(text))
+	if kind == typeEPUB || strings.HasPrefix(kind, typeODF) {
+		return kind
+	}
+	return ""
 }
 
 // maxControl is the share of control characters above which decoded content is no text:
@@ -43,8 +111,9 @@ func binary(text string) bool {
 
 var anyTag = regexp.MustCompile(`<[a-zA-Z!/][^<>]*>`)
 
-// detect chooses one of the types that are read. Markdown cannot be told from plain text by looking,
-// so it goes by what the sender says; it may begin with HTML, so that is asked first.
+// detect chooses one of the types of text. Markdown, tables and source code cannot be told from other text by
+// looking, so they go by what the sender says; what can be told is asked first, but for Markdown, which
+// may begin with HTML.
 func detect(name, mediaType, text string) string {
 	claimed, _, _ := mime.ParseMediaType(mediaType)
 	extension := strings.ToLower(path.Ext(name))
@@ -54,6 +123,9 @@ func detect(name, mediaType, text string) string {
 	case claimed != typeHTML && (extension == ".md" || extension == ".markdown" || extension == ".mdown"):
 		return typeMarkdown
 	}
+	if kind := looksLikeJSON(text); kind != "" {
+		return kind
+	}
 	begin := text[:min(len(text), 4096)]
 	switch {
 	case strings.HasPrefix(http.DetectContentType([]byte(begin)), typeHTML):
@@ -62,6 +134,10 @@ func detect(name, mediaType, text string) string {
 		return typeHTML
 	case (claimed == typeHTML || claimed == "application/xhtml+xml" || extension == ".html" || extension == ".htm" || extension == ".xhtml") && anyTag.MatchString(text):
 		return typeHTML
+	case codeLanguage(name, text) != "":
+		return typeCode
+	case csvDelimiter(text, claimed == typeCSV || claimed == "text/tab-separated-values" || extension == ".csv" || extension == ".tsv") != 0:
+		return typeCSV
 	}
 	return typeText
 }

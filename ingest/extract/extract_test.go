@@ -20,14 +20,22 @@ func TestDetectionGoesByContent(t *testing.T) {
 		{"a.md", "text/html", "<div>text</div>", typeHTML},
 		{"a", "", `<?xml version="1.0"?><!DOCTYPE html PUBLIC "x"><html xmlns="http://www.w3.org/1999/xhtml"><body>text</body></html>`, typeHTML},
 		{"a.pdf", "application/pdf", "plain words in spite of all claims", typeText},
-		{"main.go", "", "package main\n", typeText},
+		{"main.go", "", "package main\n", typeCode},
+		{"notes.txt", "", "a,b\n1,2\n", typeText},
+		{"notes.csv", "", "a,b\n1,2\n", typeCSV},
+		{"notes", "", "a,b,c\n1,2,3\n4,5,6\n7,8,9\n1,2,3\n", typeCSV},
+		{"notes", "", `{"a": 1}`, typeJSON},
+		{"notes", "", "{\"a\": 1}\n{\"a\": 2}\n", typeNDJSON},
+		{"notes.txt", "", "[see below] a text", typeText},
+		{"letter", "", "From: a@b.example\nMessage-ID: <1@b>\nSubject: s\n\ntext", typeMail},
+		{"prose", "", "From: here to there\n\ntext", typeText},
 	} {
-		d, err := Extract(c.name, c.mediaType, []byte(c.content))
+		d, err := Extract(t.Context(), c.name, c.mediaType, []byte(c.content))
 		if err != nil {
 			t.Errorf("%s %q: %v", c.name, c.content, err)
 			continue
 		}
-		if d.MediaType != c.want || d.Markdown != (c.want != typeText) {
+		if d.MediaType != c.want || d.Markdown != (c.want == typeMarkdown || c.want == typeHTML || c.want == typeCSV || c.want == typeMail) {
 			t.Errorf("%s %q is %s, want %s", c.name, c.content, d.MediaType, c.want)
 		}
 	}
@@ -35,15 +43,19 @@ func TestDetectionGoesByContent(t *testing.T) {
 
 func TestOtherFormatsAreRefused(t *testing.T) {
 	for name, content := range map[string]string{
-		"application/pdf":          "%PDF-1.7 and words",
-		"application/zip":          "PK\x03\x04 and words",
-		"application/x-gzip":       "\x1f\x8b\x08 and words",
-		"image/png":                "\x89PNG\x0D\x0A\x1A\x0A and words",
-		"application/octet-stream": strings.Repeat("\x00\x01\x02words", 100),
+		"application/x-gzip-of-an-image": gzipped("\x89PNG\x0D\x0A\x1A\x0A and words"),
+		"application/zip":                zipped(map[string]string{"a.txt": "archives are taken apart before"}),
+		"application/x-tar":              tarred(map[string]string{"a.txt": "words"}),
+		"image/png":                      "\x89PNG\x0D\x0A\x1A\x0A and words",
+		"application/rtf":                `{\rtf1 words}`,
+		"application/x-executable":       "\x7fELF words",
+		"application/x-ole-storage":      "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 words",
+		"application/octet-stream":       strings.Repeat("\x00\x01\x02words", 100),
 	} {
-		_, err := Extract("claims.txt", "text/plain", []byte(content))
+		_, err := Extract(t.Context(), "claims.txt", "text/plain", []byte(content))
 		refused, ok := errors.AsType[*UnsupportedError](err)
-		if !ok || refused.MediaType != name || !strings.Contains(err.Error(), "unsupported media type "+name) {
+		want := strings.Replace(name, "application/x-gzip-of-an-image", "image/png", 1)
+		if !ok || !strings.HasPrefix(refused.MediaType, want) || !strings.Contains(err.Error(), "unsupported media type "+want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -52,7 +64,7 @@ func TestOtherFormatsAreRefused(t *testing.T) {
 func TestNothingToReadIsAnError(t *testing.T) {
 	for _, content := range []string{"", " \n\t\r\n", strings.Repeat(" ", 1<<20), "---\n***\n", "\uFEFF", "\u00a0",
 		"<html><head><script>var words</script><style>p{}</style></head><body><!-- words --><img src=x></body></html>"} {
-		_, err := Extract("name.html", "", []byte(content))
+		_, err := Extract(t.Context(), "name.html", "", []byte(content))
 		nothing, ok := errors.AsType[*NoTextError](err)
 		if !ok || nothing.Name != "name.html" || err.Error() != "no text found in name.html" {
 			t.Errorf("%.40q: got %v", content, err)
@@ -90,7 +102,7 @@ func TestEncodingsBecomeUTF8(t *testing.T) {
 		{"line ends", "", "a\r\nb\rc\fd\u2028e", "a\nb\nc\nd\ne"},
 		{"unknown charset", "text/plain; charset=nonsense", "Grüße", "Grüße"},
 	} {
-		d, err := Extract("x", c.mediaType, []byte(c.content))
+		d, err := Extract(t.Context(), "x", c.mediaType, []byte(c.content))
 		if err != nil || d.Text != c.want {
 			t.Errorf("%s: got %q, %v; want %q", c.what, d.Text, err, c.want)
 		}
@@ -122,7 +134,7 @@ SELECT * FROM a_b_c;
 </body></html>`
 
 func TestHTMLKeepsStructure(t *testing.T) {
-	d, err := Extract("manual.html", "", []byte(page))
+	d, err := Extract(t.Context(), "manual.html", "", []byte(page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +168,7 @@ func TestHTMLKeepsShortAndOddPages(t *testing.T) {
 		"<html><body><a href=x>link</a>":                        {"link"},
 		"<html><body>AT&amp;T &lt;b&gt; &eacute;</body></html>": {"AT&T <b> é"},
 	} {
-		d, err := Extract("x.html", "", []byte(content))
+		d, err := Extract(t.Context(), "x.html", "", []byte(content))
 		if err != nil {
 			t.Errorf("%q: %v", content, err)
 			continue
@@ -170,7 +182,7 @@ func TestHTMLKeepsShortAndOddPages(t *testing.T) {
 }
 
 func TestHTMLNestedTooDeepIsAReason(t *testing.T) {
-	_, err := Extract("x.html", "", []byte("<html>"+strings.Repeat("<div>", 100_000)+"text"))
+	_, err := Extract(t.Context(), "x.html", "", []byte("<html>"+strings.Repeat("<div>", 100_000)+"text"))
 	if err == nil || !strings.Contains(err.Error(), "read HTML") {
 		t.Errorf("got %v", err)
 	}
@@ -182,7 +194,7 @@ func FuzzExtract(f *testing.F) {
 		f.Add("x.md", "text/plain; charset=iso-2022-jp", []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, name, mediaType string, content []byte) {
-		d, err := Extract(name, mediaType, content)
+		d, err := Extract(t.Context(), name, mediaType, content)
 		if err != nil {
 			return
 		}
