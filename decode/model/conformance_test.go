@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lessrag/decode/cache"
+	"lessrag/lesskernels"
 )
 
 // backend is what a device offers to package decode.
@@ -154,7 +155,10 @@ func (c *conformance) checkBatches(t *testing.T) {
 		{"sinks", cache.Budget{Tokens: 16}, 1, 75, 3},
 		{"sinks", cache.Budget{Tokens: 24}, 5, 9, 20},
 		{"full", cache.Budget{Tokens: 100}, 0, 33, 31},
-		{"sinks", cache.Budget{Percent: 100}, 4, 1, 7},
+		{"h2o+less", cache.Budget{Tokens: 18}, 3, 70, 5},
+		{"tova+less", cache.Budget{Tokens: 11}, 1, 41, 9},
+		{"streaming+moment", cache.Budget{Tokens: 14}, 2, 52, 0},
+		{"snapkv+less", cache.Budget{Percent: 100}, 4, 1, 7},
 	}
 	const block, tokens = 20, 24
 	// feed runs members side by side, a prompt block or one token each per pass.
@@ -277,7 +281,11 @@ func TestConformance(t *testing.T) {
 		tolerance float64
 	}{{Float32, 1e-4}, {Int8, 0.03}} {
 		t.Run(string(test.math), func(t *testing.T) {
-			conform(t, newCPU(t, tinyPath, test.math, Limits{Tokens: 300, Sequences: 8}), test.tolerance)
+			c := newCPU(t, tinyPath, test.math, Limits{Tokens: 300, Sequences: 8})
+			if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
+				t.Fatal(err)
+			}
+			conform(t, c, test.tolerance)
 		})
 	}
 }

@@ -64,13 +64,21 @@ func TestReader(t *testing.T) {
 	}
 }
 
-func newSequence(t testing.TB, c *CPU, spec string, budget cache.Budget) Sequence {
+func newSequence(t testing.TB, c *CPU, spec string, budget cache.Budget) *cache.Sequence {
+	t.Helper()
+	return newSequenceEvery(t, c, spec, budget, 1)
+}
+
+// newSequenceEvery makes a sequence that evicts once in interval tokens.
+func newSequenceEvery(t testing.TB, c *CPU, spec string, budget cache.Budget, interval int) *cache.Sequence {
 	t.Helper()
 	parsed, err := cache.ParseSpec(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := cache.NewPlan(parsed, budget, c.Shape())
+	shape := c.Shape()
+	shape.Interval = interval
+	p, err := cache.NewPlan(parsed, budget, shape)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +91,7 @@ func newSequence(t testing.TB, c *CPU, spec string, budget cache.Budget) Sequenc
 			t.Error(err)
 		}
 	})
-	return s
+	return s.(*cache.Sequence)
 }
 
 func forward(t testing.TB, c *CPU, w Work) Result {

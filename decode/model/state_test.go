@@ -1,0 +1,352 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"lessrag/decode/cache"
+	"lessrag/lesskernels"
+)
+
+// off is a gate that switches every second KV head's state off, and open one that
+// lets all pass, weighed differently.
+func off(_, kvHead int) float32 {
+	if kvHead%2 == 1 {
+		return float32(math.Inf(-1))
+	}
+	return 0.5
+}
+
+func open(layer, kvHead int) float32 { return 0.5 - float32(layer+kvHead)/4 }
+
+// masked is the attention that a run should have given, in masked-parallel form and
+// float64: every token at once, over what it saw exactly and, by segment, over what
+// was evicted before it.
+func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, head int, evicted []int) segment64) []float64 {
+	config := r.c.config
+	scale := 1 / math.Sqrt(float64(config.HeadDim))
+	var out []float64
+	for token := range r.held {
+		for head := range config.Heads {
+			kvHead := head / config.Group()
+			before := doubles(rowOf(r.q, token*config.Heads+head, config.HeadDim))
+			q := r.c.turned(before, token)
+			var logs []float64
+			var values [][]float64
+			see := func(position int, key []float64) {
+				logs = append(logs, scale*dot64(q, key))
+				values = append(values, r.wide(r.storedV, position, kvHead))
+			}
+			held := r.held[token][kvHead]
+			evicted := absent(held, r.first[token])
+			for _, position := range held {
+				key := r.wide(r.storedK, int(position), kvHead)
+				if r.s.Plan().Spec.Policy == cache.Streaming && position < cache.SinkTokens && len(evicted) > 0 {
+					want := r.c.turned(key, len(evicted))
+					got := make([]float32, config.HeadDim)
+					r.c.widen(got, rowOf(r.segmentSinks[token][kvHead], int(position), r.c.stored))
+					for i, x := range got {
+						if !(math.Abs(float64(x)-want[i]) <= math.Abs(want[i])/128+1e-6) {
+							r.t.Fatalf("token %d: sink %d is not turned by %d positions: %v, want %v", token, position, len(evicted), x, want[i])
+						}
+					}
+					key = doubles(got)
+				}
+				see(int(position), key)
+			}
+			for position := r.first[token]; position <= token; position++ {
+				see(position, r.wide(r.storedK, position, kvHead))
+			}
+			s := weigh(logs, values, config.HeadDim)
+			if len(evicted) > 0 && low != nil {
+				asked := q
+				if maps != nil && maps.Header.Inputs == lesskernels.PreRoPE {
+					asked = before
+				}
+				if l := low(asked, head, evicted); !math.IsInf(l.lse, -1) {
+					s.merge(l)
+				}
+			}
+			out = append(out, s.out...)
+		}
+	}
+	return out
+}
+
+// less is LESS's segment of attention over evicted tokens in matrix form.
+func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, head int, evicted []int) segment64 {
+	f, config := maps.Layers[0], r.c.config
+	psi := make([][]float32, len(r.held)*config.KVHeads)
+	for token := range r.held {
+		for kvHead := range config.KVHeads {
+			key := r.wide(r.storedK, token, kvHead)
+			if maps.Header.Inputs == lesskernels.PreRoPE {
+				key = r.c.turned(key, -token)
+			}
+			features := make([]float32, f.Rank)
+			f.Psi(features, kvHead, singles(key))
+			psi[token*config.KVHeads+kvHead] = features
+		}
+	}
+	return func(q []float64, head int, evicted []int) segment64 {
+		kvHead := head / config.Group()
+		phi := make([]float32, f.Rank)
+		f.Phi(phi, head, singles(q))
+		s, mass := segment64{out: make([]float64, config.HeadDim)}, 0.0
+		for _, token := range evicted {
+			w := dot64(doubles(phi), doubles(psi[token*config.KVHeads+kvHead]))
+			mass += w
+			for i, v := range r.wide(r.storedV, token, kvHead) {
+				s.out[i] += w * v
+			}
+		}
+		mass = math.Max(mass, lesskernels.Epsilon)
+		for i := range s.out {
+			s.out[i] /= mass
+		}
+		s.lse = math.Log(mass) + float64(maps.Gate[0][kvHead])
+		return s
+	}
+}
+
+// moments is MomentKV's segment over evicted tokens, from its definition.
+func (r *layerRun) moments() func(q []float64, head int, evicted []int) segment64 {
+	dim := r.c.config.HeadDim
+	scale := 1 / math.Sqrt(float64(dim))
+	return func(q []float64, head int, evicted []int) segment64 {
+		kvHead, n := head/r.c.config.Group(), float64(len(evicted))
+		key, value := make([]float64, dim), make([]float64, dim)
+		for _, token := range evicted {
+			for i, x := range r.wide(r.storedK, token, kvHead) {
+				key[i] += x / n
+			}
+			for i, x := range r.wide(r.storedV, token, kvHead) {
+				value[i] += x / n
+			}
+		}
+		s := segment64{out: slices.Clone(value), lse: scale*dot64(q, key) + math.Log(n)}
+		for _, token := range evicted {
+			deviation := 0.0
+			for i, x := range r.wide(r.storedK, token, kvHead) {
+				deviation += scale * q[i] * (x - key[i])
+			}
+			for i, x := range r.wide(r.storedV, token, kvHead) {
+				s.out[i] += deviation * (x - value[i]) / n
+			}
+		}
+		return s
+	}
+}
+
+func (r *layerRun) near(want []float64, tolerance float64) {
+	r.t.Helper()
+	worst := 0.0
+	for i, x := range r.out {
+		d := math.Abs(float64(x) - want[i])
+		if !(d <= tolerance) {
+			dim := r.c.config.HeadDim
+			r.t.Fatalf("token %d, head %d: output %d is %v, want %v", i/dim/r.c.config.Heads, i/dim%r.c.config.Heads, i%dim, x, want[i])
+		}
+		worst = max(worst, d)
+	}
+	if len(r.out) != len(want) {
+		r.t.Fatalf("%d outputs, want %d", len(r.out), len(want))
+	}
+	r.t.Logf("within %.1e; %+v", worst, r.s.Held())
+}
+
+// The recurrent form is the masked-parallel one: absorbing what is evicted, token by
+// token or in blocks, and asking the state gives for every token attention over what
+// it saw exactly and the matrix form over what was evicted before it.
+func TestRecurrentIsMaskedParallel(t *testing.T) {
+	policies := []string{"h2o", "tova", "sinks", "streaming", "vote"}
+	inputs := []lesskernels.Inputs{lesskernels.PreRoPE, lesskernels.PostRoPE}
+	i := 0
+	for _, dim := range []int{64, 128, 256} {
+		for _, group := range []int{1, 3, 4, 8} {
+			for _, m := range []Math{Int8, Float32} {
+				policy, input := policies[i%len(policies)], inputs[i/2%2]
+				i++
+				t.Run(fmt.Sprintf("%s/%s/%s/%dx%d", policy, input, m, dim, group), func(t *testing.T) {
+					c := synthetic(t, m, dim, group, 2, 300)
+					maps := syntheticMaps(c.config, 5, input, open)
+					if err := c.UseMaps(maps); err != nil {
+						t.Fatal(err)
+					}
+					budget := cache.Budget{Tokens: 39 + i%4}
+					tokenByToken := newLayerRun(t, c, policy+"+less", budget, 1, 71).feedAll(1)
+					tokenByToken.near(tokenByToken.masked(maps, tokenByToken.less(maps)), 1e-5)
+					blocks := newLayerRun(t, c, policy+"+less", budget, 6, 131).feedAll(7, 70, 1, 1, 1, 3)
+					blocks.near(blocks.masked(maps, blocks.less(maps)), 2e-4)
+					plain := newLayerRun(t, c, policy, budget, 3, 70).feedAll(11, 1, 1)
+					plain.near(plain.masked(nil, nil), 1e-5)
+					moment := newLayerRun(t, c, policy+"+moment", budget, 3, 70).feedAll(11, 1, 1)
+					moment.near(moment.masked(nil, moment.moments()), 1e-5)
+				})
+			}
+		}
+	}
+}
+
+// A budget that holds everything gives the full cache's outputs to the last bit,
+// whatever state stands ready; so does a gate that is off give the policy's own.
+func TestStateThatIsNotNeeded(t *testing.T) {
+	for _, group := range []int{1, 3} {
+		c := synthetic(t, Int8, 64, group, 2, 200)
+		full := newLayerRun(t, c, "full", cache.Budget{}, 0, 83).feedAll(9, 1).out
+		shut := func(int, int) float32 { return float32(math.Inf(-1)) }
+		var plain []float32
+		for _, policy := range []string{"sinks", "streaming", "h2o", "tova", "snapkv", "vote"} {
+			c.memory = memory{}
+			plain = newLayerRun(t, c, policy, cache.Budget{Tokens: 40}, 2, 83).feedAll(9, 1).out
+			if slices.Equal(plain, full) {
+				t.Errorf("%s: 40 of 83 tokens give what all give", policy)
+			}
+			for name, gate := range map[string]func(int, int) float32{"open": open, "shut": shut} {
+				if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, gate)); err != nil {
+					t.Fatal(err)
+				}
+				if got := newLayerRun(t, c, policy+"+less", cache.Budget{Percent: 100}, 2, 83).feedAll(9, 1).out; !slices.Equal(got, full) {
+					t.Errorf("%s+less, gate %s, with a budget of the context: other outputs than the full cache", policy, name)
+				}
+				run := newLayerRun(t, c, policy+"+less", cache.Budget{Tokens: 40}, 2, 83).feedAll(9, 1)
+				if equal := slices.Equal(run.out, plain); equal != (name == "shut") {
+					t.Errorf("%s+less, gate %s: outputs equal to the policy's alone: %v", policy, name, equal)
+				}
+				if absorbed := run.s.Held().Absorbed; (absorbed == 0) != (name == "shut") {
+					t.Errorf("%s+less, gate %s: absorbed %d", policy, name, absorbed)
+				}
+			}
+		}
+	}
+}
+
+// Beyond the length that the maps were validated for, no state is asked.
+func TestValidatedLength(t *testing.T) {
+	c := synthetic(t, Int8, 64, 3, 2, 200)
+	maps := syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)
+	run := func(spec string, validated int) []float32 {
+		maps.Header.Validated = validated
+		if err := c.UseMaps(maps); err != nil {
+			t.Fatal(err)
+		}
+		return newLayerRun(t, c, spec, cache.Budget{Tokens: 30}, 2, 90).feedAll(30, 20, 1, 1).out
+	}
+	width := c.config.Heads * c.config.HeadDim
+	plain, all, some := run("h2o", 0), run("h2o+less", 0), run("h2o+less", 67)
+	if !slices.Equal(some[:67*width], all[:67*width]) || !slices.Equal(some[67*width:], plain[67*width:]) || slices.Equal(plain, all) {
+		t.Error("the state is not asked up to position 66, or is asked beyond")
+	}
+}
+
+// What is absorbed in whatever grouping gives the same state to the bit, and in
+// another order the same to rounding.
+func TestAbsorbInAnyGrouping(t *testing.T) {
+	const tokens = 150
+	for _, spec := range []string{"sinks+less", "sinks+moment"} {
+		for _, dim := range []int{64, 128, 256} {
+			c := synthetic(t, Int8, dim, 1, 1, 200)
+			if err := c.UseMaps(syntheticMaps(c.config, 7, lesskernels.PreRoPE, open)); err != nil {
+				t.Fatal(err)
+			}
+			random := rand.New(rand.NewPCG(8, 9))
+			k, v := make([]uint16, tokens*dim), make([]uint16, tokens*dim)
+			for i := range k {
+				k[i], v[i] = bits16(random.NormFloat64()), bits16(random.NormFloat64())
+			}
+			absorb := func(groups [][]int) *cache.State {
+				state := newSequence(t, c, spec, cache.Budget{Tokens: 20}).State(0, 0)
+				for _, group := range groups {
+					for _, token := range group {
+						c.collect(state, 0, 0, rowOf(k, token, dim), rowOf(v, token, dim), []int32{int32(token)})
+						state.Absorbed++
+					}
+					c.absorb()
+				}
+				return state
+			}
+			var one, some [][]int
+			order := random.Perm(tokens)
+			for i := range tokens {
+				one = append(one, []int{i})
+				if i%37 == 0 {
+					some = append(some, nil)
+				}
+				some[len(some)-1] = append(some[len(some)-1], i)
+			}
+			want := absorb(one)
+			for name, groups := range map[string][][]int{"blocks": some, "another order": {order}} {
+				got := absorb(groups)
+				for _, part := range [][2][]float32{{got.H, want.H}, {got.Z, want.Z}, {got.KeyMean, want.KeyMean}, {got.ValueMean, want.ValueMean}, {got.Covariance, want.Covariance}} {
+					for i, x := range part[0] {
+						tolerance := 0.0
+						if name == "another order" {
+							tolerance = 1e-5 * (1 + math.Abs(float64(x)))
+						}
+						if !(math.Abs(float64(x-part[1][i])) <= tolerance) {
+							t.Fatalf("%s, %d dimensions, %s: %v, one by one %v", spec, dim, name, x, part[1][i])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func bits16(x float64) uint16 { return uint16(math.Float32bits(float32(x)) >> 16) }
+
+// A stream far beyond the model's context holds the same bytes to the last one and
+// stays finite.
+func TestStreamBeyondTheContext(t *testing.T) {
+	c := synthetic(t, Int8, 64, 3, 1, 128)
+	if err := c.UseMaps(syntheticMaps(c.config, 4, lesskernels.PreRoPE, open)); err != nil {
+		t.Fatal(err)
+	}
+	const tokens = 1000
+	r := newLayerRun(t, c, "streaming+less", cache.Budget{Tokens: 50}, 4, tokens)
+	var bytes []int64
+	for r.s.Position() < tokens {
+		r.feed(min(9, tokens-r.s.Position()))
+		bytes = append(bytes, r.s.Plan().Bytes)
+	}
+	for i, x := range r.out {
+		if !(math.Abs(float64(x)) <= 10) {
+			t.Fatalf("output %d is %v", i, x)
+		}
+	}
+	if held := r.s.Held(); held.Absorbed != held.Evicted || held.Kept+held.Evicted != tokens || slices.Min(bytes) != slices.Max(bytes) {
+		t.Errorf("held %+v of %d tokens, bytes from %d to %d", held, tokens, slices.Min(bytes), slices.Max(bytes))
+	}
+	r.near(r.masked(nil, r.less(syntheticMaps(c.config, 4, lesskernels.PreRoPE, open))), 1)
+	if _, err := c.newBatch([]Work{{Sequence: newSequence(t, c, "sinks", cache.Budget{Tokens: 50}), Tokens: make([]int32, 129)}}); err == nil {
+		t.Error("a cache that renumbers nothing runs beyond the context")
+	}
+}
+
+// Maps of another shape are refused.
+func TestUseMapsRefuses(t *testing.T) {
+	c := synthetic(t, Int8, 64, 3, 2, 64)
+	for name, change := range map[string]func(*lesskernels.Maps){
+		"no layers":      func(m *lesskernels.Maps) { m.Layers = nil },
+		"no gate":        func(m *lesskernels.Maps) { m.Gate = nil },
+		"a short gate":   func(m *lesskernels.Maps) { m.Gate[0] = m.Gate[0][:1] },
+		"other heads":    func(m *lesskernels.Maps) { m.Layers[0].Heads = 2 },
+		"other KV heads": func(m *lesskernels.Maps) { m.Layers[0].KVHeads = 1 },
+		"other keys":     func(m *lesskernels.Maps) { m.Layers[0].HeadDim = 32 },
+	} {
+		maps := syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)
+		change(maps)
+		if err := c.UseMaps(maps); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if c.Shape().Ranks != nil {
+		t.Error("refused maps give states")
+	}
+	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, off)); err != nil || !slices.Equal(c.Shape().Ranks, []int{3, 0}) {
+		t.Errorf("ranks %v, %v", c.Shape().Ranks, err)
+	}
+}
