@@ -3,16 +3,12 @@ package decode
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"lessrag/decode/gguf"
 	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
-	"lessrag/lesskernels/cpu"
 )
 
 // Engine runs many sequences at once over one model. One goroutine owns the
@@ -25,7 +21,6 @@ type Engine struct {
 	tokenizer *tokenizer.Tokenizer
 	template  *Template
 	info      Info
-	hash      func() (string, error)
 
 	headWeights []float32    // [layers·kvHeads] how much each KV head finds answers; nil: not measured
 	clock       *model.Clock // nil unless Options.Profile
@@ -55,75 +50,11 @@ type vocabulary struct {
 	isEnd func(token int32) bool
 }
 
-// Open loads a GGUF model for the CPU and starts its engine.
-func Open(path string, o Options) (*Engine, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	f, err := gguf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // everything is copied out of it
-	e, err := open(f, path, o)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return e, nil
-}
-
-func open(f *gguf.File, path string, o Options) (*Engine, error) {
-	tok, err := tokenizer.FromGGUF(f)
-	if err != nil {
-		return nil, err
-	}
-	template, err := NewTemplate(f)
-	if err != nil {
-		return nil, err
-	}
-	pool := cpu.NewPool(o.Threads)
-	backend, err := model.NewCPU(f, model.Math(o.Math), o.limits(), pool)
-	if err != nil {
-		pool.Close()
-		return nil, err
-	}
-	config := backend.Config()
-	if tok.Size() > config.Vocab {
-		pool.Close()
-		return nil, fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
-	}
-	if n := config.Layers * config.KVHeads; o.HeadWeights != nil && len(o.HeadWeights) != n {
-		pool.Close()
-		return nil, fmt.Errorf("%d head weights for a model of %d KV heads", len(o.HeadWeights), n)
-	}
-	if o.Profile {
-		backend.Clock = &model.Clock{}
-	}
-	e := newEngine(backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, backend.Clock)
-	e.release = append(e.release, pool.Close)
-	e.tokenizer, e.template = tok, template
-	e.hash = sync.OnceValues(func() (string, error) { return hashFile(path) })
-	e.info = Info{
-		Name: config.Name, Architecture: config.Architecture, Path: path,
-		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
-		HeadDim: config.HeadDim, Vocab: config.Vocab,
-		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(),
-		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape().TokenBytes(),
-		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
-	}
-	if e.info.Name == "" {
-		e.info.Name = strings.TrimSuffix(filepath.Base(path), ".gguf")
-	}
-	return e, nil
-}
-
 // newEngine starts an engine over any backend, which it will close. The clock may
 // be nil.
 func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
 	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
 		scheduler: Scheduler{Block: o.Block, Sequences: o.MaxSequences},
-		hash:      func() (string, error) { return "", nil },
 		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},

@@ -1,10 +1,8 @@
 package decode
 
 import (
-	"fmt"
-
-	"lessrag/decode/gguf"
 	"lessrag/decode/model"
+	"lessrag/lesskernels"
 )
 
 // Info describes the model of an Engine.
@@ -20,11 +18,12 @@ type Info struct {
 	HeadDim      int
 	Vocab        int
 	Parameters   int64
-	WeightBytes  int64 // packed, in memory
-	StepBytes    int64 // of them, what every pass reads
-	TokenTerms   int64 // multiplications with weights of layers for one token
-	TokenBytes   int64 // one token in a full cache
-	ScratchBytes int64 // of a forward pass, taken once
+	WeightBytes  int64               // packed, in memory
+	StepBytes    int64               // of them, what every pass reads
+	TokenTerms   int64               // multiplications with weights of layers for one token
+	TokenBytes   int64               // one token in a full cache
+	ScratchBytes int64               // of a forward pass, taken once
+	Maps         *lesskernels.Header // of the feature maps in use; nil: none
 	Math         string
 	ISA          string
 	Threads      int
@@ -44,13 +43,8 @@ type Stats struct {
 	Reused      int64 // prompt tokens that were not fed: kept from an earlier prompt
 }
 
-// Info describes the model. The first call reads the whole file for its hash,
-// which is empty if the file cannot be read any more.
-func (e *Engine) Info() Info {
-	info := e.info
-	info.Hash, _ = e.hash()
-	return info
-}
+// Info describes the model.
+func (e *Engine) Info() Info { return e.info }
 
 // Stats tells what the engine is doing now.
 func (e *Engine) Stats() Stats {
@@ -64,12 +58,3 @@ func (e *Engine) Stats() Stats {
 
 // Profile is where the time of all passes went so far: zeros without Options.Profile.
 func (e *Engine) Profile() model.Profile { return e.clock.Profile() }
-
-func hashFile(path string) (string, error) {
-	f, err := gguf.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("hash the model: %w", err)
-	}
-	defer f.Close()
-	return f.Hash()
-}

@@ -22,10 +22,12 @@ type Options struct {
 	StagingTokens int
 
 	// HeadWeights tell the cache vote how much each KV head finds answers,
-	// [layers·kvHeads] none below 0: see Calibrate. nil: all vote, and keep the same.
+	// [layers·kvHeads] none below 0: see Calibrate. nil: those of the maps; without any, all vote and
+	// keep the same.
 	HeadWeights []float32
 
-	Profile bool // time the stages of every pass: see Engine.Profile
+	Maps    string // a .less file with feature maps and head weights; "": those built in for the model, if any; NoMaps: none
+	Profile bool   // time the stages of every pass: see Engine.Profile
 }
 
 // DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.

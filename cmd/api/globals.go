@@ -26,6 +26,7 @@ type globals struct {
 	Data        string `help:"What was made: the private Postgres cluster." default:"data" placeholder:"DIR"`
 	DatabaseURL string `help:"Use this Postgres (with pgvector) in place of the private cluster." env:"LESSRAG_DATABASE_URL,DATABASE_URL" placeholder:"URL"`
 	Model       string `help:"The reader, a GGUF file. Default: the one in assets." placeholder:"FILE"`
+	Maps        string `help:"Feature maps of LESS and head weights of vote for the reader, a .less file that api train wrote; none for none. Default: those built in for it." placeholder:"FILE"`
 	Embedder    string `help:"The embedder, a directory with model.safetensors and tokenizer.json. Default: the one in assets." placeholder:"DIR"`
 	Device      string `help:"Where to decode: ${enum}." enum:"auto,cpu,cuda" default:"auto"`
 	Threads     int    `help:"Threads of the decoder; 0 means one for each core." default:"0" placeholder:"N"`

@@ -168,7 +168,7 @@ func (s *stack) openEngine(o decode.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Threads = s.Threads
+	o.Threads, o.Maps = s.Threads, s.Maps
 	if s.engine, err = decode.Open(path, o); err != nil {
 		return err
 	}

@@ -1,0 +1,38 @@
+package decode
+
+import (
+	"fmt"
+
+	"lessrag/decode/gguf"
+	"lessrag/decode/model"
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/maps"
+)
+
+// NoMaps, as Options.Maps, loads no feature maps.
+const NoMaps = "none"
+
+// findMaps reads the feature maps that Options.Maps names, or those that ship for
+// the model of the file; nil where there are none. The error wraps
+// lesskernels.ErrMaps or lesskernels.ErrOtherModel where they cannot be used.
+func findMaps(name string, f *gguf.File, c model.Config) (*lesskernels.Maps, error) {
+	if name == NoMaps {
+		return nil, nil
+	}
+	hash, err := f.Hash()
+	if err != nil {
+		return nil, fmt.Errorf("hash the model: %w", err)
+	}
+	find := func() (*lesskernels.Maps, error) { return lesskernels.ReadMaps(name) }
+	if name == "" {
+		find = func() (*lesskernels.Maps, error) { return maps.For(hash) }
+	}
+	m, err := find()
+	if m == nil || err != nil {
+		return nil, err
+	}
+	if err := m.Check(hash, c.Layers, c.Heads, c.KVHeads, c.HeadDim); err != nil {
+		return nil, fmt.Errorf("feature maps: %w", err)
+	}
+	return m, nil
+}
