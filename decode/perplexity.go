@@ -13,10 +13,10 @@ import (
 
 // PerplexityOptions say how a text is scored.
 type PerplexityOptions struct {
-	Window int // tokens of a window; 0: 2,048 or the context if that is shorter
-	Block  int // tokens fed at once; 0: 1 for a bounded cache, the papers' token by token, otherwise the engine's block
-	From   int // only predictions made at this position of a window, 0-based, or later
-	Cache  cache.Spec
+	Window int        // tokens of a window; 0: 2,048 or the context if that is shorter
+	Block  int        // tokens fed at once; 0: 1 for a bounded cache, the papers' token by token, otherwise the engine's block
+	From   int        // only predictions made at this position of a window, 0-based, or later
+	Cache  cache.Spec // one that asks a question is measured as tova, which it is without one
 	Budget cache.Budget
 }
 
@@ -78,9 +78,12 @@ func (e *Engine) newPerplexity(tokens []int32, o PerplexityOptions) (*perplexity
 			o.Block = e.options.Block
 		}
 	}
+	if o.Cache.AsksQuestion() {
+		o.Cache.Policy = cache.TOVA // a text has no question
+	}
 	limit := e.options.limits()
 	switch {
-	case o.Window < 2 || o.Window > config.Context:
+	case o.Window < 2 || o.Window > config.Context && !o.Cache.Unlimited():
 		return nil, &InvalidError{Field: "window", Reason: fmt.Sprintf("must be from 2 to the model's context of %d", config.Context)}
 	case o.Block < 1 || o.Block > limit.Tokens:
 		return nil, &InvalidError{Field: "block", Reason: fmt.Sprintf("must be from 1 to %d", limit.Tokens)}

@@ -123,15 +123,23 @@ func (c *CPU) run(tasks int, f func(task int, w *attendWorker)) {
 	})
 }
 
-// evict stores the blocks that did not fit, keeping the budget of all.
+// evict stores the blocks that did not fit, keeping the budget of all, and absorbs
+// what leaves: nothing waits for it when a pass has ended.
 func (c *CPU) evict(b *batch, layer int) {
 	perRow := c.config.KVHeads * c.stored
 	for i := range b.blocks {
-		if block := &b.blocks[i]; !block.fits {
-			from, to := block.first*perRow, (block.first+block.n)*perRow
-			block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to], nil)
+		block := &b.blocks[i]
+		if block.fits {
+			continue
 		}
+		var columns []float32
+		if block.observed < block.n {
+			columns = c.ownColumns(block)
+		}
+		from, to := block.first*perRow, (block.first+block.n)*perRow
+		block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to], columns)
 	}
+	c.absorb()
 	c.Clock.Mark(Cache)
 }
 

@@ -10,9 +10,9 @@ import (
 
 // A prompt that goes on from a kept beginning answers, for every cache, what it
 // answers in an engine that has kept none; and says how much it did not feed.
-func TestReaderPrefixReuse(t *testing.T) {
+func TestReuse(t *testing.T) {
 	o := Options{Block: 32, Interval: 4, StagingTokens: 256}
-	ids := row[int32](t, "ids")
+	ids := smallTokens(1, 2000)
 	head := ids[:200]
 	with := func(n int) []int32 { return slices.Concat(head, ids[1000+n:1000+2*n]) }
 	for _, test := range []struct {
@@ -22,25 +22,25 @@ func TestReaderPrefixReuse(t *testing.T) {
 	}{
 		{"full", cache.Budget{}, [3]int{0, 256, 192}},
 		{"sinks", cache.Budget{Tokens: 300}, [3]int{0, 256, 192}},
-		{"sinks+moment", cache.Budget{Tokens: 100}, [3]int{0, 256, 96}},
+		{"sinks+less", cache.Budget{Tokens: 100}, [3]int{0, 256, 96}},
 		{"streaming", cache.Budget{Tokens: 100}, [3]int{0, 256, 96}},
 		{"h2o+moment", cache.Budget{Tokens: 100}, [3]int{0, 256, 0}},
 		{"tova", cache.Budget{Tokens: 300}, [3]int{0, 256, 0}},
 		{"snapkv", cache.Budget{Tokens: 100}, [3]int{0, 224, 192}},
-		{"vote+moment", cache.Budget{Tokens: 100}, [3]int{0, 224, 192}},
+		{"vote+less", cache.Budget{Tokens: 100}, [3]int{0, 224, 192}},
 	} {
 		t.Run(test.cache, func(t *testing.T) {
 			request := func(prompt []int32) Request {
 				return Request{Prompt: prompt, Cache: spec(t, test.cache), Budget: test.budget, Question: 12, MaxTokens: 8}
 			}
 			requests := []Request{request(with(60)), request(with(60)), request(with(90))}
-			e := openReader(t, o)
+			e := openSmall(t, o, smallMaps())
 			for i, r := range requests {
 				_, got, err := read(submit(t, e, context.Background(), r))
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, want, err := read(submit(t, openReader(t, o), context.Background(), r))
+				_, want, err := read(submit(t, openSmall(t, o, smallMaps()), context.Background(), r))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -11,9 +11,9 @@ import (
 // With a budget that holds the whole prompt, a cache that asks a question is the
 // full cache: what is staged and taken over is all of it. A budget below that
 // keeps what it says, in its bytes.
-func TestReaderStaging(t *testing.T) {
-	e := openReader(t, Options{Block: 64, Interval: 4, StagingTokens: 512})
-	ids := row[int32](t, "ids")
+func TestStaging(t *testing.T) {
+	e := openSmall(t, Options{Block: 64, Interval: 4, StagingTokens: 512}, smallMaps())
+	ids := smallTokens(2, 2000)
 	ask := func(prompt []int32, name string, budget int) *Result {
 		t.Helper()
 		_, r, err := read(submit(t, e, context.Background(), Request{
@@ -24,7 +24,7 @@ func TestReaderStaging(t *testing.T) {
 		return r
 	}
 	full := ask(ids[:400], "full", 0)
-	for _, name := range []string{"snapkv", "vote", "snapkv+moment", "vote+moment"} {
+	for _, name := range []string{"snapkv", "vote", "snapkv+moment", "vote+less"} {
 		if r := ask(ids[:400], name, 500); !slices.Equal(r.Tokens, full.Tokens) || r.Memory.EvictedTokens != 0 {
 			t.Errorf("%s: %v with %+v, a full cache says %v", name, r.Tokens, r.Memory, full.Tokens)
 		}
@@ -43,9 +43,9 @@ func TestReaderStaging(t *testing.T) {
 
 // A prompt in chunks is read alike whatever the caches beside it do, and one that
 // is cancelled inside the staging leaves it to the next.
-func TestReaderStagingIsGivenBack(t *testing.T) {
-	e := openReader(t, Options{Block: 64, StagingTokens: 512})
-	ids := row[int32](t, "ids")
+func TestStagingIsGivenBack(t *testing.T) {
+	e := openSmall(t, Options{Block: 64, StagingTokens: 512}, nil)
+	ids := smallTokens(2, 2000)
 	request := Request{Prompt: ids[:1200], Cache: spec(t, "vote"), Budget: cache.Budget{Tokens: 90}, Question: 16, MaxTokens: 6}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := submit(t, e, ctx, request)
@@ -60,7 +60,7 @@ func TestReaderStagingIsGivenBack(t *testing.T) {
 	if err != nil || len(r.Tokens) != 6 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	_, alone, err := read(submit(t, openReader(t, Options{Block: 64, StagingTokens: 512}), context.Background(), request))
+	_, alone, err := read(submit(t, openSmall(t, Options{Block: 64, StagingTokens: 512}, nil), context.Background(), request))
 	if err != nil || !slices.Equal(alone.Tokens, r.Tokens) {
 		t.Errorf("%v after a cancelled one, %v without", r.Tokens, alone.Tokens)
 	}
