@@ -52,9 +52,22 @@ verify: ## prove that the committed kernels are what their generator writes
 generate: ## write the kernels anew from their generator
 	go generate ./lesskernels/...
 
+.PHONY: peer
+peer: fetch ## build llama.cpp and onnxruntime into assets/peer/, for make bench (once; some ten minutes)
+	@sh fetch/peer.sh
+
+# One session for each group of works, so that each is short; the pages are written from all of them.
+BENCH := $(DATA)/bench
 .PHONY: bench
-bench: fetch build ## measure prefill and decode on this machine
-	bin/api bench
+bench: peer build ## measure this machine beside llama.cpp and onnxruntime; writes docs/benchmarks.md, docs/performance.md
+	@mkdir -p $(BENCH)
+	bin/api bench --memory --json >$(BENCH)/memory.json
+	bin/api bench --depths 0,512 --batches 1,4,8,16 --busy $$(nproc) --runs 5 --peer llama.cpp --json >$(BENCH)/short.json
+	bin/api bench --depths 2000 --batches 1 --peer llama.cpp --json >$(BENCH)/middle.json
+	bin/api bench --depths 8000 --batches 1 --peer llama.cpp --json >$(BENCH)/long.json
+	bin/api bench --embedding --runs 5 --peer onnxruntime --json >$(BENCH)/embedding.json
+	bin/api bench --steps --depths 0,8000 --json >$(BENCH)/steps.json
+	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted bytes, 20 seconds each

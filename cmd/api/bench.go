@@ -1,206 +1,223 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
-	"text/tabwriter"
+	"strings"
+	"time"
 
+	"lessrag/cmd/api/bench"
 	"lessrag/decode"
+	"lessrag/decode/cache"
 	"lessrag/lesskernels/cpu"
 )
 
 type benchCmd struct {
-	cacheFlags
-	Depths  []int  `help:"Tokens in the cache before decoding is timed." default:"0,2000,8000"`
-	Batches []int  `help:"Answers decoded at a time, at depth 0." default:"1,4,8"`
-	Prefill []int  `help:"Prompt lengths whose prefill is timed." default:"512"`
-	Tokens  int    `help:"Tokens decoded in each run." default:"64"`
-	Runs    int    `help:"Runs of each work; the median counts." default:"3"`
-	Seed    uint64 `help:"Seed of the prompts; each run has its own." default:"1"`
-	JSON    bool   `help:"Print one JSON object."`
+	Caches    []string     `help:"Caches to measure, each with a budget after @: full, sinks@5%, h2o+less@512. Batches are measured with the first." default:"full,sinks@5%"`
+	Depths    []int        `help:"Prompt lengths: each is prefilled, then decoding is timed behind it. 0 is a prompt of one token." default:"0,512,2000,8000"`
+	Batches   []int        `help:"Answers decoded at a time, at depth 0." default:"1,4,8,16"`
+	Tokens    int          `help:"Tokens decoded in each run." default:"64"`
+	Runs      int          `help:"Runs of each work; the median counts." default:"3"`
+	Seed      uint64       `help:"Seed of the prompts; each run has its own." default:"1"`
+	Busy      int          `help:"Also decode beside this many processes that keep the cores busy, and say what share of the speed is kept." default:"0" placeholder:"N"`
+	Peer      string       `help:"Run the same works through this peer, in turn with ours: llama.cpp. make peer builds it; with --embedding it is onnxruntime." enum:",llama.cpp,onnxruntime" default:""`
+	PeerFiles []string     `help:"Weights that the peer reads. Default: ours, and for the default reader the same requantised to Q4_0." placeholder:"FILE"`
+	Embedding bool         `help:"Measure the embedder on chunks of full length in place of the decoder."`
+	Steps     bool         `help:"Measure where the time of a step goes, by cache and depth, in place of rates."`
+	Memory    bool         `help:"Measure the resident memory while four answers run, in place of rates."`
+	From      []string     `help:"Measure nothing: join the results that earlier runs have printed with --json." placeholder:"FILE"`
+	Docs      string       `help:"Write the results as pages with figures into this directory: benchmarks.md, performance.md." placeholder:"DIR"`
+	JSON      bool         `help:"Print one JSON object."`
+	parsed    []benchCache `kong:"-"`
 }
 
-// benchmark is what --json prints.
-type benchmark struct {
-	Machine machine    `json:"machine"`
-	Limits  limits     `json:"limits"`
-	Runs    []measured `json:"runs"`
+// benchCache is one entry of --caches.
+type benchCache struct {
+	name, budgetText string
+	spec             cache.Spec
+	budget           cache.Budget
 }
 
-type machine struct {
-	OS      string `json:"os"`
-	CPU     string `json:"cpu"`
-	Threads int    `json:"threads"`
-	Model   string `json:"model"`
-}
-
-// limits are what the machine allows, measured in the same run.
-type limits struct {
-	ReadGBs  float64 `json:"read_gb_s"`
-	Int8GOPs float64 `json:"int8_gops"`
-}
-
-// measured is one work and the median of its value.
-type measured struct {
-	Work   string  `json:"work"` // prefill, ttft or decode
-	Tokens int     `json:"tokens"`
-	Depth  int     `json:"depth"`
-	Batch  int     `json:"batch"`
-	Cache  string  `json:"cache"`
-	Budget string  `json:"budget"`
-	Value  float64 `json:"value"`
-	Unit   string  `json:"unit"`
-}
-
-// Run measures this machine's limits, then each work, and prints a table.
+// Run measures works of this machine, or joins earlier results, and prints a table.
 func (c *benchCmd) Run(ctx context.Context, g *globals) (err error) {
-	if c.Tokens < 2 || c.Runs < 1 || slices.Min(append(c.Batches, 1)) < 1 || slices.Min(append(c.Depths, 0)) < 0 || slices.Min(append(c.Prefill, 1)) < 1 {
-		return usageError{errors.New("--tokens must be at least 2; --runs, --batches and --prefill at least 1; --depths at least 0")}
-	}
-	s := &stack{globals: g}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openEngine(decode.Options{CacheMemory: 4 << 30}); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	info := s.engine.Info()
-	b := benchmark{
-		Machine: machine{runtime.GOOS + "/" + runtime.GOARCH, cpu.Best().String(), threads(g.Threads), info.Name},
-		Limits:  measureLimits(g.Threads),
-	}
-	if b.Runs, err = c.measure(ctx, s.engine); err != nil {
+	results, err := c.results(ctx, g)
+	if err != nil {
 		return err
+	}
+	if c.Docs != "" {
+		if err := results.WritePages(c.Docs); err != nil {
+			return err
+		}
 	}
 	if c.JSON {
-		return printJSON(b)
+		return printJSON(results)
 	}
-	return b.print()
+	return results.Print(os.Stdout)
 }
 
-func (b benchmark) print() error {
-	fmt.Printf("%s, %s kernels, %d threads, %s\nreads %.1f GB/s; int8 products at most %.0f GOP/s\n\n",
-		b.Machine.OS, b.Machine.CPU, b.Machine.Threads, b.Machine.Model, b.Limits.ReadGBs, b.Limits.Int8GOPs)
-	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "work\ttokens\tdepth\tbatch\tcache\tvalue\tunit\t")
-	for _, r := range b.Runs {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s %s\t%.1f\t%s\t\n", r.Work, r.Tokens, r.Depth, r.Batch, r.Cache, r.Budget, r.Value, r.Unit)
+// check refuses flags that make no sense.
+func (c *benchCmd) check() error {
+	switch {
+	case c.Tokens < 2 || c.Runs < 1 || slices.Min(append(c.Batches, 1)) < 1 || slices.Min(append(c.Depths, 0)) < 0 || c.Busy < 0:
+		return usageError{errors.New("--tokens must be at least 2; --runs and --batches at least 1; --depths and --busy at least 0")}
+	case len(c.Caches) == 0:
+		return usageError{errors.New("--caches names no cache")}
+	case (c.Peer == "onnxruntime") != (c.Embedding && c.Peer != ""):
+		return usageError{errors.New("--peer onnxruntime goes with --embedding, and --peer llama.cpp without")}
+	case len(c.PeerFiles) > 0 && c.Peer != "llama.cpp":
+		return usageError{errors.New("--peer-files goes with --peer llama.cpp")}
 	}
-	return w.Flush()
+	for _, text := range c.Caches {
+		name, budget, _ := strings.Cut(text, "@")
+		entry := benchCache{name: name, budgetText: budget}
+		var err error
+		if entry.spec, entry.budget, err = (cacheFlags{Cache: name, Budget: budget}).parse(); err != nil {
+			return err
+		}
+		if entry.spec.Bounded() {
+			entry.budgetText = cmp.Or(budget, defaultBudget)
+		}
+		c.parsed = append(c.parsed, entry)
+	}
+	return nil
+}
+
+func (c *benchCmd) results(ctx context.Context, g *globals) (bench.Results, error) {
+	if len(c.From) > 0 {
+		return joinResults(c.From)
+	}
+	r := bench.Results{
+		Date:     bench.Now(),
+		Commands: []string{commandLine(os.Args)},
+		Machine:  bench.Machine{OS: runtime.GOOS + "/" + runtime.GOARCH, Processor: bench.Processor(), Kernels: cpu.Best().String(), Threads: threads(g.Threads)},
+	}
+	err := c.measure(ctx, &stack{globals: g}, &r)
+	r.Finish()
+	return r, err
+}
+
+// measure opens what is measured, and closes it.
+func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err error) {
+	defer func() { err = errors.Join(err, s.close()) }()
+	if c.Embedding {
+		return c.measureEmbedder(ctx, s, r)
+	}
+	began := time.Now()
+	if err := s.openEngine(decode.Options{CacheMemory: 4 << 30, Profile: c.Steps}); err != nil {
+		return err
+	}
+	r.LoadMs = milliseconds(time.Since(began))
+	info := s.engine.Info()
+	r.Model = bench.Model{Name: info.Name, File: filepath.Base(info.Path), StepBytes: info.StepBytes, TokenTerms: info.TokenTerms}
+	switch {
+	case c.Memory:
+		last := c.parsed[len(c.parsed)-1]
+		r.Memory, err = bench.MeasureMemory(ctx, s.engine, last.spec, last.budget, 4)
+		return err
+	case c.Steps:
+		return c.measureSteps(ctx, s.engine, r)
+	}
+	r.Limits = measureLimits(s.Threads)
+	return c.measureWorks(ctx, s, r)
+}
+
+// measureWorks times the works, ours and the peer's in turn.
+func (c *benchCmd) measureWorks(ctx context.Context, s *stack, r *bench.Results) (err error) {
+	session := bench.Session{Vocabulary: s.engine.Tokenizer().Size(), Runs: c.Runs, Seed: c.Seed, Progress: os.Stderr,
+		Works: bench.Works(c.Depths, c.Batches, c.Tokens, c.Busy, s.engine.Info().Context)}
+	for _, cached := range c.parsed {
+		session.Contenders = append(session.Contenders, bench.Contender{
+			Runner: bench.Ours{Engine: s.engine, Spec: cached.spec, Budget: cached.budget},
+			Name:   strings.TrimSpace("ours, " + cached.name + " " + cached.budgetText), Cache: cached.name, Budget: cached.budgetText, File: r.Model.File,
+		})
+	}
+	if c.Peer != "" {
+		files := c.PeerFiles
+		if len(files) == 0 {
+			files = bench.LlamaFiles(s.assets(), s.engine.Info().Path)
+		}
+		peers, closePeers, err := bench.OpenLlama(ctx, s.assets(), files, threads(s.Threads))
+		if err != nil {
+			return err
+		}
+		s.onClose(closePeers)
+		session.Contenders = append(session.Contenders, peers...)
+	}
+	r.Measured, err = session.Measure(ctx)
+	return err
+}
+
+// measureSteps profiles a step of every cache at every depth.
+func (c *benchCmd) measureSteps(ctx context.Context, engine *decode.Engine, r *bench.Results) error {
+	for _, cached := range c.parsed {
+		for i, depth := range c.Depths {
+			step, err := bench.MeasureStep(ctx, engine, cached.name, cached.spec, cached.budget, depth, c.Tokens, c.Seed+uint64(i))
+			if err != nil {
+				return err
+			}
+			r.Steps = append(r.Steps, step)
+		}
+	}
+	r.Limits = measureLimits(engine.Info().Threads)
+	return nil
+}
+
+func (c *benchCmd) measureEmbedder(ctx context.Context, s *stack, r *bench.Results) (err error) {
+	if err := s.openEmbedder(); err != nil {
+		return err
+	}
+	assets := ""
+	if c.Peer != "" {
+		assets = s.assets()
+	}
+	const chunks = 32
+	r.Texts, err = bench.MeasureTexts(ctx, s.embedder, assets, threads(s.Threads), chunks, c.Runs, c.Seed, os.Stderr)
+	return err
 }
 
 // measureLimits reads the machine's bandwidth and int8 rate with the pool that
 // the decoder would use.
-func measureLimits(n int) limits {
+func measureLimits(n int) bench.Limits {
 	pool := cpu.NewPool(n)
 	defer pool.Close()
-	return limits{ReadGBs: cpu.ReadBandwidth(pool) / 1e9, Int8GOPs: cpu.Int8Peak(pool) / 1e9}
+	return bench.Limits{ReadGBs: cpu.ReadBandwidth(pool) / 1e9, Int8GOPs: cpu.Int8Peak(pool) / 1e9}
 }
 
-// measure times every work Runs times, the works in turn, so that a machine
-// that slows down slows all of them, and takes medians.
-func (c *benchCmd) measure(ctx context.Context, engine *decode.Engine) ([]measured, error) {
-	works := c.works(engine.Info().Context)
-	values := make([][]float64, len(works))
-	for i := range c.Runs {
-		for w, work := range works {
-			value, err := c.time(ctx, engine, work, c.Seed+uint64(i*len(works)+w))
-			if err != nil {
-				return nil, fmt.Errorf("%s of %d tokens at depth %d: %w", work.Work, work.Tokens, work.Depth, err)
-			}
-			values[w] = append(values[w], value)
-			fmt.Fprintf(os.Stderr, "%s, %d tokens, depth %d, batch %d: %.1f %s\n", work.Work, work.Tokens, work.Depth, work.Batch, value, work.Unit)
-		}
-	}
-	for w := range works {
-		slices.Sort(values[w])
-		works[w].Value = values[w][len(values[w])/2]
-	}
-	return works, nil
-}
-
-// works lists what is measured; a depth is cut to what the context allows.
-func (c *benchCmd) works(context int) []measured {
-	var works []measured
-	budget := c.Budget
-	if spec, _, err := c.parse(); err == nil && spec.Bounded() {
-		budget = c.bounded()
-	}
-	add := func(work string, tokens, depth, batch int, unit string) {
-		works = append(works, measured{Work: work, Tokens: tokens, Depth: depth, Batch: batch, Cache: c.Cache, Budget: budget, Unit: unit})
-	}
-	for _, n := range c.Prefill {
-		add("prefill", min(n, context-2), 0, 1, "tokens/s")
-		add("ttft", min(n, context-2), 0, 1, "ms")
-	}
-	for _, depth := range c.Depths {
-		add("decode", c.Tokens, min(depth, context-c.Tokens-1), 1, "tokens/s")
-	}
-	for _, batch := range c.Batches {
-		if batch > 1 {
-			add("decode", c.Tokens, 0, batch, "tokens/s")
-		}
-	}
-	return works
-}
-
-// time runs one work with prompts that no run has had before.
-func (c *benchCmd) time(ctx context.Context, engine *decode.Engine, work measured, seed uint64) (float64, error) {
-	spec, budget, err := c.parse()
-	if err != nil {
-		return 0, err
-	}
-	random := rand.New(rand.NewPCG(seed, 0))
-	var streams []<-chan decode.Chunk
-	for range work.Batch {
-		r := decode.Request{Prompt: words(random, engine, max(work.Depth, 1)), Cache: spec, Budget: budget, MaxTokens: work.Tokens, IgnoreEnd: true}
-		if work.Work != "decode" {
-			r.Prompt, r.MaxTokens = words(random, engine, work.Tokens), 1
-		}
-		stream, err := engine.Submit(ctx, r)
+// joinResults reads what earlier runs printed.
+func joinResults(files []string) (bench.Results, error) {
+	var sessions []bench.Results
+	for _, file := range files {
+		data, err := os.ReadFile(file)
 		if err != nil {
-			return 0, err
+			return bench.Results{}, usageError{fmt.Errorf("--from: %w", err)}
 		}
-		streams = append(streams, stream)
+		var r bench.Results
+		if err := json.Unmarshal(data, &r); err != nil {
+			return bench.Results{}, usageError{fmt.Errorf("--from %s: %w", file, err)}
+		}
+		sessions = append(sessions, r)
 	}
-	var rate float64
-	for _, stream := range streams {
-		result, err := last(stream)
-		if err != nil {
-			return 0, err
-		}
-		switch work.Work {
-		case "prefill":
-			return float64(result.PromptTokens) / result.Prefill.Seconds(), nil
-		case "ttft":
-			return milliseconds(result.TTFT), nil
-		}
-		rate += perSecond(result)
-	}
-	return rate, nil
+	return bench.Merge(sessions...)
 }
 
-// words are n random tokens of the vocabulary: no cache can know them.
-func words(random *rand.Rand, engine *decode.Engine, n int) []int32 {
-	prompt := make([]int32, n)
-	size := engine.Tokenizer().Size()
-	for i := range prompt {
-		for prompt[i] = int32(random.IntN(size)); engine.Tokenizer().IsEnd(prompt[i]); {
-			prompt[i] = int32(random.IntN(size))
+// commandLine is how the program was called, with its name alone and without what
+// only says where the results go.
+func commandLine(args []string) string {
+	words := []string{"bin/" + filepath.Base(args[0])}
+	for _, arg := range args[1:] {
+		if arg != "--json" {
+			words = append(words, arg)
 		}
 	}
-	return prompt
-}
-
-// last waits for the result of a stream.
-func last(stream <-chan decode.Chunk) (*decode.Result, error) {
-	for chunk := range stream {
-		if chunk.Err != nil || chunk.Result != nil {
-			return chunk.Result, chunk.Err
-		}
-	}
-	return nil, errors.New("the decoder ended without a result")
+	return strings.Join(words, " ")
 }

@@ -149,3 +149,6 @@ func (m *Model) pass(ctx context.Context, batch [][]int32) ([][]float32, error) 
 	}
 	return m.encoder.encode(ctx, batch)
 }
+
+// Tokens are the tokens that Embed reads of a text, [CLS] and [SEP] included.
+func (m *Model) Tokens(text string) []int32 { return m.tokenizer.Encode(text, m.encoder.maxTokens) }

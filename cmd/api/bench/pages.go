@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+)
+
+//go:embed pages/*.md
+var pageFiles embed.FS
+
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"number": number, "times": func(x float64) string { return orDash(x, times) }, "share": share, "mb": megabytes, "mark": mark,
+	"peer":      func(x float64) string { return orDash(x, number) },
+	"ms":        func(x float64) string { return fmt.Sprintf("%.2f", x) },
+	"perSecond": func(ms float64) string { return number(1000 / ms) },
+}).ParseFS(pageFiles, "pages/*.md"))
+
+// WritePages writes what was measured into a directory of documentation: figures
+// against the peer, and where the time of a step goes.
+func (r Results) WritePages(dir string) error {
+	if len(r.Rows) > 0 {
+		if err := r.writePage(dir, "benchmarks", r.ratioFigure()); err != nil {
+			return err
+		}
+	}
+	if len(r.Steps) > 0 {
+		return r.writePage(dir, "performance", r.stepFigure())
+	}
+	return nil
+}
+
+func (r Results) writePage(dir, name string, f figure) error {
+	var page bytes.Buffer
+	if err := pageTemplates.ExecuteTemplate(&page, name+".md", r); err != nil {
+		return fmt.Errorf("writing %s.md: %w", name, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".svg"), []byte(f.svg()), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name+".md"), page.Bytes(), 0o644)
+}
+
+// ratioFigure draws the goals that are ratios.
+func (r Results) ratioFigure() figure {
+	f := figure{title: "Measured (bar) and wanted (mark), as ratios"}
+	for _, g := range r.Goals {
+		if g.Unit == "×" {
+			f.bars = append(f.bars, bar{label: g.Name, values: []float64{g.Got}, text: g.Figure(g.Got), mark: g.Want})
+		}
+	}
+	return f
+}
+
+// stepFigure draws the stages of a step, one bar for each cache and depth.
+func (r Results) stepFigure() figure {
+	f := figure{title: "Milliseconds of a decoding step, by stage", parts: r.Steps[0].Stages}
+	for _, s := range r.Steps {
+		b := bar{label: fmt.Sprintf("%s, depth %d", withBudget(s.Cache, s.Budget), s.Depth), text: fmt.Sprintf("%.2f ms", s.Total())}
+		for _, stage := range s.Stages {
+			b.values = append(b.values, s.Ms[stage])
+		}
+		f.bars = append(f.bars, b)
+	}
+	return f
+}
+
+// Bound is what limits a stage of a step, and how near it is to that.
+type Bound struct {
+	Stage string
+	Ms    float64
+	Share float64 // of the step
+	GBs   float64 // that it reads; 0 where it reads next to nothing
+	Of    float64 // of the read bandwidth
+}
+
+// Bounds are the stages of a step that read memory, products of layers and logits
+// together, and the rest.
+func (r Results) Bounds(s Step) []Bound {
+	bound := func(stage string, ms float64, bytes int64) Bound {
+		b := Bound{Stage: stage, Ms: ms, Share: ms / s.Total()}
+		if bytes > 0 && ms > 0 {
+			b.GBs = float64(bytes) / ms / 1e6
+			if r.Limits.ReadGBs > 0 {
+				b.Of = b.GBs / r.Limits.ReadGBs
+			}
+		}
+		return b
+	}
+	products, attention := s.Ms["matmul"]+s.Ms["logits"], s.Ms["attention"]
+	return []Bound{
+		bound("products: layers and logits", products, r.Model.StepBytes),
+		bound("attention", attention, s.Held),
+		bound("everything else", s.Total()-products-attention, 0),
+	}
+}

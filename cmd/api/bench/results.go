@@ -1,0 +1,249 @@
+package bench
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Results are what one or several sessions on one machine found.
+type Results struct {
+	Date     string     `json:"date"`
+	Commands []string   `json:"commands"`
+	Machine  Machine    `json:"machine"`
+	Limits   Limits     `json:"limits"`
+	Model    Model      `json:"model"`
+	Rows     []Row      `json:"runs"` // computed from what follows
+	Goals    []Goal     `json:"goals"`
+	Measured []Measured `json:"measured"`
+	LoadMs   float64    `json:"load_ms,omitempty"` // of the model, its file in the page cache
+	Memory   *Memory    `json:"memory,omitempty"`
+	Texts    *Texts     `json:"embedding,omitempty"`
+	Steps    []Step     `json:"steps,omitempty"`
+}
+
+// Machine is where it was measured.
+type Machine struct {
+	OS        string `json:"os"`
+	Processor string `json:"processor"`
+	Kernels   string `json:"kernels"` // the instruction set of ours
+	Threads   int    `json:"threads"`
+}
+
+// Limits are what the machine allows, measured in the same sessions; the best one
+// counts, since all that else runs on a machine can only slow it down.
+type Limits struct {
+	ReadGBs  float64 `json:"read_gb_s"`
+	Int8GOPs float64 `json:"int8_gops"`
+}
+
+// Model is what the decoder computes with.
+type Model struct {
+	Name       string `json:"name"`
+	File       string `json:"file"`
+	StepBytes  int64  `json:"step_bytes"`  // of packed weights that every pass reads
+	TokenTerms int64  `json:"token_terms"` // multiplications with layers' weights for one token of a prompt
+}
+
+// Row is one work and cache, and the peer's figures for the same work. A ratio
+// above 1 means that we are better.
+type Row struct {
+	Work      string  `json:"work"`   // prefill, ttft, decode, or kept: the share of the speed that is left beside busy processes
+	Tokens    int     `json:"tokens"` // of the prompt, or decoded
+	Depth     int     `json:"depth"`  // tokens before those
+	Batch     int     `json:"batch"`
+	Busy      int     `json:"busy,omitempty"`
+	Cache     string  `json:"cache"`
+	Budget    string  `json:"budget"`
+	Value     float64 `json:"value"` // median
+	Unit      string  `json:"unit"`
+	Runs      int     `json:"samples"`
+	Low       float64 `json:"low"` // the least and the highest of the runs
+	High      float64 `json:"high"`
+	OfLimit   float64 `json:"of_limit,omitempty"` // of the read bandwidth (decode) or of the int8 peak (prefill)
+	PeerValue float64 `json:"peer_value,omitempty"`
+	PeerName  string  `json:"peer,omitempty"` // the one that is best at this work
+	Ratio     float64 `json:"ratio,omitempty"`
+	SameValue float64 `json:"same_file_value,omitempty"` // the peer on the file that we read
+	SameRatio float64 `json:"same_file_ratio,omitempty"`
+}
+
+// Merge joins sessions of one machine and model: runs of the same work are added
+// up, the later session's memory, embedding and steps stay.
+func Merge(sessions ...Results) (Results, error) {
+	if len(sessions) == 0 {
+		return Results{}, errors.New("no results")
+	}
+	all := sessions[0]
+	for _, s := range sessions[1:] {
+		if all.Model == (Model{}) {
+			all.Model = s.Model // the embedder's sessions have none
+		}
+		if s.Machine != all.Machine || s.Model != all.Model && s.Model != (Model{}) {
+			return Results{}, fmt.Errorf("results of %v with %s and of %v with %s do not go together", all.Machine, all.Model.Name, s.Machine, s.Model.Name)
+		}
+		all.Date = max(all.Date, s.Date)
+		all.Commands = slices.Compact(append(slices.Clip(all.Commands), s.Commands...))
+		all.Limits.ReadGBs = max(all.Limits.ReadGBs, s.Limits.ReadGBs)
+		all.Limits.Int8GOPs = max(all.Limits.Int8GOPs, s.Limits.Int8GOPs)
+		all.Measured = mergeMeasured(all.Measured, s.Measured)
+		all.LoadMs = cmp.Or(s.LoadMs, all.LoadMs)
+		all.Memory, all.Texts = cmp.Or(s.Memory, all.Memory), cmp.Or(s.Texts, all.Texts)
+		if s.Steps != nil {
+			all.Steps = s.Steps
+		}
+	}
+	all.Finish()
+	return all, nil
+}
+
+func mergeMeasured(all, more []Measured) []Measured {
+	all = slices.Clone(all)
+	for _, m := range more {
+		i := slices.IndexFunc(all, func(a Measured) bool { return a.Contender == m.Contender && a.Work == m.Work })
+		if i < 0 {
+			all = append(all, m)
+			continue
+		}
+		all[i].Timings = append(slices.Clip(all[i].Timings), m.Timings...)
+	}
+	return all
+}
+
+// Finish computes the rows and the goals.
+func (r *Results) Finish() {
+	r.Rows = nil
+	for _, m := range r.Measured {
+		if !m.Contender.Peer {
+			r.Rows = append(r.Rows, r.rowsOf(m)...)
+		}
+	}
+	r.Goals = goals(r)
+}
+
+// rowsOf are what a work of ours tells: how fast the prompt was read, if it was one
+// prompt of some length, and how fast the answers came.
+func (r *Results) rowsOf(m Measured) []Row {
+	w, row := m.Work, Row{Batch: m.Work.Batch, Busy: m.Work.Busy, Cache: m.Contender.Cache, Budget: m.Contender.Budget}
+	var rows []Row
+	if w.Busy > 0 {
+		row.Work, row.Tokens, row.Depth, row.Unit = "kept", w.Tokens, depth(w), "of its speed"
+		if row = r.kept(row, m); row.Value > 0 {
+			rows = append(rows, row)
+		}
+		return rows
+	}
+	if w.Batch == 1 && w.Prompt > 1 {
+		row.Tokens = w.Prompt
+		row.Work, row.Unit = "prefill", "tokens/s"
+		prefill := r.fill(row, m, w.Prefill)
+		if peak := r.Limits.Int8GOPs * 1e9; peak > 0 {
+			prefill.OfLimit = 2 * float64(r.Model.TokenTerms) * prefill.Value / peak
+		}
+		row.Work, row.Unit = "ttft", "ms"
+		rows = append(rows, prefill, r.fill(row, m, func(t Timing) float64 { return 1e3 * t.First.Seconds() }))
+	}
+	if w.Tokens > 1 {
+		row.Tokens, row.Depth = w.Tokens, depth(w)
+		row.Work, row.Unit = "decode", "tokens/s"
+		decode := r.fill(row, m, w.Decode)
+		if read := r.Limits.ReadGBs * 1e9; read > 0 {
+			held := median(each(m.Timings, func(t Timing) float64 { return float64(t.Held) }))
+			decode.OfLimit = (float64(r.Model.StepBytes) + held) * decode.Value / float64(w.Batch) / read
+		}
+		rows = append(rows, decode)
+	}
+	return rows
+}
+
+// depth is the tokens before the decoded ones. A prompt of one token stands for none.
+func depth(w Work) int {
+	if w.Prompt == 1 {
+		return 0
+	}
+	return w.Prompt
+}
+
+// fill computes a row's figures and sets the best peer's beside them.
+func (r *Results) fill(row Row, m Measured, value func(Timing) float64) Row {
+	own := each(m.Timings, value)
+	row.Value, row.Runs, row.Low, row.High = median(own), len(own), slices.Min(own), slices.Max(own)
+	for _, p := range r.peers(m.Work) {
+		row.meet(p.Contender, median(each(p.Timings, value)), m.Contender.File)
+	}
+	return row
+}
+
+// kept divides the speed beside busy processes by that without.
+func (r *Results) kept(row Row, m Measured) Row {
+	share := func(m Measured) float64 {
+		idle := m.Work
+		idle.Busy = 0
+		for _, other := range r.Measured {
+			if other.Contender == m.Contender && other.Work == idle {
+				return median(each(m.Timings, m.Work.Decode)) / median(each(other.Timings, idle.Decode))
+			}
+		}
+		return 0
+	}
+	row.Value, row.Runs = share(m), len(m.Timings)
+	row.Low, row.High = row.Value, row.Value
+	for _, p := range r.peers(m.Work) {
+		if kept := share(p); kept > 0 && row.Value > 0 {
+			row.meet(p.Contender, kept, m.Contender.File)
+		}
+	}
+	return row
+}
+
+// meet sets a peer's value beside the row's, if it is the best so far: of all, and
+// of those that read the same file.
+func (row *Row) meet(peer Contender, value float64, file string) {
+	better := func(x, y float64) bool {
+		if row.Work == "ttft" {
+			return x < y
+		}
+		return x > y
+	}
+	ratio := func(x float64) float64 {
+		if row.Work == "ttft" {
+			return x / row.Value
+		}
+		return row.Value / x
+	}
+	if row.PeerName == "" || better(value, row.PeerValue) {
+		row.PeerName, row.PeerValue, row.Ratio = peer.Name, value, ratio(value)
+	}
+	if peer.File == file && (row.SameValue == 0 || better(value, row.SameValue)) {
+		row.SameValue, row.SameRatio = value, ratio(value)
+	}
+}
+
+func (r *Results) peers(w Work) []Measured {
+	var peers []Measured
+	for _, m := range r.Measured {
+		if m.Contender.Peer && m.Work == w {
+			peers = append(peers, m)
+		}
+	}
+	return peers
+}
+
+func each(timings []Timing, value func(Timing) float64) []float64 {
+	values := make([]float64, len(timings))
+	for i, t := range timings {
+		values[i] = value(t)
+	}
+	return values
+}
+
+// median of values, at least one: the mean of the middle two where there are two.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// Now is today, as results are dated.
+func Now() string { return time.Now().UTC().Format(time.DateOnly) }

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+)
+
+// Session times works in turn, so that a machine that slows down slows all of
+// them and every contender alike.
+type Session struct {
+	Works      []Work
+	Contenders []Contender // ours first; where caches are all empty, only the first of ours runs
+	Vocabulary int         // prompts are of tokens below it
+	Runs       int
+	Seed       uint64
+	Progress   io.Writer
+}
+
+// Measure runs every work of every contender Runs times. A round's contenders get
+// the same prompts one right after the other; no two rounds share a prompt. They
+// never run at the same time.
+func (s *Session) Measure(ctx context.Context) ([]Measured, error) {
+	rounds := make([][]Measured, len(s.Works))
+	for i, w := range s.Works {
+		for j, c := range s.Contenders {
+			if j == 0 || c.Peer || w.Batch == 1 && w.Busy == 0 {
+				rounds[i] = append(rounds[i], Measured{Contender: c, Work: w})
+			}
+		}
+	}
+	random := rand.New(rand.NewPCG(s.Seed, 0))
+	for range s.Runs {
+		for i, w := range s.Works {
+			if err := s.round(ctx, random, w, rounds[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return slices.Concat(rounds...), nil
+}
+
+// round runs one work once by every contender.
+func (s *Session) round(ctx context.Context, random *rand.Rand, w Work, measured []Measured) error {
+	prompts := make([][]int32, w.Batch)
+	for i := range prompts {
+		prompts[i] = words(random, w.Prompt, s.Vocabulary)
+	}
+	stop, err := keepBusy(ctx, w.Busy)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for i := range measured {
+		m := &measured[i]
+		t, err := m.Contender.Run(ctx, prompts, w.Tokens)
+		if err == nil && (t.First <= 0 || t.Decode <= 0 && w.Tokens > 1) {
+			err = fmt.Errorf("took %v and %v, which cannot be", t.First, t.Decode)
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", m.Contender.Name, w, err)
+		}
+		m.Timings = append(m.Timings, t)
+		fmt.Fprintf(s.Progress, "%s, %s: %.3f s, then %.1f tokens/s\n", m.Contender.Name, w, t.First.Seconds(), w.Decode(t))
+	}
+	return nil
+}

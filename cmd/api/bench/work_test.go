@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWorks(t *testing.T) {
+	got := Works([]int{0, 512, 9000}, []int{1, 4}, 64, 2, 8192)
+	want := []Work{
+		{Prompt: 1, Tokens: 64, Batch: 1}, {Prompt: 512, Tokens: 64, Batch: 1}, {Prompt: 8192 - 64, Tokens: 64, Batch: 1},
+		{Prompt: 1, Tokens: 64, Batch: 4}, {Prompt: 1, Tokens: 64, Batch: 1, Busy: 2},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("works are %v, want %v", got, want)
+	}
+}
+
+func TestRates(t *testing.T) {
+	w := Work{Prompt: 500, Tokens: 11, Batch: 4}
+	run := Timing{First: 2 * time.Second, Decode: 500 * time.Millisecond}
+	if got := w.Prefill(run); got != 250 {
+		t.Errorf("prefill of %v tokens/s, want 250", got)
+	}
+	if got := w.Decode(run); got != 80 {
+		t.Errorf("decoding of %v tokens/s, want 80: 4 times 10 tokens in half a second", got)
+	}
+}
+
+// recorder is a Runner that keeps what it was asked.
+type recorder struct {
+	name  string
+	calls *[]call
+	take  time.Duration
+	fail  error
+}
+
+type call struct {
+	name    string
+	prompts [][]int32
+	tokens  int
+}
+
+func (r recorder) Run(_ context.Context, prompts [][]int32, tokens int) (Timing, error) {
+	*r.calls = append(*r.calls, call{r.name, prompts, tokens})
+	return Timing{First: r.take, Decode: r.take}, r.fail
+}
+
+// Contenders take turns at every work, with the same prompts in a round and others
+// in the next.
+func TestSessionTakesTurns(t *testing.T) {
+	var calls []call
+	s := Session{
+		Works: []Work{{Prompt: 3, Tokens: 2, Batch: 1}, {Prompt: 1, Tokens: 2, Batch: 2}},
+		Contenders: []Contender{
+			{Name: "full", Runner: recorder{"full", &calls, 1, nil}},
+			{Name: "sinks", Runner: recorder{"sinks", &calls, 1, nil}},
+			{Name: "peer", Peer: true, Runner: recorder{"peer", &calls, 1, nil}},
+		},
+		Vocabulary: 1 << 30, Runs: 2, Seed: 3, Progress: io.Discard,
+	}
+	measured, err := s.Measure(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, c := range calls {
+		order = append(order, c.name)
+	}
+	round := []string{"full", "sinks", "peer", "full", "peer"} // a second cache adds nothing to a batch of empty ones
+	if want := slices.Concat(round, round); !slices.Equal(order, want) {
+		t.Fatalf("order %v, want %v", order, want)
+	}
+	if !slices.Equal(calls[0].prompts[0], calls[2].prompts[0]) || len(calls[0].prompts[0]) != 3 || len(calls[3].prompts) != 2 {
+		t.Error("contenders of a round got different prompts")
+	}
+	if slices.Equal(calls[0].prompts[0], calls[5].prompts[0]) {
+		t.Error("two rounds share a prompt")
+	}
+	if len(measured) != 5 {
+		t.Fatalf("%d works measured, want 5", len(measured))
+	}
+	for _, m := range measured {
+		if len(m.Timings) != 2 {
+			t.Errorf("%s, %s: %d runs", m.Contender.Name, m.Work, len(m.Timings))
+		}
+	}
+}
+
+func TestSessionNamesWhatFailed(t *testing.T) {
+	broken := errors.New("broken")
+	for name, runner := range map[string]recorder{"an error": {take: 1, fail: broken}, "no time": {}} {
+		runner.calls = new([]call)
+		s := Session{Works: []Work{{Prompt: 7, Tokens: 2, Batch: 1}}, Contenders: []Contender{{Name: "ours, full", Runner: runner}}, Vocabulary: 9, Runs: 1, Progress: io.Discard}
+		if _, err := s.Measure(t.Context()); err == nil || !strings.Contains(err.Error(), "ours, full") || !strings.Contains(err.Error(), "prompt of 7") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKeepBusyEnds(t *testing.T) {
+	stop, err := keepBusy(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop() // returns when the processes have ended, or the test times out
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := keepBusy(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
+}
