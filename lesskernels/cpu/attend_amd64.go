@@ -2,82 +2,141 @@ package cpu
 
 import "math"
 
+// attendKernels are the assembly of attention for one instruction set.
+type attendKernels struct {
+	lanes int // numbers in a register: queries of a lane group, or dimensions
+
+	widen        func(dst *float32, src *uint16, n uintptr)
+	blockScores  func(scores, q, k *float32, headDim, slots uintptr)
+	blockSoftmax func(scores, state *float32, visible *int32, slots uintptr)
+	blockValues  func(out, weights, v, factor *float32, headDim, slots uintptr)
+
+	rowScores [maxRow + 1]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr)
+	narrow    [maxRow + 1]rowValues // two registers of columns
+	wide      [maxRow + 1]rowValues // four, where they fit
+	max       func(x *float32, n uintptr) float32
+	exp2Sum   func(x *float32, n uintptr, peak float32) float32
+
+	columns [Max + 1]columnKernels
+}
+
+// rowValues writes out {[group]{even [lanes], odd [lanes]}} = weights · v.
+type rowValues = func(out, weights *float32, stride uintptr, v *uint16, headDim, slots uintptr)
+
+// maxRow is the most queries that share the reading of keys and values.
+const maxRow = 4
+
+var attendKernelsFor = [...]*attendKernels{
+	AVX2: {
+		8, widenAVX2, blockScoresAVX2, blockSoftmaxAVX2, blockValuesAVX2,
+		[...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX2, rowScores2AVX2, rowScores3AVX2, rowScores4AVX2},
+		[...]rowValues{1: rowValues1x16AVX2, rowValues2x16AVX2, rowValues3x16AVX2, rowValues4x16AVX2},
+		[...]rowValues{1: rowValues1x32AVX2, rowValues2x32AVX2, rowValues3x32AVX2, nil},
+		maxAVX2, exp2SumAVX2,
+		[...]columnKernels{Sum: {blockSumsAVX2, reduceSumsAVX2, joinSumsAVX2}, Max: {blockPeaksAVX2, reducePeaksAVX2, joinPeaksAVX2}},
+	},
+	AVX512: {
+		16, widenAVX512, blockScoresAVX512, blockSoftmaxAVX512, blockValuesAVX512,
+		[...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX512, rowScores2AVX512, rowScores3AVX512, rowScores4AVX512},
+		[...]rowValues{1: rowValues1x32AVX512, rowValues2x32AVX512, rowValues3x32AVX512, rowValues4x32AVX512},
+		[...]rowValues{1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512},
+		maxAVX512, exp2SumAVX512,
+		[...]columnKernels{Sum: {blockSumsAVX512, reduceSumsAVX512, joinSumsAVX512}, Max: {blockPeaksAVX512, reducePeaksAVX512, joinPeaksAVX512}},
+	},
+}
+
+// fewQueries is how many queries are done row by row, one less.
+const fewQueries = 8
+
 // assembly runs the kernels that fit the shape; false means that none does.
 // The choice depends on the shape alone and not on what else is in a batch.
 func (a attention) assembly(isa ISA, s *Scratch) bool {
+	k := attendKernelsFor[isa]
 	queries := len(a.visible) * a.group
 	switch {
-	case isa != AVX512 || a.headDim%16 != 0:
+	case k == nil || a.headDim%k.lanes != 0:
 		return false
-	case queries >= 8 || a.k.bf16 == nil || a.headDim%32 != 0:
-		attendBlock(a, s)
+	case queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
+		k.block(a, s)
 		return true
 	}
 	for i, slots := range a.visible {
-		for g := 0; g < a.group; g += 4 {
-			row, end := i*a.group+g, i*a.group+min(g+4, a.group)
-			attendRow(a.out[row*a.headDim:end*a.headDim], a.lse[row:end], a.q[row*a.headDim:end*a.headDim],
+		for g := 0; g < a.group; g += maxRow {
+			row, end := i*a.group+g, i*a.group+min(g+maxRow, a.group)
+			k.row(a.out[row*a.headDim:end*a.headDim], a.lse[row:end], a.q[row*a.headDim:end*a.headDim],
 				a.k.bf16, a.v.bf16, a.headDim, int(slots), a.scale, s)
 		}
 	}
 	return true
 }
 
-var (
-	rowScores   = [...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX512, rowScores2AVX512, rowScores3AVX512, rowScores4AVX512}
-	rowValues32 = [...]func(out, weights *float32, stride uintptr, v *uint16, headDim, slots uintptr){1: rowValues1x32AVX512, rowValues2x32AVX512, rowValues3x32AVX512, rowValues4x32AVX512}
-	rowValues64 = [...]func(out, weights *float32, stride uintptr, v *uint16, headDim, slots uintptr){1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512}
-)
-
-// attendRow is the attention of up to four queries q [len(lse), headDim] that
-// see the same slots. Scores are kept in powers of two.
-func attendRow(out, lse, q []float32, k, v []uint16, headDim, slots int, scale float32, s *Scratch) {
+// row is the attention of up to four queries q [len(lse), headDim] that see the
+// same slots. Scores are kept in powers of two.
+func (k *attendKernels) row(out, lse, q []float32, keys, values []uint16, headDim, slots int, scale float32, s *Scratch) {
 	group := len(lse)
 	if slots == 0 {
 		hideAll(out, lse)
 		return
 	}
-	stride := (slots + 15) &^ 15
+	stride := (slots + lanes - 1) &^ (lanes - 1)
 	buffers := s.floats(2*group*headDim + group*stride)
 	pairs, sums, scores := buffers[:group*headDim], buffers[group*headDim:2*group*headDim], buffers[2*group*headDim:]
+	k.pairQueries(pairs, q, headDim, scale*math.Log2E)
+	k.scores(scores, pairs, keys, group, headDim, slots, stride, s)
+	var weight [maxRow]float32
 	for g := range group {
-		for c := 0; c < headDim; c += 32 {
-			to, from := pairs[(c*group + g*32):][:32], q[g*headDim+c:][:32]
-			for i := range 16 {
-				to[i], to[16+i] = from[2*i]*(scale*math.Log2E), from[2*i+1]*(scale*math.Log2E)
-			}
-		}
-	}
-	if full := slots &^ 3; full > 0 {
-		rowScores[group](&scores[0], uintptr(stride), &pairs[0], &k[0], uintptr(headDim), uintptr(full))
-	}
-	if full := slots &^ 3; full < slots { // the last rows, with room for four
-		tail := s.keys(4 * headDim)
-		copy(tail, k[full*headDim:slots*headDim])
-		rowScores[group](&scores[full], uintptr(stride), &pairs[0], &tail[0], uintptr(headDim), 4)
-	}
-	var weight [4]float32
-	for g := range group {
-		row := scores[g*stride:][:slots]
-		peak := maxAVX512(&row[0], uintptr(slots))
-		sum := exp2SumAVX512(&row[0], uintptr(slots), peak)
+		row := scores[g*stride:][:stride]
+		peak := k.max(&row[0], uintptr(stride))
+		sum := k.exp2Sum(&row[0], uintptr(stride), peak)
 		lse[g], weight[g] = naturalLSE(peak, sum), 1/sum
 	}
 	for c := 0; c < headDim; {
-		dims, kernel := 64, rowValues64[group]
-		if headDim-c < 64 {
-			dims, kernel = 32, rowValues32[group]
+		columns, kernel := 4*k.lanes, k.wide[group]
+		if headDim-c < columns || kernel == nil {
+			columns, kernel = 2*k.lanes, k.narrow[group]
 		}
-		kernel(&sums[0], &scores[0], uintptr(stride), &v[c], uintptr(headDim), uintptr(slots))
+		kernel(&sums[0], &scores[0], uintptr(stride), &values[c], uintptr(headDim), uintptr(slots))
 		for g := range group {
-			for d := 0; d < dims; d += 32 {
-				from, to := sums[g*dims+d:][:32], out[g*headDim+c+d:][:32]
-				for i := range 16 {
-					to[2*i], to[2*i+1] = from[i]*weight[g], from[16+i]*weight[g]
+			for d := 0; d < columns; d += 2 * k.lanes {
+				from, to := sums[g*columns+d:][:2*k.lanes], out[g*headDim+c+d:][:2*k.lanes]
+				for i := range k.lanes {
+					to[2*i], to[2*i+1] = from[i]*weight[g], from[k.lanes+i]*weight[g]
 				}
 			}
 		}
-		c += dims
+		c += columns
+	}
+}
+
+// pairQueries writes queries [group, headDim] times scale in the order of
+// rowScores: even and odd dimensions apart.
+func (k *attendKernels) pairQueries(pairs, q []float32, headDim int, scale float32) {
+	group, step := len(q)/headDim, 2*k.lanes
+	for g := range group {
+		for c := 0; c < headDim; c += step {
+			to, from := pairs[c*group+g*step:][:step], q[g*headDim+c:][:step]
+			for i := range k.lanes {
+				to[i], to[k.lanes+i] = from[2*i]*scale, from[2*i+1]*scale
+			}
+		}
+	}
+}
+
+// scores writes scores [group, stride] of the first slots, and −Inf beyond them.
+func (k *attendKernels) scores(scores, pairs []float32, keys []uint16, group, headDim, slots, stride int, s *Scratch) {
+	full := slots &^ 3
+	if full > 0 {
+		k.rowScores[group](&scores[0], uintptr(stride), &pairs[0], &keys[0], uintptr(headDim), uintptr(full))
+	}
+	if full < slots { // the last rows, with room for four
+		tail := s.keys(4 * headDim)
+		copy(tail, keys[full*headDim:slots*headDim])
+		k.rowScores[group](&scores[full], uintptr(stride), &pairs[0], &tail[0], uintptr(headDim), 4)
+	}
+	for g := range group {
+		for i := slots; i < stride; i++ {
+			scores[g*stride+i] = float32(math.Inf(-1))
+		}
 	}
 }
 
@@ -87,32 +146,32 @@ func naturalLSE(peak, sum float32) float32 {
 }
 
 const (
-	lanes     = 16 // queries of a lane group
-	slotTile  = 48 // slots whose keys and values are widened at a time
-	slotStep  = 12 // slots that blockScoresAVX512 takes at once
-	stateLen  = 3 * lanes
+	lanes     = 16    // the most numbers in a register
+	slotTile  = 48    // slots whose keys and values are widened at a time
+	slotStep  = 12    // slots that blockScores takes at once
 	startPeak = -1e30 // below every score, yet finite
 )
 
-// attendBlock is the attention of many queries: one in each lane.
-func attendBlock(a attention, s *Scratch) {
+// block is the attention of many queries: one in each lane.
+func (k *attendKernels) block(a attention, s *Scratch) {
 	queries, headDim := len(a.visible)*a.group, a.headDim
-	groups := (queries + lanes - 1) / lanes
-	size := headDim * lanes // one lane group's queries or sums
-	buffers := s.floats(groups*(2*size+stateLen) + 2*slotTile*headDim + slotTile*lanes)
+	groups := (queries + k.lanes - 1) / k.lanes
+	size := headDim * k.lanes // one lane group's queries or sums
+	stateLen := 3 * k.lanes
+	buffers := s.floats(groups*(2*size+stateLen) + 2*slotTile*headDim + slotTile*k.lanes)
 	take := func(n int) []float32 {
 		b := buffers[:n]
 		buffers = buffers[n:]
 		return b
 	}
 	columns, sums, states := take(groups*size), take(groups*size), take(groups*stateLen)
-	keyTile, valueTile, scores := take(slotTile*headDim), take(slotTile*headDim), take(slotTile*lanes)
+	keyTile, valueTile, scores := take(slotTile*headDim), take(slotTile*headDim), take(slotTile*k.lanes)
 	clear(sums)
 	clear(states)
 	for i := range groups {
-		rows := min(lanes, queries-i*lanes)
-		transposeQueries(columns[i*size:(i+1)*size], a.q[i*lanes*headDim:][:rows*headDim], headDim, a.scale*math.Log2E)
-		for lane := range lanes {
+		rows := min(k.lanes, queries-i*k.lanes)
+		k.transposeQueries(columns[i*size:(i+1)*size], a.q[i*k.lanes*headDim:], rows, 1, headDim, a.scale*math.Log2E)
+		for lane := range k.lanes {
 			states[i*stateLen+lane] = startPeak
 		}
 	}
@@ -123,34 +182,34 @@ func attendBlock(a attention, s *Scratch) {
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
-		keys := a.k.tile(keyTile[:padded*headDim], first*headDim, n*headDim)
-		values := a.v.tile(valueTile[:padded*headDim], first*headDim, n*headDim)
+		keys := k.tile(a.k, keyTile[:padded*headDim], first*headDim, n*headDim)
+		values := k.tile(a.v, valueTile[:padded*headDim], first*headDim, n*headDim)
 		for i := range groups {
-			seen, some := tileVisible(a.visible, a.group, i*lanes, first)
+			seen, some := k.tileVisible(a.visible, a.group, i*k.lanes, first)
 			if !some {
 				continue
 			}
 			state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
-			blockScoresAVX512(&scores[0], &columns[i*size], &keys[0], uintptr(headDim), uintptr(padded))
-			blockSoftmaxAVX512(&scores[0], &state[0], &seen[0], uintptr(padded))
-			blockValuesAVX512(&sum[0], &scores[0], &values[0], &state[2*lanes], uintptr(headDim), uintptr(padded))
+			k.blockScores(&scores[0], &columns[i*size], &keys[0], uintptr(headDim), uintptr(padded))
+			k.blockSoftmax(&scores[0], &state[0], &seen[0], uintptr(padded))
+			k.blockValues(&sum[0], &scores[0], &values[0], &state[2*k.lanes], uintptr(headDim), uintptr(padded))
 		}
 	}
 	for i := range groups {
 		state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
-		for lane := range min(lanes, queries-i*lanes) {
-			row := i*lanes + lane
-			finishLane(a.out[row*headDim:][:headDim], &a.lse[row], sum, state, lane)
+		for lane := range min(k.lanes, queries-i*k.lanes) {
+			row := i*k.lanes + lane
+			k.finishLane(a.out[row*headDim:][:headDim], &a.lse[row], sum, state, lane)
 		}
 	}
 }
 
 // tile returns n numbers from first on as float32, followed by zeros up to the
 // length of buffer, which it uses unless they lie there already.
-func (r slotRows) tile(buffer []float32, first, n int) []float32 {
+func (k *attendKernels) tile(r slotRows, buffer []float32, first, n int) []float32 {
 	switch {
 	case r.bf16 != nil:
-		widenAVX512(&buffer[0], &r.bf16[first], uintptr(n))
+		k.widen(&buffer[0], &r.bf16[first], uintptr(n))
 	case n == len(buffer):
 		return r.f32[first : first+n]
 	default:
@@ -162,8 +221,8 @@ func (r slotRows) tile(buffer []float32, first, n int) []float32 {
 
 // tileVisible counts the slots of the tile from first on that each lane of the
 // group from lane row on sees.
-func tileVisible(visible []int32, group, row, first int) (seen [lanes]int32, some bool) {
-	for lane := range seen {
+func (k *attendKernels) tileVisible(visible []int32, group, row, first int) (seen [lanes]int32, some bool) {
+	for lane := range k.lanes {
 		if i := (row + lane) / group; i < len(visible) {
 			seen[lane] = max(visible[i]-int32(first), 0)
 			some = some || seen[lane] > 0
@@ -172,19 +231,20 @@ func tileVisible(visible []int32, group, row, first int) (seen [lanes]int32, som
 	return seen, some
 }
 
-// transposeQueries writes rows q [n, headDim] times scale as [headDim, 16].
-func transposeQueries(dst, q []float32, headDim int, scale float32) {
+// transposeQueries writes n rows of q [headDim], step rows apart, times scale as
+// [headDim, lanes].
+func (k *attendKernels) transposeQueries(dst, q []float32, n, step, headDim int, scale float32) {
 	clear(dst)
-	for lane := range len(q) / headDim {
-		for d, x := range q[lane*headDim:][:headDim] {
-			dst[d*lanes+lane] = x * scale
+	for lane := range n {
+		for d, x := range q[lane*step*headDim:][:headDim] {
+			dst[d*k.lanes+lane] = x * scale
 		}
 	}
 }
 
-// finishLane writes one query's output out of the sums [headDim, 16].
-func finishLane(out []float32, lse *float32, sums, state []float32, lane int) {
-	total := state[lanes+lane]
+// finishLane writes one query's output out of the sums [headDim, lanes].
+func (k *attendKernels) finishLane(out []float32, lse *float32, sums, state []float32, lane int) {
+	total := state[k.lanes+lane]
 	if total == 0 {
 		clear(out)
 		*lse = float32(math.Inf(-1))
@@ -193,6 +253,6 @@ func finishLane(out []float32, lse *float32, sums, state []float32, lane int) {
 	*lse = naturalLSE(state[lane], total)
 	weight := 1 / total
 	for d := range out {
-		out[d] = sums[d*lanes+lane] * weight
+		out[d] = sums[d*k.lanes+lane] * weight
 	}
 }

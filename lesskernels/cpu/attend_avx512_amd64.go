@@ -83,3 +83,33 @@ func rowValues4x32AVX512(out *float32, weights *float32, stride uintptr, v *uint
 //
 //go:noescape
 func rowValues4x64AVX512(out *float32, weights *float32, stride uintptr, v *uint16, headDim uintptr, slots uintptr)
+
+// blockSumsAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the sum; lane i sees the first visible[i] slots.
+//
+//go:noescape
+func blockSumsAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+
+// reduceSumsAVX512 writes dst [slots], the sum of every slot of columns [slots, 16]; slots is a multiple of 4.
+//
+//go:noescape
+func reduceSumsAVX512(dst *float32, columns *float32, slots uintptr)
+
+// joinSumsAVX512 joins n numbers of dst with x, by the sum; n is a multiple of 16.
+//
+//go:noescape
+func joinSumsAVX512(dst *float32, x *float32, n uintptr)
+
+// blockPeaksAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the maximum; lane i sees the first visible[i] slots.
+//
+//go:noescape
+func blockPeaksAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+
+// reducePeaksAVX512 writes dst [slots], the maximum of every slot of columns [slots, 16]; slots is a multiple of 4.
+//
+//go:noescape
+func reducePeaksAVX512(dst *float32, columns *float32, slots uintptr)
+
+// joinPeaksAVX512 joins n numbers of dst with x, by the maximum; n is a multiple of 16.
+//
+//go:noescape
+func joinPeaksAVX512(dst *float32, x *float32, n uintptr)

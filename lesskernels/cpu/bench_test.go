@@ -77,29 +77,39 @@ func BenchmarkRun(b *testing.B) {
 }
 
 // BenchmarkAttend is one KV head of a small model: GB/s of keys and values
-// read for one step, billions of operations per second for a block.
+// read for one step, billions of operations per second for a block. For column
+// statistics of the same slots it reports the part of attention's time beside.
 func BenchmarkAttend(b *testing.B) {
 	const group, headDim, slots = 3, 64, 2048
 	for _, isa := range isas() {
 		for _, nq := range []int{1, 64} {
+			rng := rand.New(rand.NewPCG(1, 2))
+			q, out, lse := randomFloats(rng, nq*group*headDim), make([]float32, nq*group*headDim), make([]float32, nq*group)
+			k, v := make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+			BF16(k, randomFloats(rng, len(k)))
+			BF16(v, randomFloats(rng, len(v)))
+			visible, dst := make([]int32, nq), make([]float32, group*slots)
+			for i := range visible {
+				visible[i] = slots
+			}
+			var s Scratch
+			var attend float64 // seconds
 			b.Run(fmt.Sprintf("%v/nq=%d", isa, nq), func(b *testing.B) {
-				rng := rand.New(rand.NewPCG(1, 2))
-				q, out, lse := randomFloats(rng, nq*group*headDim), make([]float32, nq*group*headDim), make([]float32, nq*group)
-				k, v := make([]uint16, slots*headDim), make([]uint16, slots*headDim)
-				BF16(k, randomFloats(rng, len(k)))
-				BF16(v, randomFloats(rng, len(v)))
-				visible := make([]int32, nq)
-				for i := range visible {
-					visible[i] = slots
-				}
-				var s Scratch
 				for b.Loop() {
 					Attend(isa, out, lse, q, k, v, group, headDim, visible, 0.125, &s)
 				}
-				perSecond := float64(b.N) / b.Elapsed().Seconds()
-				b.ReportMetric(perSecond*4*slots*headDim/1e9, "GB/s")
-				b.ReportMetric(perSecond*4*float64(nq)*group*slots*headDim/1e9, "GOP/s")
+				attend = b.Elapsed().Seconds() / float64(b.N)
+				b.ReportMetric(4*slots*headDim/attend/1e9, "GB/s")
+				b.ReportMetric(4*float64(nq)*group*slots*headDim/attend/1e9, "GOP/s")
 			})
+			for _, reduce := range []Reduce{Sum, Max} {
+				b.Run(fmt.Sprintf("%v/nq=%d/columns=%d", isa, nq, reduce), func(b *testing.B) {
+					for b.Loop() {
+						Columns(isa, dst, q, lse, k, group, headDim, visible, 0.125, reduce, &s)
+					}
+					b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/attend, "of-attention")
+				})
+			}
 		}
 	}
 }

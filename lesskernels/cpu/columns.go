@@ -18,7 +18,7 @@ const (
 // of the attention of a block of queries of one KV head, once the log-sum-exp
 // over all that these queries see is known.
 //
-//	dst     [group, slots] f32, joined with what it holds; slots = len(k)/headDim
+//	dst     [group, slots] f32, not negative, joined with what it holds; slots = len(k)/headDim
 //	q       [nq, group, headDim] f32, not yet scaled
 //	lse     [nq, group] natural log-sum-exp over all segments
 //	k       [slots, headDim] bf16
@@ -29,7 +29,9 @@ const (
 func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, visible []int32, scale float32, reduce Reduce, s *Scratch) {
 	c := columns{dst, q, lse, k, group, headDim, len(k) / headDim, visible, scale, reduce}
 	c.check()
-	c.portable(s)
+	if !c.assembly(isa, s) {
+		c.portable(s)
+	}
 }
 
 // columns is the arguments of Columns.
@@ -67,11 +69,15 @@ func (c columns) portable(s *Scratch) {
 		query, row := c.q[i*c.headDim:(i+1)*c.headDim], c.dst[i%c.group*c.slots:][:c.slots]
 		for t := range row[:c.visible[i/c.group]] {
 			p := float32(math.Exp(float64(dot(query, keys.row(buffer, t))*c.scale - lse)))
-			if c.reduce == Max {
-				row[t] = max(row[t], p)
-			} else {
-				row[t] += p
-			}
+			row[t] = c.reduce.join(row[t], p)
 		}
 	}
+}
+
+// join is the portable reduction of two weights.
+func (r Reduce) join(a, b float32) float32 {
+	if r == Max {
+		return max(a, b)
+	}
+	return a + b
 }

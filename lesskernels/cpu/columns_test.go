@@ -20,6 +20,7 @@ func TestColumns(t *testing.T) {
 					var s Scratch
 					for _, visible := range [][]int32{
 						{}, {0}, {1}, {17}, {131}, {5, 6, 7}, {100, 3, 0}, {49, 0, 48, 47, 96, 97, 95, 1, 200},
+						rising(33, 40),
 					} {
 						for _, reduce := range []Reduce{Sum, Max} {
 							testColumns(t, rng, isa, headDim, group, visible, reduce, &s)
@@ -29,6 +30,15 @@ func TestColumns(t *testing.T) {
 			}
 		}
 	}
+}
+
+// rising are n rows of a block that follows some slots.
+func rising(n, first int) []int32 {
+	visible := make([]int32, n)
+	for i := range visible {
+		visible[i] = int32(first + i)
+	}
+	return visible
 }
 
 func testColumns(t *testing.T, rng *rand.Rand, isa ISA, headDim, group int, visible []int32, reduce Reduce, s *Scratch) {

@@ -9,12 +9,13 @@ import (
 )
 
 // power returns code that replaces x, at most 127, by 2^x. What is below the
-// smallest normal number becomes zero, and a NaN stays one.
-func (w width) power() func(x reg.VecVirtual) {
+// smallest normal number becomes zero, and a NaN stays one. The name is that of
+// the constants in memory, one for each function.
+func (w width) power(name string) func(x reg.VecVirtual) {
 	if w.wide() {
 		return w.newExp2().apply
 	}
-	e := w.newPower256("power")
+	e := w.newPower256(name)
 	return func(x reg.VecVirtual) {
 		n, keep := w.vec(), w.vec()
 		e.clamp(x, keep)

@@ -25,6 +25,7 @@ var families = []struct {
 	{"mul_avx512", mulAVX512},
 	{"mul_avx2", mulAVX2},
 	{"attend_avx512", attendAVX512},
+	{"attend_avx2", attendAVX2},
 	{"vector_avx512", vectorAVX512},
 	{"train_avx512", trainAVX512},
 	{"maps_avx512", mapsAVX512},

@@ -112,21 +112,10 @@ func (w width) pair(m op.Mem, odd, evens, odds reg.VecVirtual) {
 	w.VPAND(odd, odds, odds)
 }
 
-// sums reduces each of eight registers to the sum of its lanes, in order, or of
-// four where the others are left out. Registers of v are used up.
+// sums reduces each of eight registers, which are used up, to the sum of its
+// lanes: store gets four at a time.
 func (w width) sums(v []reg.VecVirtual, store func(at int, x reg.Register)) {
-	if w.wide() {
-		for i := 0; i < len(v); i += 4 {
-			store(i, w.reduce4(v[i:i+4]))
-		}
-		return
-	}
 	for i := 0; i < len(v); i += 4 {
-		w.VHADDPS(v[i+1], v[i], v[i])
-		w.VHADDPS(v[i+3], v[i+2], v[i+2])
-		w.VHADDPS(v[i+2], v[i], v[i])
-		w.VEXTRACTF128(op.Imm(1), v[i], v[i+1].AsX())
-		w.VADDPS(v[i+1].AsX(), v[i].AsX(), v[i].AsX())
-		store(i, v[i].AsX())
+		store(i, w.joined(v[i:i+4], w.add))
 	}
 }

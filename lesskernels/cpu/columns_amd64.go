@@ -1,0 +1,114 @@
+package cpu
+
+import "math"
+
+// columnKernels are the assembly of one reduction.
+type columnKernels struct {
+	block  func(columns, scores, lse *float32, visible *int32, slots uintptr)
+	reduce func(dst, columns *float32, slots uintptr)
+	join   func(dst, x *float32, n uintptr)
+}
+
+// assembly runs the kernels that fit the shape; false means that none does.
+func (c columns) assembly(isa ISA, s *Scratch) bool {
+	k := attendKernelsFor[isa]
+	switch {
+	case k == nil || c.headDim%k.lanes != 0:
+		return false
+	case len(c.visible) >= fewQueries || c.headDim%(2*k.lanes) != 0:
+		k.columnsBlock(c, s)
+		return true
+	}
+	for i, slots := range c.visible {
+		for g := 0; g < c.group && slots > 0; g += maxRow {
+			k.columnsRow(c, i, g, min(g+maxRow, c.group), int(slots), s)
+		}
+	}
+	return true
+}
+
+// columnsRow joins the weights of the query heads [from, to) of one row.
+func (k *attendKernels) columnsRow(c columns, row, from, to, slots int, s *Scratch) {
+	group, first := to-from, row*c.group+from
+	stride := (slots + lanes - 1) &^ (lanes - 1)
+	buffers := s.floats(group * (c.headDim + stride))
+	pairs, scores := buffers[:group*c.headDim], buffers[group*c.headDim:]
+	k.pairQueries(pairs, c.q[first*c.headDim:(first+group)*c.headDim], c.headDim, c.scale*math.Log2E)
+	k.scores(scores, pairs, c.k, group, c.headDim, slots, stride, s)
+	for g := range group {
+		if lse := c.lse[first+g]; !math.IsInf(float64(lse), -1) {
+			weights := scores[g*stride:][:stride]
+			k.exp2Sum(&weights[0], uintptr(stride), lse*math.Log2E)
+			k.join(c.reduce, c.dst[(from+g)*c.slots:][:slots], weights)
+		}
+	}
+}
+
+// join joins dst with the first of the weights.
+func (k *attendKernels) join(r Reduce, dst, weights []float32) {
+	whole := len(dst) &^ (k.lanes - 1)
+	if whole > 0 {
+		k.columns[r].join(&dst[0], &weights[0], uintptr(whole))
+	}
+	for i := whole; i < len(dst); i++ {
+		dst[i] = r.join(dst[i], weights[i])
+	}
+}
+
+// columnsBlock joins the weights of many rows: those of one query head in the
+// lanes of a group.
+func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
+	rows, size := len(c.visible), c.headDim*k.lanes
+	groups := (rows + k.lanes - 1) / k.lanes // of each query head
+	buffers := s.floats(c.group*groups*(size+k.lanes) + slotTile*(c.headDim+2*k.lanes+1))
+	take := func(n int) []float32 {
+		b := buffers[:n]
+		buffers = buffers[n:]
+		return b
+	}
+	queries, lse := take(c.group*groups*size), take(c.group*groups*k.lanes)
+	keyTile, scores, sums, result := take(slotTile*c.headDim), take(slotTile*k.lanes), take(slotTile*k.lanes), take(slotTile)
+	for i := range c.group * groups {
+		g, row := i/groups, i%groups*k.lanes
+		n := min(k.lanes, rows-row)
+		k.transposeQueries(queries[i*size:(i+1)*size], c.q[(row*c.group+g)*c.headDim:], n, c.group, c.headDim, c.scale*math.Log2E)
+		for lane := range n {
+			lse[i*k.lanes+lane] = c.lse[(row+lane)*c.group+g] * math.Log2E
+		}
+	}
+	most := 0
+	for _, n := range c.visible {
+		most = max(most, int(n))
+	}
+	for first := 0; first < most; first += slotTile {
+		n := min(slotTile, most-first)
+		padded := (n + slotStep - 1) / slotStep * slotStep
+		keys := k.tile(slotRows{bf16: c.k}, keyTile[:padded*c.headDim], first*c.headDim, n*c.headDim)
+		for g := range c.group {
+			clear(sums)
+			for i := range groups {
+				at := g*groups + i
+				seen, some := k.columnVisible(c, g, i*k.lanes, first)
+				if !some {
+					continue
+				}
+				k.blockScores(&scores[0], &queries[at*size], &keys[0], uintptr(c.headDim), uintptr(padded))
+				k.columns[c.reduce].block(&sums[0], &scores[0], &lse[at*k.lanes], &seen[0], uintptr(padded))
+			}
+			k.columns[c.reduce].reduce(&result[0], &sums[0], uintptr(padded))
+			k.join(c.reduce, c.dst[g*c.slots+first:][:n], result)
+		}
+	}
+}
+
+// columnVisible counts the slots of the tile from first on that the rows from
+// row on see; those without a log-sum-exp see none.
+func (k *attendKernels) columnVisible(c columns, g, row, first int) (seen [lanes]int32, some bool) {
+	for lane := range min(k.lanes, len(c.visible)-row) {
+		if i := row + lane; !math.IsInf(float64(c.lse[i*c.group+g]), -1) {
+			seen[lane] = max(c.visible[i]-int32(first), 0)
+			some = some || seen[lane] > 0
+		}
+	}
+	return seen, some
+}

@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package cpu
+
+// assembly tells that there are no kernels here.
+func (c columns) assembly(ISA, *Scratch) bool { return false }
