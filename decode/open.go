@@ -3,7 +3,6 @@ package decode
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"lessrag/decode/gguf"
@@ -69,8 +68,12 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	if maps != nil {
 		e.info.Maps = &maps.Header
 	}
-	if maps != nil && e.headWeights == nil {
-		e.headWeights = slices.Concat(maps.HeadWeights...)
+	if e.headWeights == nil {
+		e.headWeights, err = findHeads(path, hash, config, maps)
+	}
+	if err != nil {
+		e.Close()
+		return nil, err
 	}
 	if e.info.Name == "" {
 		e.info.Name = strings.TrimSuffix(filepath.Base(path), ".gguf")

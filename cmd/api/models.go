@@ -10,8 +10,9 @@ import (
 )
 
 type modelsCmd struct {
-	List    modelsListCmd    `cmd:"" help:"List the readers in the assets directory."`
-	Inspect modelsInspectCmd `cmd:"" help:"Show a GGUF file's metadata and tensors."`
+	List      modelsListCmd      `cmd:"" help:"List the readers in the assets directory."`
+	Calibrate modelsCalibrateCmd `cmd:"" help:"Measure which heads of the reader find answers, for the cache vote (needs make fetch-eval)."`
+	Inspect   modelsInspectCmd   `cmd:"" help:"Show a GGUF file's metadata and tensors."`
 }
 
 type modelsListCmd struct {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"lessrag/decode"
+	"lessrag/decode/heads"
+	"lessrag/decode/recall"
+)
+
+// modelsCalibrateCmd measures which KV heads find answers.
+type modelsCalibrateCmd struct {
+	Each    int    `help:"Prompts of each kind, length and depth." default:"2" placeholder:"N"`
+	Lengths []int  `help:"Lengths of the prompts, in tokens." default:"1500,2500" placeholder:"N"`
+	Seed    uint64 `help:"Seed of the prompts." default:"777"`
+	Output  string `help:"File to write. Default: beside the model, where it is found." short:"o" placeholder:"FILE" type:"path"`
+	JSON    bool   `help:"Print one JSON object."`
+}
+
+// calibrationDepths is how many parts of the documents answers are put into.
+const calibrationDepths = 3
+
+// Run asks for facts in documents and sees which heads look at them.
+func (c *modelsCalibrateCmd) Run(ctx context.Context, g *globals) (err error) {
+	if c.Each < 1 || len(c.Lengths) == 0 || slices.Min(c.Lengths) < 500 {
+		return usageError{errors.New("--each is at least 1, --lengths at least 500")}
+	}
+	pages, err := g.evalPages(ctx, true)
+	if err != nil {
+		return err
+	}
+	s := &stack{globals: g}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.openEngine(decode.Options{}); err != nil {
+		return err
+	}
+	prompts, err := recall.Generate(pages, s.engine.Tokenizer(), recall.Options{
+		Lengths: c.Lengths, Depths: calibrationDepths, Each: c.Each, Seed: c.Seed, Calibration: true,
+	})
+	if err != nil {
+		return err
+	}
+	sum, err := look(ctx, s.engine, prompts)
+	if err != nil {
+		return err
+	}
+	info := s.engine.Info()
+	w := heads.Weigh(info.KVHeads, sum.Sentence, sum.Answer)
+	if info.Hash == "" {
+		return fmt.Errorf("%s cannot be read any more", info.Path)
+	}
+	w.Model, w.Name, w.Prompts, w.Lengths, w.Seed, w.Documents = info.Hash, info.Name, len(prompts), c.Lengths, c.Seed, evalDocuments
+	path := c.Output
+	if path == "" {
+		path = heads.Beside(info.Path)
+	}
+	if err := w.Write(path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if c.JSON {
+		return printJSON(w)
+	}
+	fmt.Printf("%s\n%s", path, heaviest(w))
+	return nil
+}
+
+// look adds up what every head looked at in all prompts, divided by their number.
+func look(ctx context.Context, engine *decode.Engine, prompts []recall.Prompt) (mean decode.Attention, err error) {
+	progress := newProgress(os.Stderr, "calibrating", len(prompts))
+	defer progress.finish()
+	for i, p := range prompts {
+		progress.show(i)
+		encoded, err := p.Encode(engine.Tokenizer(), engine.Template())
+		if err != nil {
+			return mean, err
+		}
+		a, err := engine.Look(ctx, decode.Lookup{Prompt: encoded.Tokens, Question: encoded.QuestionRows,
+			Prefix: encoded.PrefixTokens, Gold: encoded.GoldTokens, Sentence: encoded.SentenceRange, Answer: encoded.AnswerRange})
+		if err != nil {
+			return mean, fmt.Errorf("prompt %s: %w", p.ID, err)
+		}
+		if mean.Sentence == nil {
+			mean.Sentence, mean.Answer = make([]float64, len(a.Sentence)), make([]float64, len(a.Answer))
+		}
+		for h := range a.Sentence {
+			mean.Sentence[h] += a.Sentence[h] / float64(len(prompts))
+			mean.Answer[h] += a.Answer[h] / float64(len(prompts))
+		}
+	}
+	return mean, nil
+}
+
+// heaviest lists the heads that carry most of the weight.
+func heaviest(w heads.Weights) string {
+	type head struct {
+		layer, kvHead int
+		weight        float32
+	}
+	var all []head
+	var total, shown float32
+	for layer, row := range w.Weights {
+		for kvHead, weight := range row {
+			all = append(all, head{layer, kvHead, weight})
+			total += weight
+		}
+	}
+	slices.SortStableFunc(all, func(a, b head) int {
+		switch {
+		case a.weight > b.weight:
+			return -1
+		case a.weight < b.weight:
+			return 1
+		}
+		return 0
+	})
+	text := ""
+	for _, h := range all[:max(1, len(all)/5)] {
+		text += fmt.Sprintf("layer %2d, KV head %d: %.3f\n", h.layer, h.kvHead, h.weight)
+		shown += h.weight
+	}
+	return text + fmt.Sprintf("%d of %d KV heads carry %.0f%% of the weight\n", max(1, len(all)/5), len(all), 100*shown/max(total, 1e-9))
+}
