@@ -24,8 +24,6 @@ type activations struct {
 	blockV       []uint16
 	blockColumns []float32 // [Works][kvHeads, group, n] attention over the block's own tokens
 	out          []float32 // [logit rows, vocab]
-	halves       []float32 // [2·tokens, width] inputs in two parts
-	product      []float32 // [2, 2·tokens, kvHeads, headDim] or [2·logit rows, vocab]: of halves
 
 	workers  chan *attendWorker // one for each thread
 	partials partials
@@ -54,8 +52,6 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 		blockK:       make([]uint16, t*c.KVHeads*stored),
 		blockV:       make([]uint16, t*c.KVHeads*stored),
 		out:          make([]float32, rows*c.Vocab),
-		halves:       make([]float32, 2*t*c.Width),
-		product:      make([]float32, 2*max(2*t*c.KVHeads*c.HeadDim, rows*c.Vocab)),
 		workers:      make(chan *attendWorker, threads),
 	}
 	for range threads {

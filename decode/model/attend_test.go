@@ -51,28 +51,3 @@ func TestMergeIsTheUnion(t *testing.T) {
 		}
 	}
 }
-
-func TestSplitCodesLosesNothing(t *testing.T) {
-	random := rand.New(rand.NewPCG(7, 8))
-	x := make([]float32, 75)
-	for i := range x {
-		x[i] = float32(random.NormFloat64()) * float32(i%9)
-	}
-	clear(x[32:64]) // a block of zeros
-	coarse, rest := make([]float32, len(x)), make([]float32, len(x))
-	splitCodes(coarse, rest, x)
-	for i := range x {
-		if !(math.Abs(float64(coarse[i]+rest[i]-x[i])) <= 1e-6*math.Abs(float64(x[i]))) {
-			t.Errorf("%v became %v and %v", x[i], coarse[i], rest[i])
-		}
-	}
-	for from := 0; from < len(x); from += codeBlock {
-		peak, left := float32(0), float32(0)
-		for i := from; i < min(len(x), from+codeBlock); i++ {
-			peak, left = max(peak, x[i], -x[i]), max(left, rest[i], -rest[i])
-		}
-		if !(left <= peak/127/2*1.0001) {
-			t.Errorf("a block up to %v leaves %v over", peak, left)
-		}
-	}
-}

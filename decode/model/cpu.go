@@ -27,7 +27,6 @@ type CPU struct {
 	frequencies []float64 // [headDim/2]
 	scale       float32   // of attention scores
 	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
-	split       bool      // keys, values and logits are computed from inputs in two parts: see split.go
 	evictions   cache.Scratch
 	memory      memory
 	batch       batch
@@ -58,7 +57,7 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 		stored *= 2
 	}
 	return &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
-		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored, split: m == Int8,
+		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
 		activations: newActivations(c, stored, limits, pool.Threads())}, nil
 }
 
@@ -143,14 +142,10 @@ func (c *CPU) norm(b *batch, weight []float32) {
 }
 
 func (c *CPU) qkv(b *batch, l *layer) {
-	defer c.Clock.Mark(Matmul)
 	c.input.Set(c.normed, b.rows, c.config.Width)
-	if !c.split {
-		cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.q, l.k, l.v}, [][]float32{c.q, c.k, c.v})
-		return
-	}
-	l.q.Mul(c.pool, c.q, &c.input)
-	c.mulSplit([]*cpu.Matrix{l.k, l.v}, [][]float32{c.k, c.v}, c.normed, b.rows)
+	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: l.q, Dst: c.q},
+		cpu.Product{Matrix: l.k, Dst: c.k, Pairs: true}, cpu.Product{Matrix: l.v, Dst: c.v, Pairs: true})
+	c.Clock.Mark(Matmul)
 }
 
 // rope turns queries and keys by their positions, and rounds the block's keys and
@@ -205,7 +200,7 @@ func (c *CPU) project(b *batch, l *layer) {
 func (c *CPU) feedForward(b *batch, l *layer) {
 	hidden := c.config.Hidden
 	c.input.Set(c.normed, b.rows, c.config.Width)
-	cpu.MulAll(c.pool, &c.input, []*cpu.Matrix{l.gate, l.up}, [][]float32{c.gate, c.up})
+	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: l.gate, Dst: c.gate}, cpu.Product{Matrix: l.up, Dst: c.up})
 	c.Clock.Mark(Matmul)
 	c.eachRow(b.rows, func(row int) {
 		gate := rowOf(c.gate, row, hidden)

@@ -67,12 +67,8 @@ func (c *CPU) finish(b *batch, from, to, at int) int {
 
 // unembed multiplies the first rows of normed with the output matrix.
 func (c *CPU) unembed(rows int) {
-	if c.split {
-		c.mulSplit([]*cpu.Matrix{c.weights.output}, [][]float32{c.out}, c.normed, rows)
-		return
-	}
 	c.input.Set(c.normed, rows, c.config.Width)
-	c.weights.output.Mul(c.pool, c.out, &c.input)
+	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: c.weights.output, Dst: c.out, Pairs: true})
 }
 
 // NewScore takes the log-softmax of one row of logits at the target, in float64.

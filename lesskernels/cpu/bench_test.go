@@ -156,16 +156,16 @@ func BenchmarkStep(b *testing.B) {
 				for b.Loop() {
 					for _, l := range model {
 						in.Set(x, n, dim)
-						MulAll(pool, &in, []*Matrix{l.q, l.k, l.v}, [][]float32{q, k, v})
+						MulAll(pool, &in, Product{Matrix: l.q, Dst: q}, Product{Matrix: l.k, Dst: k, Pairs: true}, Product{Matrix: l.v, Dst: v, Pairs: true})
 						in.Set(x, n, dim)
 						l.o.Mul(pool, q, &in)
 						in.Set(x, n, dim)
-						MulAll(pool, &in, []*Matrix{l.gate, l.up}, [][]float32{gate, up})
+						MulAll(pool, &in, Product{Matrix: l.gate, Dst: gate}, Product{Matrix: l.up, Dst: up})
 						in.Set(h, n, inner)
 						l.down.Mul(pool, q, &in)
 					}
 					last.Set(x, 1, dim)
-					output.Mul(pool, scores, &last)
+					MulAll(pool, &last, Product{Matrix: output, Dst: scores, Pairs: true})
 				}
 				perSecond := float64(b.N) / b.Elapsed().Seconds()
 				b.ReportMetric(perSecond*float64(n), "tokens/s")

@@ -11,25 +11,38 @@ import (
 type Input struct {
 	x       []float32 // [n, cols], the caller's
 	n, cols int
-	ints    tiles
-	floats  tiles
+	forms   [3]tiles
+	tasks   []span // scratch of MulAll
 }
 
-// tiles are activations in the order in which kernels read them: token by
-// token within a tile, tile after tile. With T tokens in a tile,
+// form is how kernels read activations.
+type form uint8
+
+const (
+	plain form = iota // float32
+	codes             // rounded to int8: a row for each token
+	pairs             // two rows: codes, and the codes of what they leave over
+)
+
+// rows is how many rows of a tile a token takes.
+func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2}[f] }
+
+// tiles are activations in the order in which kernels read them: row by row
+// within a tile, tile after tile. With T rows in a tile,
 //
-//	floats  [cols][T] float32
-//	ints    [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32, first [T] i32}
+//	plain         [cols][T] float32
+//	codes, pairs  [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32, first [T] i32}
 //
 // x = scale·code, bias = −8·Σcode and sum = scale·Σcode over the block, first
 // is the bias of its first half.
 type tiles struct {
 	ready bool
 	width int      // the most tokens in a tile
-	words []uint32 // [n·cols] or [n·cols/32·12]
+	size  int      // words of a token
+	words []uint32 // [n·size]
 }
 
-// intWords is the words of one token and block in the integer form.
+// intWords is the words of one row and block in the integer forms.
 const intWords = 12
 
 // Set makes x [n, cols] the activations. x stays the caller's and must not
@@ -39,7 +52,9 @@ func (in *Input) Set(x []float32, n, cols int) {
 		panic(fmt.Sprintf("cpu: input [%d, %d] of %d values", n, cols, len(x)))
 	}
 	in.x, in.n, in.cols = x, n, cols
-	in.ints.ready, in.floats.ready = false, false
+	for f := range in.forms {
+		in.forms[f].ready = false
+	}
 }
 
 // tileCount is how many tiles of at most width tokens n tokens make.
@@ -57,40 +72,28 @@ func tileSpan(n, width, i int) (from, to int) {
 	return from, to
 }
 
-// tokenWords is the words that one token takes in a form.
-func (in *Input) tokenWords(integer bool) int {
-	if integer {
-		return in.cols / blockLen * intWords
-	}
-	return in.cols
+// tile is the words of tile i, which holds the tokens [from, to).
+func (in *Input) tile(t *tiles, i int) (words []uint32, from, to int) {
+	from, to = tileSpan(in.n, t.width, i)
+	return t.words[from*t.size : to*t.size], from, to
 }
 
 // form returns the tiles of a form, made by p's threads if they are not there.
-func (in *Input) form(p *Pool, integer bool, isa ISA) *tiles {
-	t := &in.floats
-	if integer {
-		t = &in.ints
-	}
-	width := isa.width(integer)
+func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
+	t := &in.forms[f]
+	width := isa.width(f)
 	if t.ready && t.width == width {
 		return t
 	}
-	size := in.tokenWords(integer)
-	if cap(t.words) < in.n*size {
-		t.words = make([]uint32, in.n*size)
+	t.width, t.size, t.ready = width, in.cols, true
+	if f != plain {
+		t.size = f.rows() * in.cols / blockLen * intWords
 	}
-	t.words, t.width, t.ready = t.words[:in.n*size], width, true
-	one := func(i int) {
-		from, to := tileSpan(in.n, width, i)
-		words := t.words[from*size : to*size]
-		if integer {
-			for token := from; token < to; token++ {
-				rowsFor(isa).quantize(words[token-from:], in.x[token*in.cols:][:in.cols], to-from)
-			}
-		} else {
-			interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
-		}
+	if cap(t.words) < in.n*t.size {
+		t.words = make([]uint32, in.n*t.size)
 	}
+	t.words = t.words[:in.n*t.size]
+	one := func(i int) { in.fill(t, f, isa, i) }
 	if count := tileCount(in.n, width); in.n*in.cols < 1<<15 {
 		for i := range count {
 			one(i)
@@ -99,6 +102,22 @@ func (in *Input) form(p *Pool, integer bool, isa ISA) *tiles {
 		p.Run(count, one)
 	}
 	return t
+}
+
+// fill makes tile i of a form.
+func (in *Input) fill(t *tiles, f form, isa ISA, i int) {
+	words, from, to := in.tile(t, i)
+	if f == plain {
+		interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
+		return
+	}
+	kernel := rowsFor(isa).quantize
+	if f == pairs {
+		kernel = rowsFor(isa).quantizePair
+	}
+	for token := from; token < to; token++ {
+		kernel(words[(token-from)*f.rows():], in.x[token*in.cols:][:in.cols], (to-from)*f.rows())
+	}
 }
 
 // interleaveTile writes x [n, cols] as [cols][n].
@@ -112,10 +131,24 @@ func interleaveTile(dst []uint32, x []float32, n, cols int) {
 	}
 }
 
-// quantize is the portable quantisation of one token's row.
-func quantize(dst []uint32, x []float32, tokens int) {
+// quantize is the portable quantisation of one token's row in a tile of rows.
+func quantize(dst []uint32, x []float32, rows int) {
 	for b := range len(x) / blockLen {
-		quantizeBlock(dst[b*tokens*intWords:], x[b*blockLen:][:blockLen], tokens)
+		quantizeBlock(dst[b*rows*intWords:], x[b*blockLen:][:blockLen], rows)
+	}
+}
+
+// quantizePair is quantize with what the codes leave over in the next row.
+func quantizePair(dst []uint32, x []float32, rows int) {
+	var rest [blockLen]float32
+	for b := range len(x) / blockLen {
+		record, block := dst[b*rows*intWords:], x[b*blockLen:][:blockLen]
+		quantizeBlock(record, block, rows)
+		scale := float64(math.Float32frombits(record[8*rows]))
+		for j, v := range block { // exact, as a fused multiplication and addition
+			rest[j] = float32(float64(v) - scale*float64(int8(record[j/4*rows]>>(j%4*8))))
+		}
+		quantizeBlock(record[1:], rest[:], rows)
 	}
 }
 

@@ -6,41 +6,62 @@ import (
 	"math"
 )
 
-// Mul writes dst [n, rows] = x · Wᵀ for the input's n rows of activations.
-func (m *Matrix) Mul(p *Pool, dst []float32, in *Input) {
-	MulAll(p, in, []*Matrix{m}, [][]float32{dst})
+// Product is a matrix and where its product with an Input goes.
+type Product struct {
+	Matrix *Matrix
+	Dst    []float32 // [n, rows]
+	// Pairs multiplies a quantised matrix also with what rounding the input to int8
+	// left over: 16 bits in all, for twice the arithmetic and no more reading.
+	Pairs bool
 }
 
-// MulAll multiplies one input with several matrices in one Run of the pool:
-// dst[i] [n, rows of ms[i]]. All have the input's columns.
-func MulAll(p *Pool, in *Input, ms []*Matrix, dst [][]float32) {
+// form is what the product's kernels read.
+func (p Product) form() form {
+	switch {
+	case !p.Matrix.layout.integer():
+		return plain
+	case p.Pairs:
+		return pairs
+	}
+	return codes
+}
+
+// Mul writes dst [n, rows] = x · Wᵀ for the input's n rows of activations.
+func (m *Matrix) Mul(p *Pool, dst []float32, in *Input) {
+	MulAll(p, in, Product{Matrix: m, Dst: dst})
+}
+
+// MulAll does several products with one input in one Run of the pool. All matrices
+// have the input's columns.
+func MulAll(p *Pool, in *Input, products ...Product) {
 	if in.n == 0 {
 		return
 	}
-	work := make([]span, 0, 64)
-	for i, m := range ms {
-		if in.cols != m.cols || len(dst[i]) < in.n*m.rows {
+	in.tasks = in.tasks[:0]
+	for i, product := range products {
+		m, f := product.Matrix, product.form()
+		if in.cols != m.cols || len(product.Dst) < in.n*m.rows {
 			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
-				in.n, in.cols, m.rows, m.cols, len(dst[i])))
+				in.n, in.cols, m.rows, m.cols, len(product.Dst)))
 		}
-		in.form(p, m.layout.integer(), m.isa)
-		work = m.split(work, i, in.n, p.threads)
+		in.form(p, f, m.isa)
+		in.tasks = m.split(in.tasks, i, in.n*f.rows(), p.threads)
 	}
-	p.Run(len(work), func(task int) {
-		s := work[task]
-		ms[s.matrix].mulPanels(dst[s.matrix], in, s.from, s.to)
+	p.Run(len(in.tasks), func(task int) {
+		s := in.tasks[task]
+		products[s.product].panels(in, s.from, s.to)
 	})
 }
 
-// span is a task: panels [from, to) of one matrix.
-type span struct{ matrix, from, to int }
+// span is a task: panels [from, to) of one product.
+type span struct{ product, from, to int }
 
 // taskMicros is the length of a task: far above the cost of handing it out,
 // far below the time that a slow core would make the others wait.
 const taskMicros = 40
 
-// split appends the tasks of a product with n tokens.
-func (m *Matrix) split(work []span, matrix, n, threads int) []span {
+// split appends the tasks of a product with n rows.
+func (m *Matrix) split(work []span, product, n, threads int) []span {
 	panels := m.panels()
 	micros := float64(len(m.data))/15e3 + float64(m.rows)*float64(m.cols)*float64(n)/m.isa.macsPerMicro()
 	tasks := int(micros / taskMicros)
@@ -49,7 +70,7 @@ func (m *Matrix) split(work []span, matrix, n, threads int) []span {
 	}
 	tasks = min(max(tasks, 1), panels)
 	for i := range tasks {
-		work = append(work, span{matrix, i * panels / tasks, (i + 1) * panels / tasks})
+		work = append(work, span{product, i * panels / tasks, (i + 1) * panels / tasks})
 	}
 	return work
 }
@@ -59,42 +80,57 @@ func (i ISA) macsPerMicro() float64 {
 	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[i]
 }
 
-// width is the most tokens that the instruction set's kernels take at once,
-// with integer or float activations.
-func (i ISA) width(integer bool) int {
+// width is the most tokens that the instruction set's kernels take at once.
+func (i ISA) width(f form) int {
+	rows := 4
 	switch {
 	case i == AVX512:
-		return 12
-	case i == AVX2 && !integer:
-		return 6
+		rows = 12
+	case i == AVX2 && f == plain:
+		rows = 6
 	}
-	return 4
+	return rows / f.rows()
 }
 
-// mulPanels multiplies panels [from, to) with every tile of the input.
-func (m *Matrix) mulPanels(dst []float32, in *Input, from, to int) {
-	t := &in.floats
-	if m.layout.integer() {
-		t = &in.ints
+// panels multiplies panels [from, to) with every tile of the input. The product goes
+// by way of a scratch where a token has two rows or the last panel rows to spare.
+func (p Product) panels(in *Input, from, to int) {
+	m, f := p.Matrix, p.form()
+	t := &in.forms[f]
+	var product []float32
+	if f == pairs || to*panelRows > m.rows {
+		product = make([]float32, t.width*f.rows()*panelRows)
 	}
-	size := in.tokenWords(m.layout.integer())
-	var edge []float32 // the last panel's product when it has rows to spare
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
-		if rows < panelRows && edge == nil {
-			edge = make([]float32, t.width*panelRows)
-		}
 		for i := range tileCount(in.n, t.width) {
-			first, end := tileSpan(in.n, t.width, i)
-			words := t.words[first*size : end*size]
-			if rows == panelRows {
-				m.mulTile(dst[first*m.rows+panel*panelRows:], m.rows, words, end-first, m.at(panel))
+			words, first, end := in.tile(t, i)
+			if f != pairs && rows == panelRows {
+				m.mulTile(p.Dst[first*m.rows+panel*panelRows:], m.rows, words, end-first, m.at(panel))
 				continue
 			}
-			m.mulTile(edge, panelRows, words, end-first, m.at(panel))
-			for token := first; token < end; token++ {
-				copy(dst[token*m.rows+panel*panelRows:][:rows], edge[(token-first)*panelRows:])
+			m.mulTile(product, panelRows, words, (end-first)*f.rows(), m.at(panel))
+			if f == pairs && rows == panelRows {
+				rowsFor(m.isa).addPairs(p.Dst[first*m.rows+panel*panelRows:], m.rows, product, end-first)
+				continue
 			}
+			if f == pairs {
+				rowsFor(m.isa).addPairs(product, panelRows, product, end-first)
+			}
+			for token := first; token < end; token++ {
+				copy(p.Dst[token*m.rows+panel*panelRows:][:rows], product[(token-first)*panelRows:])
+			}
+		}
+	}
+}
+
+// addPairs is the portable sum of rows two by two: dst, one row of 16 values every
+// stride, may be src.
+func addPairs(dst []float32, stride int, src []float32, pairs int) {
+	for i := range pairs {
+		one, two, to := src[2*i*panelRows:][:panelRows], src[(2*i+1)*panelRows:][:panelRows], dst[i*stride:][:panelRows]
+		for r := range to {
+			to[r] = one[r] + two[r]
 		}
 	}
 }

@@ -484,6 +484,11 @@ func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, 
 //go:noescape
 func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// addPairsAVX512 adds rows of 16 values of src two by two, and writes the sums every stride values.
+//
+//go:noescape
+func addPairsAVX512(dst *float32, stride uintptr, src *float32, pairs uintptr)
+
 // peakAVX512 does 12 VPDPBUSD of 64 products in each of some rounds.
 //
 //go:noescape

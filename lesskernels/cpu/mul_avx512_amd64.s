@@ -11827,6 +11827,26 @@ block:
 	VZEROUPPER
 	RET
 
+// func addPairsAVX512(dst *float32, stride uintptr, src *float32, pairs uintptr)
+// Requires: AVX, AVX512F
+TEXT ·addPairsAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ pairs+24(FP), BX
+	SHLQ $0x02, CX
+
+pair:
+	VMOVUPS (DX), Z0
+	VADDPS  64(DX), Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ    $0x00000080, DX
+	ADDQ    CX, AX
+	DECQ    BX
+	JNE     pair
+	VZEROUPPER
+	RET
+
 // func peakAVX512(rounds uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·peakAVX512(SB), NOSPLIT, $0-8

@@ -72,15 +72,21 @@ func randomFloats(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
-// quantized is x as the int8 activations hold it.
-func quantized(x []float32) []float64 {
-	out := make([]float64, len(x))
-	record := make([]uint32, intWords)
+// quantized is x as the rows of a form hold it.
+func quantized(x []float32, f form) []float64 {
+	out, n := make([]float64, len(x)), f.rows()
+	record := make([]uint32, n*intWords)
 	for b := 0; b+blockLen <= len(x); b += blockLen {
-		quantizeBlock(record, x[b:b+blockLen], 1)
-		scale := float64(math.Float32frombits(record[8]))
-		for j := range blockLen {
-			out[b+j] = scale * float64(int8(record[j/4]>>(j%4*8)))
+		if f == pairs {
+			quantizePair(record, x[b:b+blockLen], n)
+		} else {
+			quantize(record, x[b:b+blockLen], n)
+		}
+		for row := range n {
+			scale := float64(math.Float32frombits(record[8*n+row]))
+			for j := range blockLen {
+				out[b+j] += scale * float64(int8(record[j/4*n+row]>>(j%4*8)))
+			}
 		}
 	}
 	return out
@@ -125,17 +131,25 @@ func testMulSize(t *testing.T, rng *rand.Rand, pool *Pool, isa ISA, dtype lesske
 		t.Fatal(err)
 	}
 	x := randomFloats(rng, n*cols)
-	seen := make([]float64, len(x))
-	for i, v := range x {
-		seen[i] = float64(v)
-	}
-	if m.layout.integer() {
-		seen = quantized(x)
-	}
 	var in Input
 	in.Set(x, n, cols)
-	got := make([]float32, n*rows)
-	m.Mul(pool, got, &in)
+	for _, twice := range []bool{false, true} {
+		product := Product{Matrix: m, Dst: make([]float32, n*rows), Pairs: twice}
+		seen := make([]float64, len(x))
+		for i, v := range x {
+			seen[i] = float64(v)
+		}
+		if f := product.form(); f != plain {
+			seen = quantized(x, f)
+		}
+		MulAll(pool, &in, product)
+		compareProduct(t, dtype, product.Dst, seen, weights, n, rows, cols)
+	}
+}
+
+// compareProduct fails where got is not the product of what the kernels saw.
+func compareProduct(t *testing.T, dtype lesskernels.DType, got []float32, seen []float64, weights []float32, n, rows, cols int) {
+	t.Helper()
 	for i := range n {
 		for r := range rows {
 			want, size := 0.0, 0.0
@@ -202,20 +216,23 @@ func TestMulAlone(t *testing.T) {
 					ms[i] = m
 				}
 				x := randomFloats(rng, most*cols)
-				alone := make([]float32, most*rows)
+				alone, alonePairs := make([]float32, most*rows), make([]float32, most*rows)
 				for i := range most {
 					var in Input
 					in.Set(x[i*cols:], 1, cols)
 					ms[1].Mul(pool, alone[i*rows:][:rows], &in)
+					MulAll(pool, &in, Product{ms[1], alonePairs[i*rows:][:rows], true})
 				}
 				var in Input // one for all sizes, as an engine has it
 				for n := 1; n <= most; n++ {
-					dst := [][]float32{make([]float32, n*rows), make([]float32, n*rows)}
 					in.Set(x, n, cols)
-					MulAll(pool, &in, ms[:], dst)
-					for i, y := range dst[1] {
-						if math.Float32bits(y) != math.Float32bits(alone[i]) {
-							t.Fatalf("of %d tokens: (%d, %d) = %v, alone %v", n, i/rows, i%rows, y, alone[i])
+					products := []Product{{ms[0], make([]float32, n*rows), false}, {ms[1], make([]float32, n*rows), false}, {ms[1], make([]float32, n*rows), true}}
+					MulAll(pool, &in, products...)
+					for p, want := range [][]float32{alone, alonePairs} {
+						for i, y := range products[1+p].Dst {
+							if math.Float32bits(y) != math.Float32bits(want[i]) {
+								t.Fatalf("of %d tokens, pairs %v: (%d, %d) = %v, alone %v", n, p == 1, i/rows, i%rows, y, want[i])
+							}
 						}
 					}
 				}

@@ -13,12 +13,15 @@ type rowKernels struct {
 	rope      func(x []float32, heads, headDim int, cos, sin []float32)
 	bf16      func(dst []uint16, src []float32)
 	// quantize writes one token's row x in the integer form of a tile of that
-	// many tokens; dst begins at the token's first word.
-	quantize func(dst []uint32, x []float32, tokens int)
+	// many rows; dst begins at the token's first word. quantizePair writes what
+	// the codes leave over beside it.
+	quantize, quantizePair func(dst []uint32, x []float32, rows int)
+	// addPairs adds rows of 16 values of src two by two; see Product.Pairs.
+	addPairs func(dst []float32, stride int, src []float32, pairs int)
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize}
+var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, addPairs}
 
 // rows are this machine's.
 var rows = rowsFor(machine)

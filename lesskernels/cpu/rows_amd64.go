@@ -68,9 +68,20 @@ var avx512Rows = rowKernels{
 		}
 		bf16(dst[n:], src[n:])
 	},
-	quantize: func(dst []uint32, x []float32, tokens int) {
+	quantize: func(dst []uint32, x []float32, rows int) {
 		if blocks := len(x) / blockLen; blocks > 0 {
-			quantizeAVX512(&dst[0], &x[0], uintptr(tokens), uintptr(blocks))
+			quantizeAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))
+		}
+	},
+	quantizePair: func(dst []uint32, x []float32, rows int) {
+		if blocks := len(x) / blockLen; blocks > 0 {
+			quantizePairAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))
+		}
+	},
+	addPairs: func(dst []float32, stride int, src []float32, pairs int) {
+		if pairs > 0 {
+			_ = dst[(pairs-1)*stride+panelRows-1]
+			addPairsAVX512(&dst[0], uintptr(stride), &src[0], uintptr(pairs))
 		}
 	},
 }

@@ -64,7 +64,12 @@ func ropeAVX512(x *float32, cos *float32, sin *float32, heads uintptr, half uint
 //go:noescape
 func bf16AVX512(dst *uint16, src *float32, n uintptr)
 
-// quantizeAVX512 writes one token's blocks of 32 values in the integer form of tiles of that many tokens.
+// quantizeAVX512 writes one token's blocks of 32 values in the integer form of tiles of that many rows.
 //
 //go:noescape
-func quantizeAVX512(dst *uint32, x *float32, tokens uintptr, blocks uintptr)
+func quantizeAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
+
+// quantizePairAVX512 writes one token's blocks of 32 values, and what they leave over to the next row, in the integer form of tiles of that many rows.
+//
+//go:noescape
+func quantizePairAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)

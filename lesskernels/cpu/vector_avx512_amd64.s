@@ -894,58 +894,58 @@ loop:
 	VZEROUPPER
 	RET
 
-// func quantizeAVX512(dst *uint32, x *float32, tokens uintptr, blocks uintptr)
+// func quantizeAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
 // Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
 TEXT ·quantizeAVX512(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
-	MOVQ         tokens+16(FP), DX
+	MOVQ         rows+16(FP), DX
 	MOVQ         blocks+24(FP), BX
-	SHLQ         $0x02, DX
 	MOVL         $0x7fffffff, SI
 	VPBROADCASTD SI, Z0
 	MOVL         $0x42fe0000, SI
 	VPBROADCASTD SI, Z1
 	MOVL         $0x3c010204, SI
 	VPBROADCASTD SI, Z2
-	MOVL         $0x01010101, SI
-	VPBROADCASTD SI, Y3
-	LEAQ         (DX)(DX*2), DI
-	IMUL3Q       $0x0c, DX, R8
+	SHLQ         $0x02, DX
+	MOVL         $0x01010101, R9
+	VPBROADCASTD R9, Y3
+	LEAQ         (DX)(DX*2), SI
+	IMUL3Q       $0x0c, DX, DI
 
 block:
 	VMOVUPS       (CX), Z4
 	VMOVUPS       64(CX), Z5
 	VPANDD        Z0, Z4, Z6
-	VPANDD        Z0, Z5, Z7
-	VPMAXUD       Z7, Z6, Z6
-	VEXTRACTF64X4 $0x01, Z6, Y7
-	VPMAXUD       Y7, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X7
-	VPMAXUD       X7, X6, X6
-	VPERMILPS     $0x4e, X6, X7
-	VPMAXUD       X7, X6, X6
-	VPERMILPS     $0xb1, X6, X7
-	VPMAXUD       X7, X6, X6
-	VMOVD         X6, SI
-	VDIVSS        X6, X1, X7
+	VPANDD        Z0, Z5, Z8
+	VPMAXUD       Z8, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VPMAXUD       Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0x4e, X6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0xb1, X6, X8
+	VPMAXUD       X8, X6, X6
+	VMOVD         X6, R9
+	VDIVSS        X6, X1, X8
 	VMULSS        X2, X6, X6
-	CMPL          SI, $0x0da24260
+	CMPL          R9, $0x0da24260
 	JB            tiny
-	CMPL          SI, $0x7f800000
+	CMPL          R9, $0x7f800000
 	JAE           endless
-	VBROADCASTSS  X7, Z7
-	VMULPS        Z7, Z4, Z4
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VMULPS        Z7, Z5, Z5
+	VMULPS        Z8, Z5, Z5
 	VCVTPS2DQ     Z5, Z5
-	VPMOVDB       Z4, X8
+	VPMOVDB       Z4, X7
 	VPMOVDB       Z5, X9
-	VINSERTI32X4  $0x01, X9, Y8, Y8
+	VINSERTI32X4  $0x01, X9, Y7, Y7
 
 store:
 	VPXORD        Y9, Y9, Y9
-	VPDPBUSD      Y8, Y3, Y9
+	VPDPBUSD      Y7, Y3, Y9
 	VEXTRACTI32X4 $0x01, Y9, X5
 	VPUNPCKLQDQ   X5, X9, X4
 	VPUNPCKHQDQ   X5, X9, X5
@@ -954,43 +954,234 @@ store:
 	VPADDD        X5, X4, X4
 	VPSHUFD       $0x4e, X4, X5
 	VPADDD        X5, X4, X9
-	LEAQ          (AX)(DX*4), R9
-	VEXTRACTI32X4 $0x01, Y8, X5
-	VPEXTRD       $0x00, X8, (AX)
-	VPEXTRD       $0x01, X8, (AX)(DX*1)
-	VPEXTRD       $0x02, X8, (AX)(DX*2)
-	VPEXTRD       $0x03, X8, (AX)(DI*1)
-	VPEXTRD       $0x00, X5, (R9)
-	VPEXTRD       $0x01, X5, (R9)(DX*1)
-	VPEXTRD       $0x02, X5, (R9)(DX*2)
-	VPEXTRD       $0x03, X5, (R9)(DI*1)
-	LEAQ          (R9)(DX*4), R9
-	VMOVSS        X6, (R9)
+	LEAQ          (AX)(DX*4), R8
+	VEXTRACTI32X4 $0x01, Y7, X5
+	VPEXTRD       $0x00, X7, (AX)
+	VPEXTRD       $0x01, X7, (AX)(DX*1)
+	VPEXTRD       $0x02, X7, (AX)(DX*2)
+	VPEXTRD       $0x03, X7, (AX)(SI*1)
+	VPEXTRD       $0x00, X5, (R8)
+	VPEXTRD       $0x01, X5, (R8)(DX*1)
+	VPEXTRD       $0x02, X5, (R8)(DX*2)
+	VPEXTRD       $0x03, X5, (R8)(SI*1)
+	LEAQ          (R8)(DX*4), R8
+	VMOVSS        X6, (R8)
 	VCVTDQ2PS     X9, X5
 	VMULSS        X6, X5, X5
-	VMOVSS        X5, (R9)(DX*2)
-	VMOVD         X9, SI
-	SHLL          $0x03, SI
-	NEGL          SI
-	MOVL          SI, (R9)(DX*1)
-	VMOVD         X4, SI
-	SHLL          $0x03, SI
-	NEGL          SI
-	MOVL          SI, (R9)(DI*1)
+	VMOVSS        X5, (R8)(DX*2)
+	VMOVD         X9, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(DX*1)
+	VMOVD         X4, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(SI*1)
 	ADDQ          $0x00000080, CX
-	ADDQ          R8, AX
+	ADDQ          DI, AX
 	DECQ          BX
 	JNE           block
 	VZEROUPPER
 	RET
 
+endless:
+	MOVL  $0x7fc00000, R9
+	VMOVD R9, X6
+	JMP   zeros
+
 tiny:
 	VXORPS X6, X6, X6
-	VPXORD Y8, Y8, Y8
+
+zeros:
+	VPXORD Y7, Y7, Y7
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
 	JMP    store
 
+// func quantizePairAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
+TEXT ·quantizePairAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         rows+16(FP), DX
+	MOVQ         blocks+24(FP), BX
+	MOVL         $0x7fffffff, SI
+	VPBROADCASTD SI, Z0
+	MOVL         $0x42fe0000, SI
+	VPBROADCASTD SI, Z1
+	MOVL         $0x3c010204, SI
+	VPBROADCASTD SI, Z2
+	SHLQ         $0x02, DX
+	MOVL         $0x01010101, R9
+	VPBROADCASTD R9, Y3
+	LEAQ         (DX)(DX*2), SI
+	IMUL3Q       $0x0c, DX, DI
+
+block:
+	VMOVUPS       (CX), Z4
+	VMOVUPS       64(CX), Z5
+	VPANDD        Z0, Z4, Z6
+	VPANDD        Z0, Z5, Z8
+	VPMAXUD       Z8, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VPMAXUD       Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0x4e, X6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0xb1, X6, X8
+	VPMAXUD       X8, X6, X6
+	VMOVD         X6, R9
+	VDIVSS        X6, X1, X8
+	VMULSS        X2, X6, X6
+	CMPL          R9, $0x0da24260
+	JB            tiny
+	CMPL          R9, $0x7f800000
+	JAE           endless
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMULPS        Z8, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VPMOVDB       Z4, X7
+	VPMOVDB       Z5, X9
+	VINSERTI32X4  $0x01, X9, Y7, Y7
+
+store:
+	VPXORD        Y9, Y9, Y9
+	VPDPBUSD      Y7, Y3, Y9
+	VEXTRACTI32X4 $0x01, Y9, X11
+	VPUNPCKLQDQ   X11, X9, X8
+	VPUNPCKHQDQ   X11, X9, X11
+	VPADDD        X11, X8, X8
+	VPSHUFD       $0xb1, X8, X11
+	VPADDD        X11, X8, X8
+	VPSHUFD       $0x4e, X8, X11
+	VPADDD        X11, X8, X9
+	LEAQ          (AX)(DX*4), R8
+	VEXTRACTI32X4 $0x01, Y7, X11
+	VPEXTRD       $0x00, X7, (AX)
+	VPEXTRD       $0x01, X7, (AX)(DX*1)
+	VPEXTRD       $0x02, X7, (AX)(DX*2)
+	VPEXTRD       $0x03, X7, (AX)(SI*1)
+	VPEXTRD       $0x00, X11, (R8)
+	VPEXTRD       $0x01, X11, (R8)(DX*1)
+	VPEXTRD       $0x02, X11, (R8)(DX*2)
+	VPEXTRD       $0x03, X11, (R8)(SI*1)
+	LEAQ          (R8)(DX*4), R8
+	VMOVSS        X6, (R8)
+	VCVTDQ2PS     X9, X11
+	VMULSS        X6, X11, X11
+	VMOVSS        X11, (R8)(DX*2)
+	VMOVD         X9, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(DX*1)
+	VMOVD         X8, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(SI*1)
+	VBROADCASTSS  X6, Z6
+	VCVTDQ2PS     Z4, Z8
+	VMOVUPS       (CX), Z4
+	VFNMADD231PS  Z8, Z6, Z4
+	VCVTDQ2PS     Z5, Z8
+	VMOVUPS       64(CX), Z5
+	VFNMADD231PS  Z8, Z6, Z5
+	ADDQ          $0x04, AX
+	VPANDD        Z0, Z4, Z6
+	VPANDD        Z0, Z5, Z8
+	VPMAXUD       Z8, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VPMAXUD       Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0x4e, X6, X8
+	VPMAXUD       X8, X6, X6
+	VPERMILPS     $0xb1, X6, X8
+	VPMAXUD       X8, X6, X6
+	VMOVD         X6, R9
+	VDIVSS        X6, X1, X8
+	VMULSS        X2, X6, X6
+	CMPL          R9, $0x0da24260
+	JB            tinyRest
+	CMPL          R9, $0x7f800000
+	JAE           endlessRest
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMULPS        Z8, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VPMOVDB       Z4, X7
+	VPMOVDB       Z5, X10
+	VINSERTI32X4  $0x01, X10, Y7, Y7
+
+storeRest:
+	VPXORD        Y10, Y10, Y10
+	VPDPBUSD      Y7, Y3, Y10
+	VEXTRACTI32X4 $0x01, Y10, X5
+	VPUNPCKLQDQ   X5, X10, X4
+	VPUNPCKHQDQ   X5, X10, X5
+	VPADDD        X5, X4, X4
+	VPSHUFD       $0xb1, X4, X5
+	VPADDD        X5, X4, X4
+	VPSHUFD       $0x4e, X4, X5
+	VPADDD        X5, X4, X10
+	LEAQ          (AX)(DX*4), R8
+	VEXTRACTI32X4 $0x01, Y7, X5
+	VPEXTRD       $0x00, X7, (AX)
+	VPEXTRD       $0x01, X7, (AX)(DX*1)
+	VPEXTRD       $0x02, X7, (AX)(DX*2)
+	VPEXTRD       $0x03, X7, (AX)(SI*1)
+	VPEXTRD       $0x00, X5, (R8)
+	VPEXTRD       $0x01, X5, (R8)(DX*1)
+	VPEXTRD       $0x02, X5, (R8)(DX*2)
+	VPEXTRD       $0x03, X5, (R8)(SI*1)
+	LEAQ          (R8)(DX*4), R8
+	VMOVSS        X6, (R8)
+	VCVTDQ2PS     X10, X5
+	VMULSS        X6, X5, X5
+	VMOVSS        X5, (R8)(DX*2)
+	VMOVD         X10, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(DX*1)
+	VMOVD         X4, R9
+	SHLL          $0x03, R9
+	NEGL          R9
+	MOVL          R9, (R8)(SI*1)
+	SUBQ          $0x04, AX
+	ADDQ          $0x00000080, CX
+	ADDQ          DI, AX
+	DECQ          BX
+	JNE           block
+	VZEROUPPER
+	RET
+
 endless:
-	MOVL   $0x7fc00000, SI
-	VMOVD  SI, X6
-	VPXORD Y8, Y8, Y8
+	MOVL  $0x7fc00000, R9
+	VMOVD R9, X6
+	JMP   zeros
+
+tiny:
+	VXORPS X6, X6, X6
+
+zeros:
+	VPXORD Y7, Y7, Y7
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
 	JMP    store
+
+endlessRest:
+	MOVL  $0x7fc00000, R9
+	VMOVD R9, X6
+	JMP   zerosRest
+
+tinyRest:
+	VXORPS X6, X6, X6
+
+zerosRest:
+	VPXORD Y7, Y7, Y7
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    storeRest

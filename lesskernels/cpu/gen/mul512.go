@@ -26,7 +26,26 @@ func mulAVX512(k *kernels) {
 			k.mulCodes512(l, n)
 		}
 	}
+	k.addPairs512()
 	k.peak512()
+}
+
+// addPairs512 ends a product whose tokens have two rows each: see pairs in package
+// cpu.
+func (k *kernels) addPairs512() {
+	p := k.begin("addPairsAVX512", "func(dst *float32, stride uintptr, src *float32, pairs uintptr)",
+		"adds rows of 16 values of src two by two, and writes the sums every stride values.", "dst", "stride", "src", "pairs")
+	k.SHLQ(op.Imm(2), p[1])
+	v := k.ZMM()
+	k.Label("pair")
+	k.VMOVUPS(op.Mem{Base: p[2]}, v)
+	k.VADDPS(op.Mem{Base: p[2], Disp: 64}, v, v)
+	k.VMOVUPS(v, op.Mem{Base: p[0]})
+	k.ADDQ(op.U32(128), p[2])
+	k.ADDQ(p[1], p[0])
+	k.DECQ(p[3])
+	k.JNE(op.LabelRef("pair"))
+	k.end()
 }
 
 // peak512 is the rate that no product can pass: VPDPBUSD from registers alone.

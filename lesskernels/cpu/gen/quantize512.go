@@ -34,50 +34,97 @@ func (k *kernels) bf16AVX512() {
 }
 
 // quantize512 takes the peak of a block from the bits without the sign, which
-// order as the numbers do and put NaN on top.
+// order as the numbers do and put NaN on top. The form of pairs is written by the
+// same steps once more, for what the codes leave over.
 func (k *kernels) quantize512() {
-	p := k.begin("quantizeAVX512", "func(dst *uint32, x *float32, tokens, blocks uintptr)",
-		"writes one token's blocks of 32 values in the integer form of tiles of that many tokens.",
-		"dst", "x", "tokens", "blocks")
-	dst, x, stride, blocks := p[0], p[1], p[2], p[3]
-	k.SHLQ(op.Imm(2), stride)
-	magnitude, limit, toScale := k.constant512(math.Float32frombits(0x7fffffff)), k.constant512(127), k.constant512(1.0/127)
-	ones, bits, third, record, upper := k.YMM(), k.GP32(), k.GP64(), k.GP64(), k.GP64()
-	k.MOVL(op.U32(0x01010101), bits)
-	k.VPBROADCASTD(bits, ones)
-	k.LEAQ(op.Mem{Base: stride, Index: stride, Scale: 2}, third)
-	k.IMUL3Q(op.Imm(intWords), stride, record)
+	for _, pairs := range []bool{false, true} {
+		name, doc := "quantizeAVX512", "writes one token's blocks of 32 values in the integer form of tiles of that many rows."
+		if pairs {
+			name, doc = "quantizePairAVX512", "writes one token's blocks of 32 values, and what they leave over to the next row, in the integer form of tiles of that many rows."
+		}
+		p := k.begin(name, "func(dst *uint32, x *float32, rows, blocks uintptr)", doc, "dst", "x", "rows", "blocks")
+		q := k.newQuantizer(p[0], p[2])
+		x, blocks := p[1], p[3]
+		k.Label("block")
+		k.VMOVUPS(op.Mem{Base: x}, q.v[0])
+		k.VMOVUPS(op.Mem{Base: x, Disp: 64}, q.v[1])
+		q.round("")
+		if pairs {
+			scale, code := k.ZMM(), k.ZMM()
+			k.VBROADCASTSS(q.scale, scale)
+			for i, v := range q.v {
+				k.VCVTDQ2PS(v, code)
+				k.VMOVUPS(op.Mem{Base: x, Disp: i * 64}, v)
+				k.VFNMADD231PS(code, scale, v)
+			}
+			k.ADDQ(op.Imm(4), q.dst)
+			q.round("Rest")
+			k.SUBQ(op.Imm(4), q.dst)
+		}
+		k.ADDQ(op.U32(128), x)
+		k.ADDQ(q.record, q.dst)
+		k.DECQ(blocks)
+		k.JNE(op.LabelRef("block"))
+		k.end()
+		q.special("")
+		if pairs {
+			q.special("Rest")
+		}
+	}
+}
 
-	v := [2]reg.VecVirtual{k.ZMM(), k.ZMM()}
-	peak, t, inverse, scale := k.ZMM(), k.ZMM(), k.ZMM(), k.XMM()
-	codes, sum, first := k.YMM(), k.YMM(), k.XMM()
-	k.Label("block")
-	k.VMOVUPS(op.Mem{Base: x}, v[0])
-	k.VMOVUPS(op.Mem{Base: x, Disp: 64}, v[1])
-	k.VPANDD(magnitude, v[0], peak)
-	k.VPANDD(magnitude, v[1], t)
+// quantizer rounds blocks to int8 and writes them to the rows of a tile.
+type quantizer struct {
+	k                                 *kernels
+	dst, stride, third, record, upper reg.GPVirtual
+	magnitude, limit, toScale, ones   reg.VecVirtual
+	bits                              reg.GPVirtual
+
+	v     [2]reg.VecVirtual // the block; its codes once they are rounded
+	scale reg.VecVirtual
+	codes reg.VecVirtual
+}
+
+// newQuantizer loads the constants; rows is that of a tile.
+func (k *kernels) newQuantizer(dst, rows reg.GPVirtual) quantizer {
+	q := quantizer{k: k, dst: dst, stride: rows, third: k.GP64(), record: k.GP64(), upper: k.GP64(),
+		magnitude: k.constant512(math.Float32frombits(0x7fffffff)), limit: k.constant512(127), toScale: k.constant512(1.0 / 127),
+		ones: k.YMM(), bits: k.GP32(), v: [2]reg.VecVirtual{k.ZMM(), k.ZMM()}, scale: k.XMM(), codes: k.YMM()}
+	k.SHLQ(op.Imm(2), rows)
+	k.MOVL(op.U32(0x01010101), q.bits)
+	k.VPBROADCASTD(q.bits, q.ones)
+	k.LEAQ(op.Mem{Base: rows, Index: rows, Scale: 2}, q.third)
+	k.IMUL3Q(op.Imm(intWords), rows, q.record)
+	return q
+}
+
+// round writes the record of the block in v. Labels end with a suffix.
+func (q quantizer) round(suffix string) {
+	k, stride, upper, bits := q.k, q.stride, q.upper, q.bits
+	peak, t, inverse := k.ZMM(), k.ZMM(), k.ZMM()
+	sum, first, high := k.YMM(), k.XMM(), k.XMM()
+	k.VPANDD(q.magnitude, q.v[0], peak)
+	k.VPANDD(q.magnitude, q.v[1], t)
 	k.VPMAXUD(t, peak, peak)
 	largest := k.folded(peak, func(a, b reg.Register) { k.VPMAXUD(a, b, b) })
 	k.VMOVD(largest, bits)
-	k.VDIVSS(largest, limit.AsX(), inverse.AsX())
-	k.VMULSS(toScale.AsX(), largest, scale)
+	k.VDIVSS(largest, q.limit.AsX(), inverse.AsX())
+	k.VMULSS(q.toScale.AsX(), largest, q.scale)
 	k.CMPL(bits, op.U32(math.Float32bits(smallestPeak)))
-	k.JB(op.LabelRef("tiny"))
+	k.JB(op.LabelRef("tiny" + suffix))
 	k.CMPL(bits, op.U32(0x7f800000))
-	k.JAE(op.LabelRef("endless"))
-	k.Label("round")
+	k.JAE(op.LabelRef("endless" + suffix))
 	k.VBROADCASTSS(inverse.AsX(), inverse)
-	for _, r := range v {
+	for _, r := range q.v {
 		k.VMULPS(inverse, r, r)
 		k.VCVTPS2DQ(r, r)
 	}
-	k.VPMOVDB(v[0], codes.AsX())
-	k.VPMOVDB(v[1], sum.AsX())
-	k.VINSERTI32X4(op.Imm(1), sum.AsX(), codes, codes)
-	k.Label("store")
+	k.VPMOVDB(q.v[0], q.codes.AsX())
+	k.VPMOVDB(q.v[1], sum.AsX())
+	k.VINSERTI32X4(op.Imm(1), sum.AsX(), q.codes, q.codes)
+	k.Label("store" + suffix)
 	k.VPXORD(sum, sum, sum)
-	k.VPDPBUSD(codes, ones, sum)
-	high := k.XMM()
+	k.VPDPBUSD(q.codes, q.ones, sum)
 	k.VEXTRACTI32X4(op.Imm(1), sum, high)
 	k.VPUNPCKLQDQ(high, sum.AsX(), first)
 	k.VPUNPCKHQDQ(high, sum.AsX(), high)
@@ -86,21 +133,21 @@ func (k *kernels) quantize512() {
 	k.VPADDD(high, first, first) // first, first, second, second half
 	k.VPSHUFD(op.Imm(0b01001110), first, high)
 	k.VPADDD(high, first, sum.AsX())
-	k.LEAQ(op.Mem{Base: dst, Index: stride, Scale: 4}, upper)
-	k.VEXTRACTI32X4(op.Imm(1), codes, high)
+	k.LEAQ(op.Mem{Base: q.dst, Index: stride, Scale: 4}, upper)
+	k.VEXTRACTI32X4(op.Imm(1), q.codes, high)
 	for _, half := range []struct {
 		from reg.Register
 		base reg.GPVirtual
-	}{{codes.AsX(), dst}, {high, upper}} {
+	}{{q.codes.AsX(), q.dst}, {high, upper}} {
 		k.VPEXTRD(op.Imm(0), half.from, op.Mem{Base: half.base})
 		k.VPEXTRD(op.Imm(1), half.from, op.Mem{Base: half.base, Index: stride, Scale: 1})
 		k.VPEXTRD(op.Imm(2), half.from, op.Mem{Base: half.base, Index: stride, Scale: 2})
-		k.VPEXTRD(op.Imm(3), half.from, op.Mem{Base: half.base, Index: third, Scale: 1})
+		k.VPEXTRD(op.Imm(3), half.from, op.Mem{Base: half.base, Index: q.third, Scale: 1})
 	}
 	k.LEAQ(op.Mem{Base: upper, Index: stride, Scale: 4}, upper) // scale, bias, sum, first bias
-	k.VMOVSS(scale, op.Mem{Base: upper})
+	k.VMOVSS(q.scale, op.Mem{Base: upper})
 	k.VCVTDQ2PS(sum.AsX(), high)
-	k.VMULSS(scale, high, high)
+	k.VMULSS(q.scale, high, high)
 	k.VMOVSS(high, op.Mem{Base: upper, Index: stride, Scale: 2})
 	k.VMOVD(sum.AsX(), bits)
 	k.SHLL(op.Imm(3), bits)
@@ -109,22 +156,25 @@ func (k *kernels) quantize512() {
 	k.VMOVD(first, bits)
 	k.SHLL(op.Imm(3), bits)
 	k.NEGL(bits)
-	k.MOVL(bits, op.Mem{Base: upper, Index: third, Scale: 1})
-	k.ADDQ(op.U32(128), x)
-	k.ADDQ(record, dst)
-	k.DECQ(blocks)
-	k.JNE(op.LabelRef("block"))
-	k.end()
+	k.MOVL(bits, op.Mem{Base: upper, Index: q.third, Scale: 1})
+}
 
-	k.Label("tiny")
-	k.VXORPS(scale, scale, scale)
-	k.VPXORD(codes, codes, codes)
-	k.JMP(op.LabelRef("store"))
-	k.Label("endless")
-	k.MOVL(op.U32(0x7fc00000), bits)
-	k.VMOVD(bits, scale)
-	k.VPXORD(codes, codes, codes)
-	k.JMP(op.LabelRef("store"))
+// special stands outside the loop: a block that is taken for zeros, and one with a
+// value that is not finite.
+func (q quantizer) special(suffix string) {
+	k := q.k
+	k.Label("endless" + suffix)
+	k.MOVL(op.U32(0x7fc00000), q.bits)
+	k.VMOVD(q.bits, q.scale)
+	k.JMP(op.LabelRef("zeros" + suffix))
+	k.Label("tiny" + suffix)
+	k.VXORPS(q.scale, q.scale, q.scale)
+	k.Label("zeros" + suffix)
+	k.VPXORD(q.codes, q.codes, q.codes)
+	for _, v := range q.v {
+		k.VPXORD(v, v, v)
+	}
+	k.JMP(op.LabelRef("store" + suffix))
 }
 
 // smallestPeak is the largest value below which a block is taken for zeros.
