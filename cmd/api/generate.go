@@ -16,6 +16,7 @@ type generateCmd struct {
 	PromptFile string `help:"Read the prompt from this file; - is standard input." placeholder:"FILE"`
 	Chat       bool   `help:"Put the prompt into the model's chat template as the user's turn."`
 	cacheFlags
+	Question      int      `help:"How many of the prompt's last tokens are its question, for caches that keep what a question needs (snapkv, vote); 0: not known." default:"0" placeholder:"TOKENS"`
 	MaxTokens     int      `help:"Tokens to decode at most." default:"128"`
 	Stop          []string `help:"Stop before this text; may be repeated." sep:"none"`
 	Temperature   float32  `help:"0 takes the likeliest token always." default:"0"`
@@ -32,6 +33,7 @@ type generated struct {
 	Text             string  `json:"text"`
 	Tokens           []int32 `json:"tokens"`
 	PromptTokens     int     `json:"prompt_tokens"`
+	ReusedTokens     int     `json:"reused_tokens"`
 	CompletionTokens int     `json:"completion_tokens"`
 	FinishReason     string  `json:"finish_reason"`
 	Timing           struct {
@@ -72,7 +74,7 @@ func (c *generateCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 
 	chunks, err := s.engine.Submit(ctx, decode.Request{
-		Prompt: prompt, Cache: spec, Budget: budget, MaxTokens: c.MaxTokens, Stop: c.Stop,
+		Prompt: prompt, Question: c.Question, Cache: spec, Budget: budget, MaxTokens: c.MaxTokens, Stop: c.Stop,
 		Sampling: decode.Sampling{
 			Temperature: c.Temperature, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP, RepeatPenalty: c.RepeatPenalty, Seed: c.Seed,
 		},
@@ -136,7 +138,7 @@ func (c *generateCmd) stream(chunks <-chan decode.Chunk) (*decode.Result, error)
 
 func describe(r *decode.Result) generated {
 	g := generated{
-		Text: r.Text, Tokens: r.Tokens, PromptTokens: r.PromptTokens, CompletionTokens: r.CompletionTokens, FinishReason: r.FinishReason,
+		Text: r.Text, Tokens: r.Tokens, PromptTokens: r.PromptTokens, ReusedTokens: r.ReusedTokens, CompletionTokens: r.CompletionTokens, FinishReason: r.FinishReason,
 	}
 	g.Timing.PrefillMS, g.Timing.TTFTMS, g.Timing.DecodeMS = milliseconds(r.Prefill), milliseconds(r.TTFT), milliseconds(r.Decode)
 	g.Timing.TokensPerSecond = perSecond(r)

@@ -82,12 +82,12 @@ func (s *Service) Compare(ctx context.Context, q Question, readings []Reading, d
 		}
 		return c, nil
 	}
-	prompt, passages, err := s.prompt(narrowest(plans), results.Passages)
+	written, passages, err := s.prompt(narrowest(plans), results.Passages)
 	if err != nil {
 		return Comparison{}, err
 	}
 	c.Passages, c.Dropped = passages, len(results.Passages)-len(passages)
-	s.readAll(ctx, &c, readings, plans, prompt, done)
+	s.readAll(ctx, &c, readings, plans, written, done)
 	return c, ctx.Err()
 }
 
@@ -122,7 +122,7 @@ func narrowest(plans []plan) plan {
 }
 
 // readAll fills every column. done is never called twice at a time.
-func (s *Service) readAll(ctx context.Context, c *Comparison, readings []Reading, plans []plan, prompt []int32, done func(Column)) {
+func (s *Service) readAll(ctx context.Context, c *Comparison, readings []Reading, plans []plan, written prompt, done func(Column)) {
 	elsewhere := make(chan int)
 	far := 0
 	for i, reading := range readings {
@@ -141,7 +141,7 @@ func (s *Service) readAll(ctx context.Context, c *Comparison, readings []Reading
 	}
 	for i, reading := range readings {
 		if !reading.Remote {
-			c.Columns[i] = s.readHere(ctx, reading, plans[i], prompt, c.Passages)
+			c.Columns[i] = s.readHere(ctx, reading, plans[i], written, c.Passages)
 			tell(i)
 		}
 	}
@@ -160,7 +160,7 @@ func (s *Service) column(reading Reading, p plan) Column {
 }
 
 // readHere reads the prompt with the local reader and one cache.
-func (s *Service) readHere(ctx context.Context, reading Reading, p plan, prompt []int32, passages []retrieve.Passage) Column {
+func (s *Service) readHere(ctx context.Context, reading Reading, p plan, written prompt, passages []retrieve.Passage) Column {
 	column := s.column(reading, p)
 	fail := func(err error) Column {
 		if ctx.Err() != nil {
@@ -180,7 +180,7 @@ func (s *Service) readHere(ctx context.Context, reading Reading, p plan, prompt 
 	defer stop()
 	start := time.Now()
 	chunks, err := s.Engine.Submit(ctx, decode.Request{
-		Prompt: prompt, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
+		Prompt: written.tokens, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
 	})
 	if err != nil {
 		return fail(err)
@@ -211,7 +211,7 @@ func (s *Service) readFar(ctx context.Context, p plan, passages []retrieve.Passa
 		show(citer.Push(storable(text)))
 	})
 	show(citer.Flush())
-	column.Usage = Usage{a.PromptTokens, a.CompletionTokens}
+	column.Usage = Usage{PromptTokens: a.PromptTokens, CompletionTokens: a.CompletionTokens}
 	column.Cost, column.FinishReason = a.Cost, a.FinishReason
 	column.Timing.TTFTMS, column.Timing.DecodeMS = ms(a.TTFT), ms(a.Total-a.TTFT)
 	if n := a.CompletionTokens - 1; n > 0 && a.Total > a.TTFT {

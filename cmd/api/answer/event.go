@@ -58,6 +58,7 @@ const (
 // Usage counts tokens.
 type Usage struct {
 	PromptTokens     int `json:"prompt_tokens"`
+	ReusedTokens     int `json:"reused_tokens"` // of the prompt: in memory from an earlier one with the same beginning
 	CompletionTokens int `json:"completion_tokens"`
 }
 

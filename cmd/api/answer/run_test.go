@@ -104,7 +104,7 @@ func TestRunNextWaits(t *testing.T) {
 func TestRecordIsWhatWasStreamed(t *testing.T) {
 	r := runForTest()
 	cite := retrieve.Citation{Marker: 1, PassageID: 7, Start: 0, End: 2}
-	report := Report{Usage: Usage{3, 4}, Memory: Memory{Cache: "sinks", HeldBytes: 9, DroppedPassages: 2}}
+	report := Report{Usage: Usage{PromptTokens: 3, CompletionTokens: 4}, Memory: Memory{Cache: "sinks", HeldBytes: 9, DroppedPassages: 2}}
 	r.emit(EventRetrieval, Retrieval{RunID: "r", Passages: []retrieve.Passage{{ID: 7}}, RetrievalMS: 5, Memory: Memory{BudgetBytes: 8}})
 	if m := r.Record(); m.Timing.RetrievalMS != 5 || m.Memory.BudgetBytes != 8 || m.FinishReason != "" {
 		t.Errorf("while it runs: %+v", m)

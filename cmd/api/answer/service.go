@@ -128,12 +128,12 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 		r.emit(EventUsage, report)
 		return FinishRefused, nil
 	}
-	prompt, passages, err := s.prompt(p, found)
+	written, passages, err := s.prompt(p, found)
 	if err != nil {
 		return "", err
 	}
 	if report.Memory.BudgetBytes == 0 { // a full cache: what prompt and answer need
-		needed, err := s.Engine.Plan(p.spec, cache.Budget{Tokens: len(prompt) + p.maxTokens})
+		needed, err := s.Engine.Plan(p.spec, cache.Budget{Tokens: len(written.tokens) + p.maxTokens})
 		if err != nil {
 			return "", err
 		}
@@ -147,7 +147,7 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	chunks, err := s.Engine.Submit(reading, decode.Request{
-		Prompt: prompt, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
+		Prompt: written.tokens, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
 	})
 	if err != nil {
 		return "", err
