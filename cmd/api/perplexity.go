@@ -13,7 +13,7 @@ type perplexityCmd struct {
 	File   string `arg:"" optional:"" help:"A text; or give token ids with --tokens." type:"existingfile"`
 	Window int    `help:"Tokens in a window; each has a fresh cache, and a last partial one is dropped." default:"2048"`
 	cacheFlags
-	Block    int    `help:"Tokens fed at a time. 0 means 1 (the papers' way) for a bounded cache, 256 for full." default:"0"`
+	Block    int    `help:"Tokens fed at a time. 0 means 1 (the papers' way) for a bounded cache, 128 for full." default:"0"`
 	Interval int    `help:"Tokens that a bounded cache may exceed its budget by between evictions; 1 is the papers' way." default:"1"`
 	From     int    `help:"Count only predictions made at this position of the window, from 0, or later." default:"0"`
 	Tokens   string `help:"Token ids in place of a text: a NumPy file of int32, one row a window." placeholder:"FILE.npy" type:"existingfile"`
