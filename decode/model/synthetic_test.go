@@ -109,6 +109,7 @@ type layerRun struct {
 	s        *cache.Sequence
 	q, k, v  []float32 // [tokens, heads, headDim], [tokens, kvHeads, headDim], not rotated
 	question int       // of the next block's tokens
+	probing  bool      // the next block is a probe
 
 	out          []float32   // [tokens, heads, headDim]
 	held         [][][]int32 // [tokens][kvHeads] positions that a token saw exactly, before its block
@@ -140,7 +141,7 @@ func newLayerRun(t *testing.T, c *CPU, spec string, budget cache.Budget, interva
 func (r *layerRun) feed(n int) {
 	r.t.Helper()
 	c, config, from := r.c, r.c.config, r.s.Position()
-	b, err := c.newBatch([]Work{{Sequence: r.s, Tokens: make([]int32, n), Question: r.question}})
+	b, err := c.newBatch([]Work{{Sequence: r.s, Tokens: make([]int32, n), Question: r.question, Probe: r.probing}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -175,6 +176,19 @@ func (r *layerRun) feed(n int) {
 	if held := r.s.Held(); held.Bytes > r.s.Plan().Bytes {
 		r.t.Fatalf("position %d: held %d bytes, planned %d", r.s.Position(), held.Bytes, r.s.Plan().Bytes)
 	}
+}
+
+// probe runs the next n tokens and forgets them.
+func (r *layerRun) probe(n int) {
+	r.t.Helper()
+	at := len(r.held)
+	r.question, r.probing = n, true
+	r.feed(n)
+	r.question, r.probing = 0, false
+	config := r.c.config
+	r.out = r.out[:at*config.Heads*config.HeadDim]
+	r.held, r.first, r.segmentSinks = r.held[:at], r.first[:at], r.segmentSinks[:at]
+	r.storedK, r.storedV = r.storedK[:at*config.KVHeads*r.c.stored], r.storedV[:at*config.KVHeads*r.c.stored]
 }
 
 // feedAll runs all tokens in blocks of these sizes, over and over.
