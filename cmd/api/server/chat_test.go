@@ -264,3 +264,21 @@ func TestChatQueueFull(t *testing.T) {
 	first.close()
 	second.close()
 }
+
+// A cache that asks what the question needs must be told where the question is.
+func TestChatWithAQuestionAwareCache(t *testing.T) {
+	s := newService(t, nil).withFacts()
+	for _, cache := range []string{"vote", "snapkv"} {
+		response, text := s.request("POST", "/api/v1/chat", asked+`,"cache":"`+cache+`","budget":"64"}`, nil)
+		if response.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", cache, response.StatusCode, text)
+		}
+		record := decoded[answer.Record](t, text)
+		if m := record.Memory; m.Cache != cache || m.EvictedTokens == 0 || m.HeldBytes > m.BudgetBytes || m.BudgetBytes >= m.FullCacheBytes {
+			t.Errorf("%s: memory %+v", cache, m)
+		}
+		if cache == "vote" && !strings.Contains(record.Answer, "1974") && !strings.Contains(record.Answer, "Brandt") {
+			t.Errorf("%s forgot what the question asks for: %q", cache, record.Answer)
+		}
+	}
+}
