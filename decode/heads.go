@@ -9,6 +9,10 @@ import (
 	"lessrag/lesskernels"
 )
 
+// HeadWeights is a copy of what the cache vote goes by, [layers·kvHeads]; nil where
+// nothing was measured of the model.
+func (e *Engine) HeadWeights() []float32 { return slices.Clone(e.headWeights) }
+
 // findHeads is how much each KV head finds answers, [layers·kvHeads]: as measured
 // by Look and written beside the model, as it comes with the program, or as the
 // feature maps say; nil where nobody knows.

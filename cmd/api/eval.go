@@ -2,5 +2,6 @@ package main
 
 // evalCmd measures quality.
 type evalCmd struct {
-	Set evalSetCmd `cmd:"" default:"withargs" help:"Measure retrieval and answers on a set of questions of your own."`
+	Cache evalCacheCmd `cmd:"" help:"Measure caches at equal bytes: recall of facts in long prompts, and perplexity (needs make fetch-eval)."`
+	Set   evalSetCmd   `cmd:"" default:"withargs" help:"Measure retrieval and answers on a set of questions of your own."`
 }

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lessrag/decode"
+	"lessrag/decode/cache"
+	"lessrag/decode/recall"
+)
+
+// evalCacheCmd measures caches at equal bytes.
+type evalCacheCmd struct {
+	Caches  []string `help:"Caches to compare, each as cache@budget: a share of the prompt's tokens (vote@10%) or tokens for each KV head (vote@400). All with one budget get the same bytes, states and statistics counted." default:"full,vote@10%,vote@5%,snapkv@10%,tova@10%,h2o@10%,sinks@10%" placeholder:"CACHE@BUDGET"`
+	Lengths []int    `help:"Lengths of the prompts, in tokens." default:"2000,4000,7500" placeholder:"N"`
+	Each    int      `help:"Prompts of each kind (synthetic, natural), length and depth (three)." default:"7" placeholder:"N"`
+	Limit   int      `help:"Stop after so many prompts; they take turns in kind, length and depth. 0: all." default:"0" placeholder:"N"`
+	Quick   bool     `help:"A small part of it: one prompt of each kind and depth, 2,000 tokens."`
+	Seed    uint64   `help:"Seed of the prompts." default:"1"`
+	Against string   `help:"Count on how many prompts each cache is better than this one." default:"snapkv@10%" placeholder:"CACHE@BUDGET"`
+	Staging int      `help:"Tokens that a prompt is staged in for vote and snapkv; a longer one is read in chunks. 0: 4,096." default:"0" placeholder:"N"`
+	Heads   string   `help:"Head weights of vote: ${enum}. random shuffles the measured ones, to see that they matter." enum:"measured,none,random" default:"measured"`
+	Windows int      `help:"Also measure perplexity, over this many windows of 2,048 tokens of held-out pages, for the caches that ask no question." default:"0" placeholder:"N"`
+	Log     string   `help:"Keep every measurement in this file and go on from it after an interruption." placeholder:"FILE" type:"path"`
+	Plot    string   `help:"Draw SVG figures into this directory." placeholder:"DIR" type:"path"`
+	JSON    bool     `help:"Print one JSON object."`
+}
+
+// cacheEvaluation is what --json prints.
+type cacheEvaluation struct {
+	Model      string            `json:"model"`
+	Seed       uint64            `json:"seed"`
+	Staging    int               `json:"staging"` // 0: as the service does
+	Heads      string            `json:"heads"`
+	Against    string            `json:"against"`
+	Recall     []recallScore     `json:"recall"`
+	Perplexity []perplexityScore `json:"perplexity,omitempty"`
+	Outcomes   []recalled        `json:"outcomes"`
+}
+
+// entry is one cache with its budget.
+type entry struct {
+	text   string
+	spec   cache.Spec
+	share  float64 // of the prompt's tokens; 0: tokens
+	tokens int     // for each KV head; 0: share, or everything where that is 0 too
+}
+
+// recallDepths is how many parts of the documents facts are put into.
+const recallDepths = 3
+
+// Run lets every cache answer the same prompts and prints what came of it.
+func (c *evalCacheCmd) Run(ctx context.Context, g *globals) (err error) {
+	entries, err := c.entries()
+	if err != nil {
+		return err
+	}
+	pages, err := g.evalPages(ctx, false)
+	if err != nil {
+		return err
+	}
+	log, err := openEvalLog(c.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.close()) }()
+	s := &stack{globals: g}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := c.open(s); err != nil {
+		return err
+	}
+	prompts, err := c.prompts(s.engine, pages)
+	if err != nil {
+		return err
+	}
+	e := cacheEvaluation{Model: s.engine.Info().Name, Seed: c.Seed, Staging: c.Staging, Heads: c.Heads, Against: c.Against}
+	if e.Outcomes, err = c.recall(ctx, s.engine, prompts, entries, log); err != nil {
+		return err
+	}
+	e.Recall = scoreRecall(e.Outcomes, entries, c.Against)
+	if e.Perplexity, err = c.perplexity(ctx, s.engine, pages, entries, log); err != nil {
+		return err
+	}
+	if c.Plot != "" {
+		if err := plotCaches(c.Plot, e); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		return printJSON(e)
+	}
+	return printCaches(os.Stdout, e)
+}
+
+// entries reads --caches.
+func (c *evalCacheCmd) entries() ([]entry, error) {
+	if c.Quick {
+		c.Each, c.Lengths = 1, []int{2000}
+	}
+	if c.Each < 1 || len(c.Lengths) == 0 || slices.Min(c.Lengths) < 1000 || c.Windows < 0 || c.Limit < 0 {
+		return nil, usageError{errors.New("--each is at least 1, --lengths at least 1000, --windows and --limit not negative")}
+	}
+	var entries []entry
+	for _, text := range c.Caches {
+		e, err := parseEntry(text)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--caches: %w", err)}
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func parseEntry(text string) (entry, error) {
+	name, budget, bounded := strings.Cut(text, "@")
+	spec, err := cache.ParseSpec(name)
+	if err != nil {
+		return entry{}, err
+	}
+	if err := spec.Available(); err != nil {
+		return entry{}, err
+	}
+	e := entry{text: text, spec: spec}
+	if bounded != spec.Bounded() {
+		return entry{}, fmt.Errorf("%q: a bounded cache, and no other, has a budget after @", text)
+	}
+	if !bounded {
+		return e, nil
+	}
+	if percent, ok := strings.CutSuffix(budget, "%"); ok {
+		e.share, err = strconv.ParseFloat(percent, 64)
+		e.share /= 100
+	} else {
+		e.tokens, err = strconv.Atoi(budget)
+	}
+	if err != nil || !(e.share > 0 && e.share <= 1) && e.tokens < 1 {
+		return entry{}, fmt.Errorf("%q: the budget is a share of the prompt (10%%) or a number of tokens", text)
+	}
+	return e, nil
+}
+
+// budget is what the cache gets beside a prompt: the bytes that plain keys and
+// values of so many tokens take, so that all caches with one budget get the same.
+func (e entry) budget(engine *decode.Engine, prompt int) (cache.Budget, error) {
+	if !e.spec.Bounded() {
+		return cache.Budget{}, nil
+	}
+	tokens := e.tokens
+	if tokens == 0 {
+		tokens = int(e.share * float64(prompt))
+	}
+	plan, err := engine.Plan(cache.Spec{Policy: cache.Sinks}, cache.Budget{Tokens: tokens})
+	return cache.Budget{Bytes: plan.Bytes}, err
+}
+
+// open loads the reader with the head weights that were asked for.
+func (c *evalCacheCmd) open(s *stack) error {
+	o := decode.Options{StagingTokens: c.Staging}
+	if err := s.openEngine(o); err != nil || c.Heads == "measured" {
+		return err
+	}
+	info, weights := s.engine.Info(), s.engine.HeadWeights()
+	if err := s.close(); err != nil {
+		return err
+	}
+	switch {
+	case c.Heads == "none":
+		weights = make([]float32, info.Layers*info.KVHeads)
+	case weights == nil:
+		return usageError{fmt.Errorf("--heads random: none are known of %s; measure them with `api models calibrate`", info.Name)}
+	}
+	random := rand.New(rand.NewPCG(c.Seed, 1))
+	random.Shuffle(len(weights), func(i, j int) { weights[i], weights[j] = weights[j], weights[i] })
+	o.HeadWeights = weights
+	return s.openEngine(o)
+}
+
+// prompts are those of the set, in turns: whatever is interrupted has seen some of
+// all kinds, lengths and depths.
+func (c *evalCacheCmd) prompts(engine *decode.Engine, pages []recall.Page) ([]recall.Encoded, error) {
+	all, err := recall.Generate(pages, engine.Tokenizer(), recall.Options{Lengths: c.Lengths, Depths: recallDepths, Each: c.Each, Seed: c.Seed})
+	if err != nil {
+		return nil, err
+	}
+	var encoded []recall.Encoded
+	for turn := range c.Each {
+		for i := turn; i < len(all); i += c.Each {
+			e, err := all[i].Encode(engine.Tokenizer(), engine.Template())
+			if err != nil {
+				return nil, err
+			}
+			encoded = append(encoded, e)
+		}
+	}
+	if c.Limit > 0 {
+		encoded = encoded[:min(c.Limit, len(encoded))]
+	}
+	return encoded, nil
+}
+
+// plotPath is a figure of the evaluation.
+func plotPath(dir, name string) string { return filepath.Join(dir, "cache-"+name+".svg") }

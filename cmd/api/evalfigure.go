@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// printCaches prints the tables: what is lost to the full cache is a positive loss.
+func printCaches(out io.Writer, e cacheEvaluation) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "prompts\tlength\tcache\tn\tnats/token\tloss\texact\tbetter than %s\tMiB planned\n", e.Against)
+	for _, s := range e.Recall {
+		length := "all"
+		if s.Length > 0 {
+			length = fmt.Sprint(s.Length)
+		}
+		better := "-"
+		if s.Differ > 0 {
+			better = fmt.Sprintf("%d of %d", s.Better, s.Differ)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.3f\t%.3f\t%.0f%%\t%s\t%.1f\n", s.Kind, length, s.Cache, s.Prompts, s.LogP, s.Loss, 100*s.Exact, better, s.PlanBytes/(1<<20))
+	}
+	if len(e.Perplexity) > 0 {
+		fmt.Fprintf(w, "\ntext\tcache\ttokens\tnats/token\tloss\tperplexity\tMiB planned\n")
+		for _, s := range e.Perplexity {
+			fmt.Fprintf(w, "held-out pages\t%s\t%d\t%.4f\t%.4f\t%.2f\t%.1f\n", s.Cache, s.Tokens, s.NLL, s.Loss, s.Perplexity, float64(s.Bytes)/(1<<20))
+		}
+	}
+	return w.Flush()
+}
+
+// plotCaches draws two figures of all prompts together: how likely the true answer
+// is under each cache, and how often it is given exactly.
+func plotCaches(dir string, e cacheEvaluation) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	likely := chart{title: "How likely is the true answer? Probability of a token, geometric mean", unit: "%.2f"}
+	exact := chart{title: "How often is the answer exact?", unit: "%.0f%%"}
+	for _, s := range e.Recall {
+		if s.Length == 0 {
+			likely.add(s.Cache, s.Kind, probability(s.LogP))
+			exact.add(s.Cache, s.Kind, 100*s.Exact)
+		}
+	}
+	for name, c := range map[string]chart{"answers": likely, "exact": exact} {
+		if err := os.WriteFile(plotPath(dir, name), []byte(c.svg()), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chart is a drawing of horizontal bars in groups: a group for every cache, a bar
+// for every kind of prompt.
+type chart struct {
+	title  string
+	unit   string // how a value is printed
+	groups []string
+	kinds  []string
+	values map[[2]string]float64 // by group and kind, none below 0
+}
+
+// appendNew is list with x, if it is not there.
+func appendNew(list []string, x string) []string {
+	if slices.Contains(list, x) {
+		return list
+	}
+	return append(list, x)
+}
+
+// probability is the geometric mean that a mean log-likelihood stands for.
+func probability(logP float64) float64 { return math.Exp(logP) }
+
+func (c *chart) add(group, kind string, value float64) {
+	if c.values == nil {
+		c.values = map[[2]string]float64{}
+	}
+	c.groups, c.kinds = appendNew(c.groups, group), appendNew(c.kinds, kind)
+	c.values[[2]string{group, kind}] = value
+}
+
+// Measures of a chart in pixels.
+const (
+	chartWidth  = 760
+	chartLeft   = 150
+	chartRight  = 70
+	chartTop    = 64
+	chartBar    = 15
+	chartSpaced = 12 // between groups
+)
+
+// chartStyle follows the reader's scheme, light or dark.
+const chartStyle = `text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:15px;font-weight:600}.k0{fill:#3b82c4}.k1{fill:#d9822b}` +
+	`@media(prefers-color-scheme:dark){text{fill:#e6edf3}}`
+
+// svg draws the chart. The same chart is the same bytes.
+func (c *chart) svg() string {
+	highest := 0.0
+	for _, value := range c.values {
+		highest = max(highest, value)
+	}
+	scale := float64(chartWidth-chartLeft-chartRight) / max(highest, 1e-9)
+	height := chartTop + len(c.groups)*(len(c.kinds)*chartBar+chartSpaced)
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" aria-label="%s">`+"\n<style>%s</style>\n",
+		chartWidth, height, chartWidth, height, c.title, chartStyle)
+	fmt.Fprintf(&b, `<text class="title" x="12" y="24">%s</text>`+"\n", c.title)
+	for i, kind := range c.kinds {
+		fmt.Fprintf(&b, `<rect class="k%d" x="%d" y="38" width="12" height="12"/><text x="%d" y="49">%s</text>`+"\n", i%2, chartLeft+i*140, chartLeft+17+i*140, kind)
+	}
+	y := chartTop
+	for _, group := range c.groups {
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", chartLeft-8, y+(len(c.kinds)*chartBar)/2+5, group)
+		for i, kind := range c.kinds {
+			value, ok := c.values[[2]string{group, kind}]
+			if ok {
+				fmt.Fprintf(&b, `<rect class="k%d" x="%d" y="%d" width="%.1f" height="%d"/><text x="%.1f" y="%d">`+c.unit+"</text>\n",
+					i%2, chartLeft, y, value*scale, chartBar-2, chartLeft+value*scale+6, y+chartBar-3, value)
+			}
+			y += chartBar
+		}
+		y += chartSpaced
+	}
+	b.WriteString("</svg>\n")
+	return b.String()
+}
