@@ -78,6 +78,7 @@ func chapterText(text string) (string, error) {
 		return "", err
 	}
 	discard(page)
+	limitSpans(page)
 	if head := elementOf(page, "head"); head != nil {
 		head.Parent.RemoveChild(head)
 	}

@@ -188,6 +188,14 @@ func TestHTMLNestedTooDeepIsAReason(t *testing.T) {
 	}
 }
 
+func TestHTMLCellsSpanNoMoreThanTablesHave(t *testing.T) {
+	cells := strings.Repeat("<td rowspan=90 colspan=90>y", 1000)
+	d, err := Extract(t.Context(), "x.html", "", []byte("<table><tr><td rowspan=99999 colspan=99999>x<td colspan=2>z"+cells+"</table>"))
+	if err != nil || !strings.Contains(d.Text, "x") || len(d.Text) > 1<<20 {
+		t.Errorf("%d bytes, %v", len(d.Text), err)
+	}
+}
+
 func FuzzExtract(f *testing.F) {
 	for _, seed := range []string{page, "# a\n\nb", "plain", "\xff\xfeA\x00", "<p>x", "<table><tr><td rowspan=99999 colspan=99999>x</table>", "<?xml?><html>", "<pre>`````x", "\x1b$B"} {
 		f.Add("x.html", "", []byte(seed))

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"codeberg.org/readeck/go-readability/v2"
@@ -20,6 +22,9 @@ const (
 	// minKept is the share of a page's words that its main content must have to be believed.
 	// Below it the guess has more likely thrown away an article than an advertisement.
 	minKept = 0.5
+	// maxKept is the share above which the guess is not needed: what it drops from a page that is nearly all
+	// content are short paragraphs with links.
+	maxKept = 0.75
 	// maxElements bounds the search for the main content, whose cost is not linear; larger pages are kept whole.
 	maxElements = 50_000
 )
@@ -33,6 +38,7 @@ func html(text string) (Document, error) {
 	}
 	title := pageTitle(page)
 	discard(page)
+	limitSpans(page)
 	content := mainContent(page)
 	if content == nil {
 		content = page
@@ -58,7 +64,7 @@ func mainContent(page *dom.Node) *dom.Node {
 	if err != nil || article.Node == nil {
 		return nil
 	}
-	if float64(words(article.Node)) < minKept*float64(words(page)) {
+	if kept := float64(words(article.Node)) / float64(words(page)); !(kept >= minKept && kept < maxKept) {
 		return nil
 	}
 	return article.Node
@@ -70,11 +76,38 @@ var furniture = map[atom.Atom]bool{
 	atom.Nav: true, atom.Button: true, atom.Select: true, atom.Textarea: true, atom.Input: true, atom.Svg: true,
 }
 
+// furnitureName are words of a class or an id by which pages and their generators mark what is not content.
+var furnitureName = regexp.MustCompile(`(?i)^(?:nav|navbar|navheader|navfooter|navigation|breadcrumbs?|menu|mainmenu|submenu|searchmenu|sidebar|sphinxsidebar|toc|footer|page-footer|site-footer|inline-search|related|skip-?link|cookie-?(?:banner|consent|notice))$`)
+
+// isFurniture tells elements that are never content by what they are, by their role, or by their name.
+func isFurniture(n *dom.Node) bool {
+	if furniture[n.DataAtom] || n.DataAtom == atom.Footer && n.Parent != nil && n.Parent.DataAtom == atom.Body {
+		return true
+	}
+	for _, a := range n.Attr {
+		switch a.Key {
+		case "role":
+			switch a.Val {
+			case "navigation", "search", "banner", "contentinfo", "menu", "menubar":
+				return true
+			}
+		case "class", "id":
+			if n.DataAtom == atom.Body || n.DataAtom == atom.Html {
+				continue
+			}
+			if slices.ContainsFunc(strings.Fields(a.Val), furnitureName.MatchString) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // discard removes what is never content, and comments.
 func discard(n *dom.Node) {
 	for child := n.FirstChild; child != nil; {
 		next := child.NextSibling
-		if child.Type == dom.CommentNode || child.Type == dom.ElementNode && furniture[child.DataAtom] {
+		if child.Type == dom.CommentNode || child.Type == dom.ElementNode && isFurniture(child) {
 			n.RemoveChild(child)
 		} else {
 			discard(child)

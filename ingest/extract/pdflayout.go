@@ -68,6 +68,7 @@ func utf16Length(s string) int {
 func layOut(pages []pdfPage) Document {
 	dropRepeated(pages)
 	body := bodySize(pages)
+	keepHyphens(pages)
 	var b pdfBuilder
 	for i, p := range pages {
 		b.page(i+1, p, body)
@@ -171,6 +172,49 @@ func pageNumber(s string) bool {
 		return false
 	}
 	return strings.Trim(s, "0123456789 /of") == "" && strings.ContainsAny(s, "0123456789") || strings.Trim(s, "ivxlc") == ""
+}
+
+// keepHyphens gives words at line ends their hyphens back where they are the author's, as in "line-end": when the
+// document has the word with its hyphen elsewhere, or both halves as words but not the whole.
+func keepHyphens(pages []pdfPage) {
+	seen := map[string]bool{}
+	for _, p := range pages {
+		for i, l := range p.lines {
+			words := strings.Fields(strings.ToLower(l.text))
+			if i > 0 && p.lines[i-1].joined { // halves prove nothing
+				words = words[min(1, len(words)):]
+			}
+			if l.joined {
+				words = words[:max(len(words)-1, 0)]
+			}
+			for _, w := range words {
+				seen[strings.Trim(w, `.,;:!?()[]"'“”’`)] = true
+			}
+		}
+	}
+	for _, p := range pages {
+		for i := range len(p.lines) - 1 {
+			l := &p.lines[i]
+			if !l.joined {
+				continue
+			}
+			first, second := lastWord(l.text), firstWord(p.lines[i+1].text)
+			whole := seen[first+second]
+			if seen[first+"-"+second] || !whole && len(first) > 2 && len(second) > 2 && seen[first] && seen[second] {
+				l.text += "-"
+			}
+		}
+	}
+}
+
+func firstWord(s string) string {
+	w, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(s)), " ")
+	return strings.Trim(w, `.,;:!?()[]"'“”’`)
+}
+
+func lastWord(s string) string {
+	s = strings.ToLower(strings.TrimSpace(s))
+	return strings.Trim(s[strings.LastIndexByte(s, ' ')+1:], `.,;:!?()[]"'“”’`)
 }
 
 // bodySize is the size of type that most characters have.
