@@ -14,10 +14,12 @@ type atom struct {
 	tokens     int
 	kind       blockKind
 	last       bool // the last of its block: a better place to cut than between sentences
+	lead       span // the header of the table that a row belongs to
 }
 
-// atomise cuts blocks into atoms of at most limit tokens, in time linear in the text.
-func atomise(text string, blocks []block, t TokenCounter, limit int) []atom {
+// atomise cuts blocks into atoms of at most limit tokens, in time linear in the text. Code and rows are kept
+// whole up to whole tokens, the most that a passage may have.
+func atomise(text string, blocks []block, t TokenCounter, limit, whole int) []atom {
 	var atoms []atom
 	for i, b := range blocks {
 		next := len(text)
@@ -27,8 +29,8 @@ func atomise(text string, blocks []block, t TokenCounter, limit int) []atom {
 		first := len(atoms)
 		// Counting the whole block is worth it where the block is kept whole.
 		if b.kind != paragraph {
-			if tokens := boundedCount(text[b.start:next], t, limit); tokens <= limit {
-				atoms = append(atoms, atom{b.start, next, tokens, b.kind, true})
+			if tokens := boundedCount(text[b.start:next], t, whole); tokens <= whole {
+				atoms = append(atoms, atom{b.start, next, tokens, b.kind, true, b.lead})
 				continue
 			}
 		}
@@ -38,6 +40,9 @@ func atomise(text string, blocks []block, t TokenCounter, limit int) []atom {
 				start = atoms[len(atoms)-1].end
 			}
 			atoms = appendSplit(atoms, text, start, end, b.kind, t, limit)
+		}
+		for i := range atoms[first:] {
+			atoms[first+i].lead = b.lead
 		}
 		atoms[len(atoms)-1].last = true
 	}

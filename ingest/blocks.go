@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"lessrag/ingest/extract"
 )
 
 type blockKind int
@@ -21,7 +23,11 @@ type block struct {
 	kind       blockKind
 	level      int    // of a heading, 1…6
 	title      string // of a heading, without its marks
+	lead       span   // of a table's row: the header above it, which says what its cells are
 }
+
+// span is a part of the text, text[start:end].
+type span struct{ start, end int }
 
 var (
 	atxHeading   = regexp.MustCompile(`^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$`)
@@ -31,27 +37,59 @@ var (
 	delimiterRow = regexp.MustCompile(`^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$`)
 )
 
-// scanBlocks splits a text into blocks, in order. It sees the structure of Markdown line by line, which is all
-// that chunking needs; plain text has paragraphs only.
-func scanBlocks(text string, markdown bool) []block {
-	s := scanner{text: text}
-	for start := 0; start < len(text); {
-		end := start + strings.IndexByte(text[start:], '\n')
+// scanBlocks splits a document into blocks, in order. It sees the structure of Markdown line by line, which is
+// all that chunking needs; other text has the headings of its outline, and what stands between blank lines.
+func scanBlocks(d extract.Document) []block {
+	s := scanner{text: d.Text, plain: paragraph}
+	if d.Language != "" {
+		s.plain = code
+	}
+	outline := d.Outline
+	for start := 0; start < len(d.Text); {
+		end := start + strings.IndexByte(d.Text[start:], '\n')
 		if end < start {
-			end = len(text)
+			end = len(d.Text)
 		}
-		if markdown {
+		switch {
+		case d.Markdown:
 			s.markdownLine(start, end)
-		} else {
+		case len(outline) > 0 && outline[0].Start <= start && outline[0].End > start:
+			h := outline[0]
+			end = max(end, min(h.End, len(d.Text)))
+			s.add(block{start: start, end: end, kind: heading, level: h.Level, title: headingTitle(h.Title)}, false)
+			outline = outline[1:]
+		default:
 			s.plainLine(start, end)
 		}
 		start = end + 1
 	}
+	leadTables(d.Text, s.blocks)
 	return s.blocks
+}
+
+// maxLead is how long the header of a table may be to stand before passages that begin below it, in bytes.
+const maxLead = 400
+
+// leadTables gives every row of a table its header.
+func leadTables(text string, blocks []block) {
+	for first := 0; first < len(blocks); {
+		end := first + 1
+		for end < len(blocks) && blocks[first].kind == tableRow && blocks[end].kind == tableRow && blocks[end].start == blocks[end-1].end+1 {
+			end++
+		}
+		if end-first > 2 && delimiterRow.MatchString(text[blocks[first+1].start:blocks[first+1].end]) {
+			header := span{blocks[first].start, blocks[first+1].end}
+			for i := first + 2; i < end && header.end-header.start <= maxLead; i++ {
+				blocks[i].lead = header
+			}
+		}
+		first = end
+	}
 }
 
 type scanner struct {
 	text   string
+	plain  blockKind // of text that is not Markdown
 	blocks []block
 	open   bool   // the last block may take the next line
 	fence  string // mark that opened the fence we are in, "" outside
@@ -80,7 +118,7 @@ func (s *scanner) plainLine(start, end int) {
 		last.end = end
 		return
 	}
-	s.add(block{start: start, end: end}, true)
+	s.add(block{start: start, end: end, kind: s.plain}, true)
 }
 
 func (s *scanner) markdownLine(start, end int) {

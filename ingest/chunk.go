@@ -16,6 +16,13 @@ type Chunk struct {
 	Page        *int   // 1-based; nil for formats without pages
 	HeadingPath []string
 	Tokens      int
+
+	// The section that holds the passage: its heading and all below it, subsections included. Without headings
+	// it is the whole text. Retrieval may widen a hit to it.
+	SectionStart, SectionEnd int
+
+	Lead  string    // the header of the table in whose middle the passage begins; "" otherwise
+	Boxes []float32 // for formats with pages: page, left, bottom, right, top of every line, in points
 }
 
 // chunkSizes are in tokens.
@@ -45,15 +52,39 @@ func (s chunkSizes) check() error {
 // rows are cut only if larger than a passage may be.
 func chunkDocument(d extract.Document, t TokenCounter, s chunkSizes) []Chunk {
 	c := chunker{text: d.Text, tokens: t, sizes: s}
-	for _, section := range c.sections(scanBlocks(d.Text, d.Markdown)) {
+	for _, section := range c.sections(scanBlocks(d)) {
 		c.pack(section)
 	}
 	c.mergeSmall()
 	chunks := make([]Chunk, len(c.pieces))
 	for i, p := range c.pieces {
-		chunks[i] = Chunk{Text: d.Text[p.start:p.end], Start: p.start, End: p.end, HeadingPath: p.path, Tokens: p.tokens}
+		chunks[i] = Chunk{Text: d.Text[p.start:p.end], Start: p.start, End: p.end, HeadingPath: p.path, Tokens: p.tokens,
+			SectionStart: p.section.start, SectionEnd: p.section.end, Lead: d.Text[p.lead.start:p.lead.end]}
 	}
+	locate(d, chunks)
 	return chunks
+}
+
+// locate says on which page every passage begins, and where its lines stand.
+func locate(d extract.Document, chunks []Chunk) {
+	box := 0
+	for i := range chunks {
+		c := &chunks[i]
+		if len(d.Pages) > 0 {
+			page, _ := slices.BinarySearch(d.Pages, c.Start+1) // how many pages begin at or before it
+			page = max(page, 1)
+			c.Page = &page
+		}
+		for box < len(d.Boxes) && d.Boxes[box].End <= c.Start {
+			box++
+		}
+		for _, b := range d.Boxes[box:] { // neighbours overlap, so that the next passage begins here again
+			if b.Start >= c.End {
+				break
+			}
+			c.Boxes = append(c.Boxes, float32(b.Page), b.Left, b.Bottom, b.Right, b.Top)
+		}
+	}
 }
 
 type chunker struct {
@@ -66,7 +97,9 @@ type chunker struct {
 // section is a heading and what stands below it, up to the next one.
 type section struct {
 	path  []string // of headings, its own included
+	level int      // of its heading; 0 above the first
 	atoms []atom
+	span  span // with the sections below its heading
 }
 
 // piece is a passage being made; text[start:end] has no space at its ends.
@@ -74,6 +107,8 @@ type piece struct {
 	start, end int
 	tokens     int
 	path       []string
+	section    span
+	lead       span
 	bare       bool // headings and nothing to read below them, such as a rule
 }
 
@@ -83,7 +118,9 @@ func (c *chunker) sections(blocks []block) []section {
 	var levels []int
 	path := []string{} // never nil: it is stored as an array
 	for i := 0; i < len(blocks); {
+		level := 0
 		if b := blocks[i]; b.kind == heading {
+			level = b.level
 			for len(levels) > 0 && levels[len(levels)-1] >= b.level {
 				levels, path = levels[:len(levels)-1], path[:len(path)-1]
 			}
@@ -100,10 +137,29 @@ func (c *chunker) sections(blocks []block) []section {
 		if end < len(blocks) {
 			text = text[:blocks[end].start]
 		}
-		sections = append(sections, section{path, atomise(text, blocks[i:end], c.tokens, c.sizes.target)})
+		atoms := atomise(text, blocks[i:end], c.tokens, c.sizes.target, c.sizes.max)
+		sections = append(sections, section{path, level, atoms, span{blocks[i].start, len(text)}})
 		i = end
 	}
+	nest(sections)
 	return sections
+}
+
+// nest lengthens the span of every section over the ones below its heading, in linear time.
+func nest(sections []section) {
+	var open []int // sections whose end is not known, outermost first
+	for i, s := range sections {
+		for len(open) > 0 && sections[open[len(open)-1]].level >= s.level {
+			open = open[:len(open)-1]
+		}
+		// What is left open, six levels at most, reaches over this one.
+		if s.level > 0 {
+			open = append(open, i)
+		}
+		for _, o := range open {
+			sections[o].span.end = s.span.end
+		}
+	}
 }
 
 // pack fills passages with the atoms of a section, one after the other.
@@ -178,7 +234,7 @@ func (c *chunker) emit(s section, from, end int) {
 	bare := !slices.ContainsFunc(s.atoms[from:end], func(a atom) bool {
 		return a.kind != heading && strings.ContainsFunc(c.text[a.start:a.end], readable)
 	})
-	c.pieces = append(c.pieces, piece{start, stop, tokens, s.path, bare})
+	c.pieces = append(c.pieces, piece{start, stop, tokens, s.path, s.span, s.atoms[from].lead, bare})
 }
 
 func readable(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
@@ -219,7 +275,8 @@ func (c *chunker) mergeSmall() {
 		if last.bare && len(next.path) > 0 {
 			path = next.path
 		}
-		*last = piece{last.start, next.end, tokens, path, last.bare && next.bare}
+		within := span{min(last.section.start, next.section.start), max(last.section.end, next.section.end)}
+		*last = piece{last.start, next.end, tokens, path, within, last.lead, last.bare && next.bare}
 	}
 	c.pieces = merged
 }

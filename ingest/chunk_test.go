@@ -231,9 +231,9 @@ func TestChunkOverlapsSentencesOfOneSection(t *testing.T) {
 
 func TestChunkIgnoresLineBreaksOfProse(t *testing.T) {
 	text := "This sentence is\nwrapped over\nthree lines. This one\nis too."
-	blocks := scanBlocks(text, false)
+	blocks := scanBlocks(extract.Document{Text: text})
 	var got []string
-	for _, a := range atomise(text, blocks, wordCounter{}, 40) {
+	for _, a := range atomise(text, blocks, wordCounter{}, 40, 56) {
 		got = append(got, text[a.start:a.end])
 	}
 	want := []string{"This sentence is\nwrapped over\nthree lines. ", "This one\nis too."}
@@ -274,7 +274,7 @@ func TestChunkCountsLinearly(t *testing.T) {
 func TestScanBlocks(t *testing.T) {
 	text := "Setext\n======\npara\nsame\n\nSub\n---\n- item\n  more\n- item\n\na | b\n--|--\n1 | 2\n\n    code\n\n> quote\n```\n# no heading\n```\n## Closed ##\n"
 	var got []string
-	for _, b := range scanBlocks(text, true) {
+	for _, b := range scanBlocks(extract.Document{Text: text, Markdown: true}) {
 		got = append(got, fmt.Sprintf("%d%d %s", b.kind, b.level, strings.ReplaceAll(text[b.start:b.end], "\n", "/")))
 	}
 	want := []string{
@@ -283,6 +283,73 @@ func TestScanBlocks(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestChunkKnowsItsSection: a passage knows how far the section that holds it goes, subsections included.
+func TestChunkKnowsItsSection(t *testing.T) {
+	words := func(w string) string { return strings.Repeat(w+" ", 30) }
+	text := words("before") + "\n\n# A\n\n" + words("a") + "\n\n## B\n\n" + words("b") + "\n\n### C\n\n" + words("c") + "\n\n## D\n\n" + words("d") + "\n\n# E\n\n" + words("e")
+	at := func(mark string) int { return strings.Index(text, mark) }
+	want := map[string]span{"before": {0, at("# A")}, "a": {at("# A"), at("# E")}, "b": {at("## B"), at("## D")}, "c": {at("### C"), at("## D")}, "d": {at("## D"), at("# E")}, "e": {at("# E"), len(text)}}
+	for _, c := range checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, testSizes) {
+		words := strings.Fields(c.Text)
+		if got := (span{c.SectionStart, c.SectionEnd}); got != want[words[len(words)-1]] {
+			t.Errorf("%.20q is in the section [%d,%d), want %v", c.Text, got.start, got.end, want[words[len(words)-1]])
+		}
+	}
+}
+
+func TestChunkCarriesTheHeaderOfItsTable(t *testing.T) {
+	text := "# T\n\n| name | age |\n| --- | --- |\n" + strings.Repeat("| some one with a long name | 7 |\n", 30)
+	chunks := checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, testSizes)
+	if len(chunks) < 3 || chunks[0].Lead != "" {
+		t.Fatalf("%d passages, the first under %q", len(chunks), chunks[0].Lead)
+	}
+	for _, c := range chunks[1:] {
+		if c.Lead != "| name | age |\n| --- | --- |" || !strings.HasPrefix(c.embeddedText(), "T\n\n| name | age |\n| --- | --- |\n| some") {
+			t.Errorf("%.40q under %q", c.Text, c.Lead)
+		}
+		for line := range strings.Lines(c.Text) {
+			if !strings.HasPrefix(line, "| ") || !strings.HasSuffix(strings.TrimSpace(line), "|") {
+				t.Errorf("a row is cut: %q", line)
+			}
+		}
+	}
+}
+
+func TestChunkKeepsCodeWholeUpToTheMaximum(t *testing.T) {
+	fence := "```go\n" + strings.Repeat("one two three four five\n", 10) + "```" // 52 words: above the target, below the maximum
+	text := "# H\n\n" + strings.Repeat("Words before it. ", 9) + "\n\n" + fence + "\n\nAnd after."
+	for _, c := range checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, testSizes) {
+		if n := strings.Count(c.Text, "```"); n == 1 {
+			t.Errorf("the fence is cut: %q", c.Text)
+		}
+	}
+	source := "package x\n\n// A says.\nfunc A() {\n" + strings.Repeat("\tcall(a, b, c)\n", 9) + "}\n\n// B too.\nfunc B() {\n" + strings.Repeat("\tcall(a, b, c)\n", 9) + "}\n"
+	d, err := extract.Extract(t.Context(), "x.go", "", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunks := checkChunks(t, d, wordCounter{}, testSizes)
+	last := chunks[len(chunks)-1]
+	if !strings.HasPrefix(last.Text, "// B too.\nfunc B() {") || !strings.HasSuffix(last.Text, "}") || !reflect.DeepEqual(last.HeadingPath, []string{"func B()"}) {
+		t.Errorf("the last passage is %q under %q", last.Text, last.HeadingPath)
+	}
+}
+
+func TestChunkKnowsItsPageAndLines(t *testing.T) {
+	d := extract.Document{Text: "one two\nthree\n\nfour", Pages: []int{0, 15, 15},
+		Boxes: []extract.Box{{Start: 0, End: 7, Page: 1, Left: 1}, {Start: 8, End: 13, Page: 1, Left: 2}, {Start: 15, End: 19, Page: 3, Left: 3}}}
+	chunks := checkChunks(t, d, wordCounter{}, chunkSizes{target: 8, max: 8})
+	if len(chunks) != 1 || *chunks[0].Page != 1 || len(chunks[0].Boxes) != 15 || chunks[0].Boxes[10] != 3 {
+		t.Fatalf("got %+v", chunks)
+	}
+	locate(d, []Chunk{{Start: 15, End: 19}})
+	later := []Chunk{{Start: 15, End: 19}}
+	locate(d, later)
+	if *later[0].Page != 3 || len(later[0].Boxes) != 5 {
+		t.Errorf("got page %d and %v", *later[0].Page, later[0].Boxes)
 	}
 }
 

@@ -46,6 +46,7 @@ type Document struct {
 	Collection string         `json:"collection"`
 	Name       string         `json:"name"`
 	Source     string         `json:"source"`
+	Also       []string       `json:"also"` // other names in the collection with the same content
 	MediaType  string         `json:"media_type"`
 	Metadata   map[string]any `json:"metadata"`
 	State      State          `json:"state"`
@@ -100,5 +101,6 @@ type Collection struct {
 	Dimensions int       `json:"dimensions"`
 	Documents  int       `json:"documents"`
 	Chunks     int       `json:"chunks"`
+	Settings   Settings  `json:"settings"`
 	CreatedAt  time.Time `json:"created_at"`
 }

@@ -56,6 +56,7 @@ type task struct {
 	mediaType  string
 	collection string
 	content    []byte
+	settings   Settings
 	stage      State
 }
 
@@ -107,6 +108,9 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 		return err
 	}
 	document, err := extract.Extract(ctx, t.name, t.mediaType, t.content)
+	if ctx.Err() != nil {
+		return ctx.Err() // the document is not at fault
+	}
 	if err != nil {
 		return &badDocument{err.Error()}
 	}
@@ -114,7 +118,7 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if err := t.enter(ctx, Chunking); err != nil {
 		return err
 	}
-	chunks := chunkDocument(document, t.tokens, t.options.sizes())
+	chunks := chunkDocument(document, t.tokens, t.settings.sizes(t.options))
 	if len(chunks) == 0 {
 		return &badDocument{extract.NoText(t.name).Error()}
 	}
@@ -191,9 +195,11 @@ func (t *task) unlock() {
 // load reads the document if this version is still wanted.
 func (t *task) load(ctx context.Context) error {
 	var state State
-	err := t.conn.QueryRow(ctx, `SELECT d.name, d.media_type, d.collection_id::text, d.state, b.content
-		FROM documents d JOIN document_bodies b ON b.document_id = d.id WHERE d.id = $1 AND d.version = $2`, t.id, t.version).
-		Scan(&t.name, &t.mediaType, &t.collection, &state, &t.content)
+	err := t.conn.QueryRow(ctx, `SELECT d.name, d.media_type, d.collection_id::text, d.state, b.content,
+			coalesce(c.chunk_tokens, 0), coalesce(c.chunk_max, 0), coalesce(c.chunk_overlap, 0)
+		FROM documents d JOIN document_bodies b ON b.document_id = d.id JOIN collections c ON c.id = d.collection_id
+		WHERE d.id = $1 AND d.version = $2`, t.id, t.version).
+		Scan(&t.name, &t.mediaType, &t.collection, &state, &t.content, &t.settings.ChunkTokens, &t.settings.ChunkMax, &t.settings.ChunkOverlap)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errVoid
 	}

@@ -1,6 +1,8 @@
 package ingest_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -195,4 +197,34 @@ func count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// submitAny is submit for files that need not become one document each.
+func submitAny(t *testing.T, s *ingest.Service, collection string, files ...ingest.File) ingest.Submission {
+	t.Helper()
+	got, err := s.Submit(t.Context(), collection, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// zipOf makes a zip of files by name.
+func zipOf(t *testing.T, files ...[2]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for _, f := range files {
+		e, err := w.Create(f[0])
+		if err == nil {
+			_, err = e.Write([]byte(f[1]))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

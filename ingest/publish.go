@@ -19,10 +19,12 @@ const window = 512
 
 // stagedColumns of the staging table, a temporary one of the task's connection: nothing of it is
 // visible to others, and nothing is left of it when the process dies.
-var stagedColumns = []string{"ordinal", "text", "start_offset", "end_offset", "page", "heading_path", "tokens", "embedding"}
+var stagedColumns = []string{"ordinal", "text", "start_offset", "end_offset", "page", "heading_path", "tokens",
+	"section_start", "section_end", "lead", "boxes", "embedding"}
 
 const stagingSQL = `CREATE TEMP TABLE IF NOT EXISTS staged_chunks (
-	ordinal int, text text, start_offset int, end_offset int, page int, heading_path text[], tokens int, embedding halfvec)`
+	ordinal int, text text, start_offset int, end_offset int, page int, heading_path text[], tokens int,
+	section_start int, section_end int, lead text, boxes real[], embedding halfvec)`
 
 // stageChunks embeds the chunks and copies them into the staging table.
 func (t *task) stageChunks(ctx context.Context, chunks []Chunk) error {
@@ -40,7 +42,8 @@ func (t *task) stageChunks(ctx context.Context, chunks []Chunk) error {
 		}
 		rows := pgx.CopyFromSlice(len(part), func(i int) ([]any, error) {
 			c := part[i]
-			return []any{first + i, c.Text, c.Start, c.End, c.Page, c.HeadingPath, c.Tokens, pgvector.NewHalfVector(vectors[i])}, nil
+			return []any{first + i, c.Text, c.Start, c.End, c.Page, c.HeadingPath, c.Tokens,
+				c.SectionStart, c.SectionEnd, c.Lead, c.Boxes, pgvector.NewHalfVector(vectors[i])}, nil
 		})
 		if _, err := t.conn.CopyFrom(ctx, pgx.Identifier{"staged_chunks"}, stagedColumns, rows); err != nil {
 			return fmt.Errorf("copy passages into the staging table: %w", err)
@@ -108,16 +111,21 @@ func (t *task) progress(ctx context.Context, done float64) error {
 	return nil
 }
 
-// embeddedText is what the embedder reads: the headings above the passage, then the passage.
+// embeddedText is what the embedder reads: the headings above the passage, the header of a table that goes on
+// in it, then the passage.
 func (c Chunk) embeddedText() string {
 	path := c.HeadingPath
 	if len(path) > 0 && strings.HasPrefix(c.Text, "#") {
 		path = path[:len(path)-1] // the passage begins with its own heading
 	}
-	if len(path) == 0 {
-		return c.Text
+	text := c.Text
+	if c.Lead != "" {
+		text = c.Lead + "\n" + text
 	}
-	return strings.Join(path, " > ") + "\n\n" + c.Text
+	if len(path) == 0 {
+		return text
+	}
+	return strings.Join(path, " > ") + "\n\n" + text
 }
 
 // publish makes the staged version visible: in one transaction the passages of the version before go,
@@ -141,9 +149,11 @@ func (t *task) publish(ctx context.Context, document extract.Document, chunks in
 			return fmt.Errorf("remove the passages of the version before: %w", err)
 		}
 		tag, err = tx.Exec(ctx, `
-			INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, page, heading_path, tokens, embedding, lexemes)
-			SELECT $1, c.id, s.ordinal, s.text, s.start_offset, s.end_offset, s.page, s.heading_path, s.tokens, s.embedding,
-			       to_tsvector(c.language, array_to_string(s.heading_path, ' ') || ' ' || s.text)
+			INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, page, heading_path, tokens,
+				section_start, section_end, lead, boxes, embedding, lexemes)
+			SELECT $1, c.id, s.ordinal, s.text, s.start_offset, s.end_offset, s.page, s.heading_path, s.tokens,
+			       s.section_start, s.section_end, s.lead, s.boxes, s.embedding,
+			       to_tsvector(c.language, array_to_string(s.heading_path, ' ') || ' ' || s.lead || ' ' || s.text)
 			FROM staged_chunks s, collections c WHERE c.id = $2 ORDER BY s.ordinal`, t.id, t.collection)
 		if err != nil {
 			return fmt.Errorf("make the passages visible: %w", err)

@@ -20,12 +20,13 @@ const (
 
 // documentColumns are in the order of scanDocument; d is documents and c its collection.
 const documentColumns = `d.id::text, c.name, d.name, d.source, d.media_type, d.metadata, d.state, d.stage, d.error,
-	d.chunks, d.bytes, d.done, d.created_at, d.updated_at`
+	d.chunks, d.bytes, d.done, d.created_at, d.updated_at,
+	ARRAY(SELECT n.name FROM document_names n WHERE n.document_id = d.id AND n.name <> d.name ORDER BY n.name)`
 
 func scanDocument(row pgx.CollectableRow) (Document, error) {
 	var d Document
 	err := row.Scan(&d.ID, &d.Collection, &d.Name, &d.Source, &d.MediaType, &d.Metadata, &d.State, &d.Stage, &d.Error,
-		&d.Chunks, &d.Bytes, &d.Done, &d.CreatedAt, &d.UpdatedAt)
+		&d.Chunks, &d.Bytes, &d.Done, &d.CreatedAt, &d.UpdatedAt, &d.Also)
 	return d, err
 }
 
@@ -144,12 +145,14 @@ func parseCursor(s string) (cursor, error) {
 // Collections lists all collections by name.
 func (s *Service) Collections(ctx context.Context) ([]Collection, error) {
 	rows, _ := s.pool.Query(ctx, `
-		SELECT c.id::text, c.name, c.embedder, c.dimensions, count(d.id), coalesce(sum(d.chunks), 0), c.created_at
+		SELECT c.id::text, c.name, c.embedder, c.dimensions, count(d.id), coalesce(sum(d.chunks), 0), c.created_at,
+		       coalesce(c.chunk_tokens, 0), coalesce(c.chunk_max, 0), coalesce(c.chunk_overlap, 0), c.language::text
 		FROM collections c LEFT JOIN documents d ON d.collection_id = c.id
 		GROUP BY c.id ORDER BY c.name`)
 	collections, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Collection, error) {
 		var c Collection
-		err := row.Scan(&c.ID, &c.Name, &c.Embedder, &c.Dimensions, &c.Documents, &c.Chunks, &c.CreatedAt)
+		err := row.Scan(&c.ID, &c.Name, &c.Embedder, &c.Dimensions, &c.Documents, &c.Chunks, &c.CreatedAt,
+			&c.Settings.ChunkTokens, &c.Settings.ChunkMax, &c.Settings.ChunkOverlap, &c.Settings.Language)
 		return c, err
 	})
 	if err != nil {

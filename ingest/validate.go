@@ -94,3 +94,12 @@ func holdsNUL(data []byte) bool {
 		data = data[i+1:]
 	}
 }
+
+// clip cuts a text to n bytes, between characters.
+func clip(s string, n int) string {
+	for len(s) > n {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}

@@ -58,15 +58,28 @@ var declaration = regexp.MustCompile(`^(?:(?:pub(?:\([a-z]+\))?|export|default|p
 // cFunction is a definition in the manner of C: a type and a name at the margin, and a parenthesis.
 var cFunction = regexp.MustCompile(`^[A-Za-z_][\w:<>,*&\s]*\s[*&]?[A-Za-z_~][\w:~]*\s*\([^;]*$`)
 
-// declarations are the headings of source code.
+// aboveDeclaration is a line of a comment or a decorator, which belongs to the declaration that follows it.
+var aboveDeclaration = regexp.MustCompile(`^(?://|#[^!]|/\*| \*|\*|--|@|"""|;;|%)`)
+
+// declarations are the headings of source code: the line that opens each, with the comment directly above it.
 func declarations(text string) []Heading {
 	var found []Heading
-	start := 0
+	start, above := 0, -1 // above is where the comment before this line begins
 	for line := range strings.Lines(text) {
 		body := strings.TrimRight(line, " \t\n")
-		if len(body) > 0 && len(body) < 400 && body[0] != ' ' && body[0] != '\t' && (declaration.MatchString(body) || cFunction.MatchString(body)) {
+		switch {
+		case len(body) > 0 && len(body) < 400 && body[0] != ' ' && body[0] != '\t' && (declaration.MatchString(body) || cFunction.MatchString(body)):
+			from := start
+			if above >= 0 {
+				from = above
+			}
 			title := strings.TrimRight(oneLine(body), "{:( ")
-			found = append(found, Heading{Start: start, End: start + len(body), Level: 1, Title: title})
+			found = append(found, Heading{Start: from, End: start + len(body), Level: 1, Title: title})
+			above = -1
+		case !aboveDeclaration.MatchString(body):
+			above = -1
+		case above < 0:
+			above = start
 		}
 		start += len(line)
 	}

@@ -53,7 +53,7 @@ func TestSourceCodeKeepsItsText(t *testing.T) {
 	if d.Text != source || d.Language != "go" || d.MediaType != typeCode || d.Markdown {
 		t.Errorf("got %+v", d)
 	}
-	if len(d.Outline) != 3 || d.Outline[1].Title != "func A(b int)" || d.Outline[2].Title != "type T struct" || d.Text[d.Outline[1].Start:d.Outline[1].End] != "func A(b int) {" {
+	if len(d.Outline) != 2 || d.Outline[0].Title != "func A(b int)" || d.Outline[1].Title != "type T struct" || d.Text[d.Outline[0].Start:d.Outline[0].End] != "// A says.\nfunc A(b int) {" {
 		t.Errorf("outline %+v", d.Outline)
 	}
 	for name, want := range map[string]string{"a.PY": "python", "Makefile": "make", "run": "shell", "notes.txt": ""} {
