@@ -65,7 +65,11 @@ func synthetic(t *testing.T, m Math, headDim, group, kvHeads, context int) *CPU 
 // syntheticMaps are feature maps for a model of any shape, of weights that bf16
 // holds, whose states weigh about as much as exact attention.
 func syntheticMaps(c Config, rank int, inputs lesskernels.Inputs, gate func(layer, kvHead int) float32) *lesskernels.Maps {
-	const hidden = 24
+	return syntheticMapsOf(c, 24, rank, inputs, gate)
+}
+
+// syntheticMapsOf are syntheticMaps with so many hidden values.
+func syntheticMapsOf(c Config, hidden, rank int, inputs lesskernels.Inputs, gate func(layer, kvHead int) float32) *lesskernels.Maps {
 	random := rand.New(rand.NewPCG(3, 4))
 	numbers := func(n int, scale float64) []float32 {
 		x, rounded := make([]float32, n), make([]uint16, n)

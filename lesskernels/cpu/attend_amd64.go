@@ -45,16 +45,27 @@ var attendKernelsFor = [...]*attendKernels{
 	},
 }
 
+// attendKernels are the widest ones whose registers divide a head, nil if none
+// do: a machine that has an instruction set has the lesser ones.
+func (i ISA) attendKernels(headDim int) *attendKernels {
+	for ; i > Portable; i-- {
+		if k := attendKernelsFor[i]; headDim%k.lanes == 0 {
+			return k
+		}
+	}
+	return nil
+}
+
 // fewQueries is how many queries are done row by row, one less.
 const fewQueries = 8
 
 // assembly runs the kernels that fit the shape; false means that none does.
 // The choice depends on the shape alone and not on what else is in a batch.
 func (a attention) assembly(isa ISA, s *Scratch) bool {
-	k := attendKernelsFor[isa]
+	k := isa.attendKernels(a.headDim)
 	queries := len(a.visible) * a.group
 	switch {
-	case k == nil || a.headDim%k.lanes != 0:
+	case k == nil:
 		return false
 	case queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
 		k.block(a, s)

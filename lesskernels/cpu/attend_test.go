@@ -11,7 +11,7 @@ import (
 // queries and blocks, odd sizes, queries that see nothing or only part.
 func TestAttend(t *testing.T) {
 	for _, isa := range isas() {
-		for _, headDim := range []int{1, 8, 16, 20, 32, 64, 80, 96, 128, 256} {
+		for _, headDim := range []int{1, 8, 16, 20, 32, 40, 64, 80, 96, 128, 256} {
 			for _, group := range []int{1, 2, 3, 4, 5, 9} {
 				t.Run(fmt.Sprintf("%v/headDim=%d/group=%d", isa, headDim, group), func(t *testing.T) {
 					rng := rand.New(rand.NewPCG(uint64(headDim), uint64(group)))

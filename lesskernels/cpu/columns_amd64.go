@@ -11,9 +11,9 @@ type columnKernels struct {
 
 // assembly runs the kernels that fit the shape; false means that none does.
 func (c columns) assembly(isa ISA, s *Scratch) bool {
-	k := attendKernelsFor[isa]
+	k := isa.attendKernels(c.headDim)
 	switch {
-	case k == nil || c.headDim%k.lanes != 0:
+	case k == nil:
 		return false
 	case len(c.visible) >= fewQueries || c.headDim%(2*k.lanes) != 0:
 		k.columnsBlock(c, s)

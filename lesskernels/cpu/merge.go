@@ -18,10 +18,14 @@ func Merge(isa ISA, out, lse, other, otherLSE []float32, dim int) {
 			copy(x, y)
 			continue
 		}
-		peak := max(a, b)
-		wa, wb := math.Exp(float64(a-peak)), math.Exp(float64(b-peak))
+		wa, wb := 1.0, 1.0 // the larger one's
+		if a >= b {
+			wb = math.Exp(float64(b - a))
+		} else {
+			wa = math.Exp(float64(a - b))
+		}
 		sum := wa + wb
-		lse[i] = peak + float32(math.Log(sum))
+		lse[i] = max(a, b) + float32(math.Log(sum))
 		fa, fb := float32(wa/sum), float32(wb/sum)
 		done := mixAssembly(isa, x, y, fa, fb)
 		mix(x[done:], y[done:], fa, fb)
