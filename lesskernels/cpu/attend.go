@@ -11,6 +11,7 @@ import (
 type Scratch struct {
 	words []float32
 	tail  []uint16
+	lanes []int32
 }
 
 // floats returns n numbers of any content, at a multiple of 64 bytes.

@@ -1,6 +1,9 @@
 package cpu
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // attendKernels are the assembly of attention for one instruction set.
 type attendKernels struct {
@@ -8,7 +11,7 @@ type attendKernels struct {
 
 	widen        func(dst *float32, src *uint16, n uintptr)
 	blockScores  func(scores, q, k *float32, headDim, slots uintptr)
-	blockSoftmax func(scores, state *float32, visible *int32, slots uintptr)
+	blockSoftmax func(scores, state *float32, visible *int32, first int32, slots, hidden uintptr)
 	blockValues  func(out, weights, v, factor *float32, headDim, slots uintptr)
 
 	rowScores [maxRow + 1]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr)
@@ -67,6 +70,8 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 	switch {
 	case k == nil:
 		return false
+	case queries == 0:
+		return true
 	case queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
 		k.block(a, s)
 		return true
@@ -169,6 +174,7 @@ func (k *attendKernels) block(a attention, s *Scratch) {
 	groups := (queries + k.lanes - 1) / k.lanes
 	size := headDim * k.lanes // one lane group's queries or sums
 	stateLen := 3 * k.lanes
+	sight := k.sight(s, a.visible, a.group, queries)
 	buffers := s.floats(groups*(2*size+stateLen) + 2*slotTile*headDim + slotTile*k.lanes)
 	take := func(n int) []float32 {
 		b := buffers[:n]
@@ -186,23 +192,20 @@ func (k *attendKernels) block(a attention, s *Scratch) {
 			states[i*stateLen+lane] = startPeak
 		}
 	}
-	most := 0
-	for _, n := range a.visible {
-		most = max(most, int(n))
-	}
+	most := int(slices.Max(sight.most))
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
 		keys := k.tile(a.k, keyTile[:padded*headDim], first*headDim, n*headDim)
 		values := k.tile(a.v, valueTile[:padded*headDim], first*headDim, n*headDim)
 		for i := range groups {
-			seen, some := k.tileVisible(a.visible, a.group, i*k.lanes, first)
-			if !some {
+			if int(sight.most[i]) <= first {
 				continue
 			}
+			hidden := max(0, first+padded-int(sight.least[i]))
 			state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
 			k.blockScores(&scores[0], &columns[i*size], &keys[0], uintptr(headDim), uintptr(padded))
-			k.blockSoftmax(&scores[0], &state[0], &seen[0], uintptr(padded))
+			k.blockSoftmax(&scores[0], &state[0], &sight.visible[i*k.lanes], int32(first), uintptr(padded), uintptr(hidden))
 			k.blockValues(&sum[0], &scores[0], &values[0], &state[2*k.lanes], uintptr(headDim), uintptr(padded))
 		}
 	}
@@ -230,18 +233,6 @@ func (k *attendKernels) tile(r slotRows, buffer []float32, first, n int) []float
 	return buffer
 }
 
-// tileVisible counts the slots of the tile from first on that each lane of the
-// group from lane row on sees.
-func (k *attendKernels) tileVisible(visible []int32, group, row, first int) (seen [lanes]int32, some bool) {
-	for lane := range k.lanes {
-		if i := (row + lane) / group; i < len(visible) {
-			seen[lane] = max(visible[i]-int32(first), 0)
-			some = some || seen[lane] > 0
-		}
-	}
-	return seen, some
-}
-
 // transposeQueries writes n rows of q [headDim], step rows apart, times scale as
 // [headDim, lanes].
 func (k *attendKernels) transposeQueries(dst, q []float32, n, step, headDim int, scale float32) {
@@ -266,4 +257,44 @@ func (k *attendKernels) finishLane(out []float32, lse *float32, sums, state []fl
 	for d := range out {
 		out[d] = sums[d*k.lanes+lane] * weight
 	}
+}
+
+// sight is what each lane of each lane group sees: the slots below its number.
+type sight struct {
+	visible     []int32 // [groups, lanes], 0 beyond the last query
+	most, least []int32 // [groups] of the lanes
+}
+
+// sight spreads visible [nq] over queries [nq, group] in lanes.
+func (k *attendKernels) sight(s *Scratch, visible []int32, group, queries int) sight {
+	groups := (queries + k.lanes - 1) / k.lanes
+	v := s.newSight(groups, k.lanes)
+	lane := 0
+	for _, n := range visible {
+		for range group {
+			v.visible[lane] = n
+			lane++
+		}
+	}
+	v.bound(k.lanes)
+	return v
+}
+
+// bound sets the most and the least of every lane group.
+func (v sight) bound(lanes int) {
+	for i := range v.most {
+		group := v.visible[i*lanes:][:lanes]
+		v.most[i], v.least[i] = slices.Max(group), slices.Min(group)
+	}
+}
+
+// newSight returns one whose lanes see nothing.
+func (s *Scratch) newSight(groups, lanes int) sight {
+	n := groups * (lanes + 2)
+	if cap(s.lanes) < n {
+		s.lanes = make([]int32, n+n/2)
+	}
+	words := s.lanes[:n]
+	clear(words)
+	return sight{words[:groups*lanes], words[groups*lanes:][:groups], words[groups*(lanes+1):]}
 }

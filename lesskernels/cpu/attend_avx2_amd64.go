@@ -14,10 +14,10 @@ func widenAVX2(dst *float32, src *uint16, n uintptr)
 //go:noescape
 func blockScoresAVX2(scores *float32, q *float32, k *float32, headDim uintptr, slots uintptr)
 
-// blockSoftmaxAVX2 turns scores [slots, 8] in powers of two into weights 2^(score − maximum) and keeps state {maximum [8], sum [8], factor [8]}: factor is what earlier weights must be multiplied by.
+// blockSoftmaxAVX2 turns scores [slots, 8] in powers of two into weights 2^(score − maximum) and keeps state {maximum [8], sum [8], factor [8]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.
 //
 //go:noescape
-func blockSoftmaxAVX2(scores *float32, state *float32, visible *int32, slots uintptr)
+func blockSoftmaxAVX2(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
 
 // blockValuesAVX2 writes out [headDim, 8] = out · factor [8] + vᵀ · weights for v [slots, headDim] and weights [slots, 8]; headDim is a multiple of 8.
 //
@@ -79,10 +79,10 @@ func rowValues3x32AVX2(out *float32, weights *float32, stride uintptr, v *uint16
 //go:noescape
 func rowValues4x16AVX2(out *float32, weights *float32, stride uintptr, v *uint16, headDim uintptr, slots uintptr)
 
-// blockSumsAVX2 joins columns [slots, 8] with the weights 2^(scores − lse), by the sum; lane i sees the first visible[i] slots.
+// blockSumsAVX2 joins columns [slots, 8] with the weights 2^(scores − lse), by the sum; lane i sees the slots below visible[i], where the first one's number is first.
 //
 //go:noescape
-func blockSumsAVX2(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+func blockSumsAVX2(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 
 // reduceSumsAVX2 writes dst [slots], the sum of every slot of columns [slots, 8]; slots is a multiple of 4.
 //
@@ -94,10 +94,10 @@ func reduceSumsAVX2(dst *float32, columns *float32, slots uintptr)
 //go:noescape
 func joinSumsAVX2(dst *float32, x *float32, n uintptr)
 
-// blockPeaksAVX2 joins columns [slots, 8] with the weights 2^(scores − lse), by the maximum; lane i sees the first visible[i] slots.
+// blockPeaksAVX2 joins columns [slots, 8] with the weights 2^(scores − lse), by the maximum; lane i sees the slots below visible[i], where the first one's number is first.
 //
 //go:noescape
-func blockPeaksAVX2(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+func blockPeaksAVX2(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 
 // reducePeaksAVX2 writes dst [slots], the maximum of every slot of columns [slots, 8]; slots is a multiple of 4.
 //

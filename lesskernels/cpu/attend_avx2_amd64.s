@@ -182,38 +182,53 @@ dims:
 	VZEROUPPER
 	RET
 
-// func blockSoftmaxAVX2(scores *float32, state *float32, visible *int32, slots uintptr)
+// func blockSoftmaxAVX2(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·blockSoftmaxAVX2(SB), NOSPLIT, $0-32
+TEXT ·blockSoftmaxAVX2(SB), NOSPLIT, $0-48
 	MOVQ         scores+0(FP), AX
 	MOVQ         state+8(FP), CX
 	MOVQ         visible+16(FP), DX
-	MOVQ         slots+24(FP), BX
-	MOVL         $0xc2fc0000, SI
-	VMOVD        SI, X0
+	MOVQ         slots+32(FP), BX
+	MOVQ         hidden+40(FP), SI
+	MOVL         $0xc2fc0000, DI
+	VMOVD        DI, X0
 	VPBROADCASTD X0, Y0
-	VXORPS       Y2, Y2, Y2
-	MOVL         $0x00000001, SI
-	VMOVD        SI, X3
+	MOVL         $0x00000001, DI
+	VMOVD        DI, X3
 	VPBROADCASTD X3, Y3
 	VMOVUPS      (DX), Y1
+	VPBROADCASTD first+24(FP), Y2
 	MOVL         $0xff800000, DX
 	VMOVD        DX, X4
 	VPBROADCASTD X4, Y4
 	VMOVUPS      (CX), Y5
 	MOVQ         AX, DX
-	MOVQ         BX, SI
+	MOVQ         BX, DI
+	TESTQ        SI, SI
+	JNE          hide
 
 max:
-	VMOVUPS     (DX), Y6
-	VPCMPGTD    Y2, Y1, Y7
-	VBLENDVPS   Y7, Y6, Y4, Y6
-	VPADDD      Y3, Y2, Y2
-	VMOVUPS     Y6, (DX)
-	VMAXPS      Y6, Y5, Y5
-	ADDQ        $0x00000020, DX
-	DECQ        SI
-	JNE         max
+	VMAXPS (DX), Y5, Y5
+	VMAXPS 32(DX), Y5, Y5
+	VMAXPS 64(DX), Y5, Y5
+	VMAXPS 96(DX), Y5, Y5
+	ADDQ   $0x00000080, DX
+	SUBQ   $0x04, DI
+	JNE    max
+	JMP    shift
+
+hide:
+	VMOVUPS   (DX), Y6
+	VPCMPGTD  Y2, Y1, Y7
+	VBLENDVPS Y7, Y6, Y4, Y6
+	VPADDD    Y3, Y2, Y2
+	VMOVUPS   Y6, (DX)
+	VMAXPS    Y6, Y5, Y5
+	ADDQ      $0x00000020, DX
+	DECQ      DI
+	JNE       hide
+
+shift:
 	VMOVUPS     (CX), Y1
 	VSUBPS      Y5, Y1, Y1
 	VCMPPS      $0x05, Y0, Y1, Y3
@@ -1088,22 +1103,22 @@ slots:
 	VZEROUPPER
 	RET
 
-// func blockSumsAVX2(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+// func blockSumsAVX2(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·blockSumsAVX2(SB), NOSPLIT, $0-40
+TEXT ·blockSumsAVX2(SB), NOSPLIT, $0-48
 	MOVQ         columns+0(FP), AX
 	MOVQ         scores+8(FP), CX
 	MOVQ         lse+16(FP), DX
 	MOVQ         visible+24(FP), BX
-	MOVQ         slots+32(FP), SI
+	MOVQ         slots+40(FP), SI
 	MOVL         $0xc2fc0000, DI
 	VMOVD        DI, X0
 	VPBROADCASTD X0, Y0
-	VXORPS       Y2, Y2, Y2
 	MOVL         $0x00000001, DI
 	VMOVD        DI, X3
 	VPBROADCASTD X3, Y3
 	VMOVUPS      (BX), Y1
+	VPBROADCASTD first+32(FP), Y2
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (DX), Y5
 
@@ -1258,22 +1273,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func blockPeaksAVX2(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+// func blockPeaksAVX2(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·blockPeaksAVX2(SB), NOSPLIT, $0-40
+TEXT ·blockPeaksAVX2(SB), NOSPLIT, $0-48
 	MOVQ         columns+0(FP), AX
 	MOVQ         scores+8(FP), CX
 	MOVQ         lse+16(FP), DX
 	MOVQ         visible+24(FP), BX
-	MOVQ         slots+32(FP), SI
+	MOVQ         slots+40(FP), SI
 	MOVL         $0xc2fc0000, DI
 	VMOVD        DI, X0
 	VPBROADCASTD X0, Y0
-	VXORPS       Y2, Y2, Y2
 	MOVL         $0x00000001, DI
 	VMOVD        DI, X3
 	VPBROADCASTD X3, Y3
 	VMOVUPS      (BX), Y1
+	VPBROADCASTD first+32(FP), Y2
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (DX), Y5
 

@@ -14,10 +14,10 @@ func widenAVX512(dst *float32, src *uint16, n uintptr)
 //go:noescape
 func blockScoresAVX512(scores *float32, q *float32, k *float32, headDim uintptr, slots uintptr)
 
-// blockSoftmaxAVX512 turns scores [slots, 16] in powers of two into weights 2^(score − maximum) and keeps state {maximum [16], sum [16], factor [16]}: factor is what earlier weights must be multiplied by.
+// blockSoftmaxAVX512 turns scores [slots, 16] in powers of two into weights 2^(score − maximum) and keeps state {maximum [16], sum [16], factor [16]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.
 //
 //go:noescape
-func blockSoftmaxAVX512(scores *float32, state *float32, visible *int32, slots uintptr)
+func blockSoftmaxAVX512(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
 
 // blockValuesAVX512 writes out [headDim, 16] = out · factor [16] + vᵀ · weights for v [slots, headDim] and weights [slots, 16]; headDim is a multiple of 16.
 //
@@ -84,10 +84,10 @@ func rowValues4x32AVX512(out *float32, weights *float32, stride uintptr, v *uint
 //go:noescape
 func rowValues4x64AVX512(out *float32, weights *float32, stride uintptr, v *uint16, headDim uintptr, slots uintptr)
 
-// blockSumsAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the sum; lane i sees the first visible[i] slots.
+// blockSumsAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the sum; lane i sees the slots below visible[i], where the first one's number is first.
 //
 //go:noescape
-func blockSumsAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+func blockSumsAVX512(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 
 // reduceSumsAVX512 writes dst [slots], the sum of every slot of columns [slots, 16]; slots is a multiple of 4.
 //
@@ -99,10 +99,10 @@ func reduceSumsAVX512(dst *float32, columns *float32, slots uintptr)
 //go:noescape
 func joinSumsAVX512(dst *float32, x *float32, n uintptr)
 
-// blockPeaksAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the maximum; lane i sees the first visible[i] slots.
+// blockPeaksAVX512 joins columns [slots, 16] with the weights 2^(scores − lse), by the maximum; lane i sees the slots below visible[i], where the first one's number is first.
 //
 //go:noescape
-func blockPeaksAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+func blockPeaksAVX512(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 
 // reducePeaksAVX512 writes dst [slots], the maximum of every slot of columns [slots, 16]; slots is a multiple of 4.
 //

@@ -134,49 +134,64 @@ dims:
 	VZEROUPPER
 	RET
 
-// func blockSoftmaxAVX512(scores *float32, state *float32, visible *int32, slots uintptr)
+// func blockSoftmaxAVX512(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
 // Requires: AVX, AVX512F
-TEXT ·blockSoftmaxAVX512(SB), NOSPLIT, $0-32
+TEXT ·blockSoftmaxAVX512(SB), NOSPLIT, $0-48
 	MOVQ         scores+0(FP), AX
 	MOVQ         state+8(FP), CX
 	MOVQ         visible+16(FP), DX
-	MOVQ         slots+24(FP), BX
-	MOVL         $0xc3160000, SI
-	VPBROADCASTD SI, Z0
-	MOVL         $0x3f800000, SI
-	VPBROADCASTD SI, Z1
-	MOVL         $0x3f317218, SI
-	VPBROADCASTD SI, Z2
-	MOVL         $0x3e75fdf0, SI
-	VPBROADCASTD SI, Z3
-	MOVL         $0x3d635766, SI
-	VPBROADCASTD SI, Z4
-	MOVL         $0x3c1d950e, SI
-	VPBROADCASTD SI, Z5
-	MOVL         $0x3aafa460, SI
-	VPBROADCASTD SI, Z6
-	MOVL         $0x39222000, SI
-	VPBROADCASTD SI, Z7
-	VPXORD       Z9, Z9, Z9
-	MOVL         $0x00000001, SI
-	VPBROADCASTD SI, Z10
+	MOVQ         slots+32(FP), BX
+	MOVQ         hidden+40(FP), SI
+	MOVL         $0xc3160000, DI
+	VPBROADCASTD DI, Z0
+	MOVL         $0x3f800000, DI
+	VPBROADCASTD DI, Z1
+	MOVL         $0x3f317218, DI
+	VPBROADCASTD DI, Z2
+	MOVL         $0x3e75fdf0, DI
+	VPBROADCASTD DI, Z3
+	MOVL         $0x3d635766, DI
+	VPBROADCASTD DI, Z4
+	MOVL         $0x3c1d950e, DI
+	VPBROADCASTD DI, Z5
+	MOVL         $0x3aafa460, DI
+	VPBROADCASTD DI, Z6
+	MOVL         $0x39222000, DI
+	VPBROADCASTD DI, Z7
+	MOVL         $0x00000001, DI
+	VPBROADCASTD DI, Z10
 	VMOVUPS      (DX), Z8
+	VPBROADCASTD first+24(FP), Z9
 	MOVL         $0xff800000, DX
 	VPBROADCASTD DX, Z11
 	VMOVUPS      (CX), Z12
 	MOVQ         AX, DX
-	MOVQ         BX, SI
+	MOVQ         BX, DI
+	TESTQ        SI, SI
+	JNE          hide
 
 max:
-	VMOVUPS     (DX), Z13
-	VPCMPD      $0x02, Z9, Z8, K1
-	VMOVAPS     Z11, K1, Z13
-	VPADDD      Z10, Z9, Z9
-	VMOVUPS     Z13, (DX)
-	VMAXPS      Z13, Z12, Z12
-	ADDQ        $0x00000040, DX
-	DECQ        SI
-	JNE         max
+	VMAXPS (DX), Z12, Z12
+	VMAXPS 64(DX), Z12, Z12
+	VMAXPS 128(DX), Z12, Z12
+	VMAXPS 192(DX), Z12, Z12
+	ADDQ   $0x00000100, DX
+	SUBQ   $0x04, DI
+	JNE    max
+	JMP    shift
+
+hide:
+	VMOVUPS (DX), Z13
+	VPCMPD  $0x02, Z9, Z8, K1
+	VMOVAPS Z11, K1, Z13
+	VPADDD  Z10, Z9, Z9
+	VMOVUPS Z13, (DX)
+	VMAXPS  Z13, Z12, Z12
+	ADDQ    $0x00000040, DX
+	DECQ    DI
+	JNE     hide
+
+shift:
 	VMOVUPS     (CX), Z8
 	VSUBPS      Z12, Z8, Z8
 	VMAXPS      Z8, Z0, Z8
@@ -1231,14 +1246,14 @@ slots:
 	VZEROUPPER
 	RET
 
-// func blockSumsAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+// func blockSumsAVX512(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 // Requires: AVX, AVX512F
-TEXT ·blockSumsAVX512(SB), NOSPLIT, $0-40
+TEXT ·blockSumsAVX512(SB), NOSPLIT, $0-48
 	MOVQ         columns+0(FP), AX
 	MOVQ         scores+8(FP), CX
 	MOVQ         lse+16(FP), DX
 	MOVQ         visible+24(FP), BX
-	MOVQ         slots+32(FP), SI
+	MOVQ         slots+40(FP), SI
 	MOVL         $0xc3160000, DI
 	VPBROADCASTD DI, Z0
 	MOVL         $0x3f800000, DI
@@ -1255,10 +1270,10 @@ TEXT ·blockSumsAVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD DI, Z6
 	MOVL         $0x39222000, DI
 	VPBROADCASTD DI, Z7
-	VPXORD       Z9, Z9, Z9
 	MOVL         $0x00000001, DI
 	VPBROADCASTD DI, Z10
 	VMOVUPS      (BX), Z8
+	VPBROADCASTD first+32(FP), Z9
 	VPXORD       Z11, Z11, Z11
 	VMOVUPS      (DX), Z12
 
@@ -1360,14 +1375,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func blockPeaksAVX512(columns *float32, scores *float32, lse *float32, visible *int32, slots uintptr)
+// func blockPeaksAVX512(columns *float32, scores *float32, lse *float32, visible *int32, first int32, slots uintptr)
 // Requires: AVX, AVX512F
-TEXT ·blockPeaksAVX512(SB), NOSPLIT, $0-40
+TEXT ·blockPeaksAVX512(SB), NOSPLIT, $0-48
 	MOVQ         columns+0(FP), AX
 	MOVQ         scores+8(FP), CX
 	MOVQ         lse+16(FP), DX
 	MOVQ         visible+24(FP), BX
-	MOVQ         slots+32(FP), SI
+	MOVQ         slots+40(FP), SI
 	MOVL         $0xc3160000, DI
 	VPBROADCASTD DI, Z0
 	MOVL         $0x3f800000, DI
@@ -1384,10 +1399,10 @@ TEXT ·blockPeaksAVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD DI, Z6
 	MOVL         $0x39222000, DI
 	VPBROADCASTD DI, Z7
-	VPXORD       Z9, Z9, Z9
 	MOVL         $0x00000001, DI
 	VPBROADCASTD DI, Z10
 	VMOVUPS      (BX), Z8
+	VPBROADCASTD first+32(FP), Z9
 	VPXORD       Z11, Z11, Z11
 	VMOVUPS      (DX), Z12
 

@@ -1,10 +1,13 @@
 package cpu
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // columnKernels are the assembly of one reduction.
 type columnKernels struct {
-	block  func(columns, scores, lse *float32, visible *int32, slots uintptr)
+	block  func(columns, scores, lse *float32, visible *int32, first int32, slots uintptr)
 	reduce func(dst, columns *float32, slots uintptr)
 	join   func(dst, x *float32, n uintptr)
 }
@@ -15,6 +18,8 @@ func (c columns) assembly(isa ISA, s *Scratch) bool {
 	switch {
 	case k == nil:
 		return false
+	case len(c.visible) == 0:
+		return true
 	case len(c.visible) >= fewQueries || c.headDim%(2*k.lanes) != 0:
 		k.columnsBlock(c, s)
 		return true
@@ -68,18 +73,21 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 	}
 	queries, lse := take(c.group*groups*size), take(c.group*groups*k.lanes)
 	keyTile, scores, sums, result := take(slotTile*c.headDim), take(slotTile*k.lanes), take(slotTile*k.lanes), take(slotTile)
+	sight := s.newSight(c.group*groups, k.lanes)
 	for i := range c.group * groups {
 		g, row := i/groups, i%groups*k.lanes
 		n := min(k.lanes, rows-row)
 		k.transposeQueries(queries[i*size:(i+1)*size], c.q[(row*c.group+g)*c.headDim:], n, c.group, c.headDim, c.scale*math.Log2E)
 		for lane := range n {
-			lse[i*k.lanes+lane] = c.lse[(row+lane)*c.group+g] * math.Log2E
+			x := c.lse[(row+lane)*c.group+g]
+			lse[i*k.lanes+lane] = x * math.Log2E
+			if !math.IsInf(float64(x), -1) { // it sees nothing
+				sight.visible[i*k.lanes+lane] = c.visible[row+lane]
+			}
 		}
 	}
-	most := 0
-	for _, n := range c.visible {
-		most = max(most, int(n))
-	}
+	sight.bound(k.lanes)
+	most := int(slices.Max(sight.most))
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
@@ -88,27 +96,14 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 			clear(sums)
 			for i := range groups {
 				at := g*groups + i
-				seen, some := k.columnVisible(c, g, i*k.lanes, first)
-				if !some {
+				if int(sight.most[at]) <= first {
 					continue
 				}
 				k.blockScores(&scores[0], &queries[at*size], &keys[0], uintptr(c.headDim), uintptr(padded))
-				k.columns[c.reduce].block(&sums[0], &scores[0], &lse[at*k.lanes], &seen[0], uintptr(padded))
+				k.columns[c.reduce].block(&sums[0], &scores[0], &lse[at*k.lanes], &sight.visible[at*k.lanes], int32(first), uintptr(padded))
 			}
 			k.columns[c.reduce].reduce(&result[0], &sums[0], uintptr(padded))
 			k.join(c.reduce, c.dst[g*c.slots+first:][:n], result)
 		}
 	}
-}
-
-// columnVisible counts the slots of the tile from first on that the rows from
-// row on see; those without a log-sum-exp see none.
-func (k *attendKernels) columnVisible(c columns, g, row, first int) (seen [lanes]int32, some bool) {
-	for lane := range min(k.lanes, len(c.visible)-row) {
-		if i := row + lane; !math.IsInf(float64(c.lse[i*c.group+g]), -1) {
-			seen[lane] = max(c.visible[i]-int32(first), 0)
-			some = some || seen[lane] > 0
-		}
-	}
-	return seen, some
 }

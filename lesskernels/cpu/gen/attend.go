@@ -127,16 +127,17 @@ func (w width) blockScores() {
 	w.end()
 }
 
-// hider replaces what lanes do not see: lane i sees the first visible[i] slots
-// of a tile. It counts the slots itself.
+// hider replaces what lanes do not see: lane i sees the slots below visible[i].
+// It counts the slots itself, from a parameter of that name.
 type hider struct {
 	width
 	seen, slot, one reg.VecVirtual
 }
 
-func (w width) newHider(visible reg.GPVirtual) hider {
-	h := hider{w, w.vec(), w.zeros(1)[0], w.integers(1)}
+func (w width) newHider(visible reg.GPVirtual, first string) hider {
+	h := hider{w, w.vec(), w.vec(), w.integers(1)}
 	w.VMOVUPS(op.Mem{Base: visible}, h.seen)
+	w.VPBROADCASTD(w.paramMem(first), h.slot)
 	return h
 }
 
@@ -158,25 +159,36 @@ func (h hider) apply(x, value reg.VecVirtual) {
 // blockSoftmax: the running maximum starts finite, so that a lane that sees
 // nothing stays at zero weights instead of NaN.
 func (w width) blockSoftmax() {
-	p := w.begin("blockSoftmax"+w.isa, "func(scores, state *float32, visible *int32, slots uintptr)",
-		fmt.Sprintf("turns scores [slots, %d] in powers of two into weights 2^(score − maximum) and keeps state {maximum [%d], sum [%d], factor [%d]}: factor is what earlier weights must be multiplied by.", w.lanes, w.lanes, w.lanes, w.lanes),
-		"scores", "state", "visible", "slots")
-	scores, state, visible, slots := p[0], p[1], p[2], p[3]
-	power, hide := w.power("softmax"), w.newHider(visible)
+	p := w.begin("blockSoftmax"+w.isa, "func(scores, state *float32, visible *int32, first int32, slots, hidden uintptr)",
+		fmt.Sprintf("turns scores [slots, %d] in powers of two into weights 2^(score − maximum) and keeps state {maximum [%d], sum [%d], factor [%d]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.", w.lanes, w.lanes, w.lanes, w.lanes),
+		"scores", "state", "visible", "slots", "hidden")
+	scores, state, visible, slots, some := p[0], p[1], p[2], p[3], p[4]
+	power, hide := w.power("softmax"), w.newHider(visible, "first")
 	hidden, peak, v := w.constant(float32(math.Inf(-1))), w.vec(), w.vec()
 	w.VMOVUPS(op.Mem{Base: state}, peak)
 	at, left := w.GP64(), w.GP64()
 	w.MOVQ(scores, at)
 	w.MOVQ(slots, left)
+	w.TESTQ(some, some)
+	w.JNE(op.LabelRef("hide"))
 	w.Label("max")
+	for i := range 4 {
+		w.VMAXPS(op.Mem{Base: at, Disp: i * w.bytes()}, peak, peak)
+	}
+	w.ADDQ(op.U32(4*w.bytes()), at)
+	w.SUBQ(op.Imm(4), left)
+	w.JNE(op.LabelRef("max"))
+	w.JMP(op.LabelRef("shift"))
+	w.Label("hide")
 	w.VMOVUPS(op.Mem{Base: at}, v)
 	hide.apply(v, hidden)
 	w.VMOVUPS(v, op.Mem{Base: at})
 	w.VMAXPS(v, peak, peak)
 	w.ADDQ(op.U32(w.bytes()), at)
 	w.DECQ(left)
-	w.JNE(op.LabelRef("max"))
+	w.JNE(op.LabelRef("hide"))
 
+	w.Label("shift")
 	factor, sum := w.vec(), w.vec()
 	w.VMOVUPS(op.Mem{Base: state}, factor)
 	w.VSUBPS(peak, factor, factor)

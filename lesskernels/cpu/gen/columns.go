@@ -29,11 +29,11 @@ func (w width) maxBits(a, b reg.Register) { w.VPMAXUD(a, b, b) }
 // blockColumns: each lane is a row, whose log-sum-exp in powers of two is known.
 func (w width) blockColumns(r reduction) {
 	name := "block" + r.name + w.isa
-	p := w.begin(name, "func(columns, scores, lse *float32, visible *int32, slots uintptr)",
-		fmt.Sprintf("joins columns [slots, %d] with the weights 2^(scores − lse), by the %s; lane i sees the first visible[i] slots.", w.lanes, r.word),
+	p := w.begin(name, "func(columns, scores, lse *float32, visible *int32, first int32, slots uintptr)",
+		fmt.Sprintf("joins columns [slots, %d] with the weights 2^(scores − lse), by the %s; lane i sees the slots below visible[i], where the first one's number is first.", w.lanes, r.word),
 		"columns", "scores", "lse", "visible", "slots")
 	columns, scores, lse, visible, slots := p[0], p[1], p[2], p[3], p[4]
-	power, hide, zero := w.power("block"+r.name), w.newHider(visible), w.zeros(1)[0]
+	power, hide, zero := w.power("block"+r.name), w.newHider(visible, "first"), w.zeros(1)[0]
 	less := w.vec()
 	w.VMOVUPS(op.Mem{Base: lse}, less)
 	w.Label("slots")
