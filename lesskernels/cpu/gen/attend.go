@@ -137,7 +137,7 @@ type hider struct {
 func (w width) newHider(visible reg.GPVirtual, first string) hider {
 	h := hider{w, w.vec(), w.vec(), w.integers(1)}
 	w.VMOVUPS(op.Mem{Base: visible}, h.seen)
-	w.VPBROADCASTD(w.paramMem(first), h.slot)
+	w.VBROADCASTSS(w.paramMem(first), h.slot)
 	return h
 }
 
