@@ -83,10 +83,19 @@ func (l *loader) linear(out, in int, names ...string) linear {
 	if l.err != nil {
 		return linear{}
 	}
-	m, err := cpu.PackFloat32(dtype, weight, len(names)*out, in, l.isa)
+	pack := cpu.PackFloat32
+	if l.isa == cpu.AVX512 && in%wordColumns == 0 {
+		pack = cpu.PackWords
+	}
+	m, err := pack(dtype, weight, len(names)*out, in, l.isa)
 	l.err = err
 	return linear{m, bias}
 }
+
+// wordColumns divides the columns of a matrix that products of 13-bit integers take:
+// twice as fast as float32 where there are kernels for it, in half of the memory.
+// TestEmbedReference holds how little they change.
+const wordColumns = 128
 
 func (l *loader) norm(name string, size int) layerNorm {
 	return layerNorm{l.floats(name+".weight", size), l.floats(name+".bias", size)}

@@ -11,7 +11,7 @@ import (
 type Input struct {
 	x       []float32 // [n, cols], the caller's
 	n, cols int
-	forms   [3]tiles
+	forms   [4]tiles
 	tasks   []span // scratch of MulAll
 }
 
@@ -22,16 +22,18 @@ const (
 	plain form = iota // float32
 	codes             // rounded to int8: a row for each token
 	pairs             // two rows: codes, and the codes of what they leave over
+	wide              // rounded to 13 bits: see PackWords
 )
 
 // rows is how many rows of a tile a token takes.
-func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2}[f] }
+func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2, wide: 1}[f] }
 
 // tiles are activations in the order in which kernels read them: row by row
 // within a tile, tile after tile. With T rows in a tile,
 //
 //	plain         [cols][T] float32
 //	codes, pairs  [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32, first [T] i32}
+//	wide          [cols/128]{codes [64][T][2] int16, scale [T] f32}
 //
 // x = scale·code, bias = −8·Σcode and sum = scale·Σcode over the block, first
 // is the bias of its first half.
@@ -86,8 +88,11 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 		return t
 	}
 	t.width, t.size, t.ready = width, in.cols, true
-	if f != plain {
+	switch f {
+	case codes, pairs:
 		t.size = f.rows() * in.cols / blockLen * intWords
+	case wide:
+		t.size = in.cols / wordBlock * wideWords
 	}
 	if cap(t.words) < in.n*t.size {
 		t.words = make([]uint32, in.n*t.size)
@@ -112,8 +117,11 @@ func (in *Input) fill(t *tiles, f form, isa ISA, i int) {
 		return
 	}
 	kernel := rowsFor(isa).quantize
-	if f == pairs {
+	switch f {
+	case pairs:
 		kernel = rowsFor(isa).quantizePair
+	case wide:
+		kernel = rowsFor(isa).quantizeWide
 	}
 	for token := from; token < to; token++ {
 		kernel(words[(token-from)*f.rows():], in.x[token*in.cols:][:in.cols], (to-from)*f.rows())

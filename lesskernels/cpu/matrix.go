@@ -26,21 +26,33 @@ const (
 	octets                     // 8-bit codes, m = −128d
 	octetsMin                  // 8-bit codes below 32, m stored
 	octetsHalves               // 8-bit codes, a d for each 16 columns, m = −128d
+	words                      // 13-bit codes with a sign in blocks of 128, m = 0: see PackWords
 )
 
-// integer tells whether the layout is multiplied by int8 activations.
+// integer tells whether the layout is multiplied by activations in integers.
 func (l layout) integer() bool { return l >= nibbles }
+
+// unit is the columns that a kernel takes at a step.
+func (l layout) unit() int {
+	switch {
+	case l == words:
+		return wordBlock
+	case l.integer():
+		return blockLen
+	}
+	return 1
+}
 
 // codeBytes is the size of the codes of one block of 16 rows, or of one
 // column of 16 rows where there are no blocks.
 func (l layout) codeBytes() int {
-	return [...]int{floats: 64, halves: 32, brains: 32, nibbles: 256, nibblesMin: 256, octets: 512, octetsMin: 512, octetsHalves: 512}[l]
+	return [...]int{floats: 64, halves: 32, brains: 32, nibbles: 256, nibblesMin: 256, octets: 512, octetsMin: 512, octetsHalves: 512, words: wordBlock * 2 * panelRows}[l]
 }
 
 // scaleBytes is the size of the scales (and minima or second scales) of one
 // block of 16 rows.
 func (l layout) scaleBytes() int {
-	return [...]int{floats: 0, halves: 0, brains: 0, nibbles: 32, nibblesMin: 64, octets: 32, octetsMin: 64, octetsHalves: 64}[l]
+	return [...]int{floats: 0, halves: 0, brains: 0, nibbles: 32, nibblesMin: 64, octets: 32, octetsMin: 64, octetsHalves: 64, words: 64}[l]
 }
 
 // layouts of the types as Pack stores them.
@@ -68,6 +80,7 @@ var layouts = map[lesskernels.DType]layout{
 //	octets      [cols/32]{codes [8][16][4], d [16] f16, m [16] f16 if stored}
 //	            the byte at (c, row, j) is the code of column 4c+j; with a scale for
 //	            each half, the second one is in the place of m
+//	words       [cols/128]{codes [64][16][2] int16, d [16] f32}
 //
 // Rows beyond the last are zero.
 type Matrix struct {
@@ -100,11 +113,7 @@ func pack(t lesskernels.DType, l layout, data []byte, rows, cols int, isa ISA) (
 		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: this machine has no %v", t, rows, cols, isa)
 	}
 	m := &Matrix{rows: rows, cols: cols, layout: l, isa: isa}
-	units := cols
-	if l.integer() {
-		units = cols / blockLen
-	}
-	m.panel = (units*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
+	m.panel = (cols/l.unit()*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
 	m.data = aligned(m.panels() * m.panel)
 	w := &writer{t: t, values: make([]float32, cols)}
 	for r := range rows {
@@ -159,6 +168,10 @@ func (m *Matrix) Row(dst []float32, i int) {
 	case brains:
 		for c := range dst {
 			dst[c] = fromBF16(binary.LittleEndian.Uint16(p[c*32+r*2:]))
+		}
+	case words:
+		for c := range dst {
+			dst[c] = wordOf(p, c, r)
 		}
 	default:
 		var codes [blockLen]uint8

@@ -21,7 +21,7 @@ type affine struct {
 
 // row writes one source row to lane r of a panel.
 func (w *writer) row(panel []byte, l layout, r, cols int, src []byte) {
-	if l.integer() {
+	if l.integer() && l != words {
 		w.codes(panel, l, r, cols/blockLen, src)
 		return
 	}
@@ -29,6 +29,8 @@ func (w *writer) row(panel []byte, l layout, r, cols int, src []byte) {
 		panic(err) // the shape was checked
 	}
 	switch l {
+	case words:
+		writeWords(panel, r, w.values)
 	case halves:
 		for c, x := range w.values {
 			binary.LittleEndian.PutUint16(panel[c*32+r*2:], toF16(x))

@@ -20,6 +20,8 @@ func (p Product) form() form {
 	switch {
 	case !p.Matrix.layout.integer():
 		return plain
+	case p.Matrix.layout == words:
+		return wide
 	case p.Pairs:
 		return pairs
 	}
@@ -144,6 +146,8 @@ func (m *Matrix) mulTile(dst []float32, stride int, x []uint32, n int, panel []b
 	switch m.layout {
 	case floats, halves, brains:
 		mulFloats(m.layout, dst, stride, x, n, panel, m.cols)
+	case words:
+		mulWords(dst, stride, x, n, panel, m.cols)
 	default:
 		mulCodes(m.layout, dst, stride, x, n, panel, m.cols/blockLen)
 	}

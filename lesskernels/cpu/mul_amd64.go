@@ -2,15 +2,14 @@ package cpu
 
 // mulKernel writes the 16 products of a panel with each of n tokens (n is
 // fixed by the kernel) to dst, one token every stride values: x is one tile,
-// units are blocks of 32 columns or, for plain numbers, columns.
+// units are the layout's.
 type mulKernel func(dst *float32, stride uintptr, x *uint32, codes, scales *byte, units uintptr)
 
 // mulAssembly runs the kernel for a tile; false means that there is none.
 func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel []byte) bool {
-	units := m.cols
+	units := m.cols / m.layout.unit()
 	scales := &panel[0]
 	if m.layout.integer() {
-		units = m.cols / blockLen
 		scales = &panel[m.layout.codeBytes()]
 	}
 	_ = dst[(n-1)*stride+panelRows-1]
@@ -18,6 +17,9 @@ func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel
 	case AVX512:
 		mulKernelsAVX512[m.layout][n](&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
 	case AVX2:
+		if m.layout == words {
+			return false
+		}
 		kernel := mulKernelsAVX2[m.layout][n]
 		kernel(&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
 		if m.layout.integer() { // the other eight rows

@@ -44,6 +44,11 @@ func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //go:noescape
 func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords1AVX512 multiplies a panel of words with 1 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats2AVX512 multiplies a panel of floats with 2 tokens.
 //
 //go:noescape
@@ -83,6 +88,11 @@ func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //
 //go:noescape
 func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords2AVX512 multiplies a panel of words with 2 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats3AVX512 multiplies a panel of floats with 3 tokens.
 //
@@ -124,6 +134,11 @@ func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //go:noescape
 func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords3AVX512 multiplies a panel of words with 3 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats4AVX512 multiplies a panel of floats with 4 tokens.
 //
 //go:noescape
@@ -163,6 +178,11 @@ func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //
 //go:noescape
 func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords4AVX512 multiplies a panel of words with 4 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats5AVX512 multiplies a panel of floats with 5 tokens.
 //
@@ -204,6 +224,11 @@ func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //go:noescape
 func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords5AVX512 multiplies a panel of words with 5 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats6AVX512 multiplies a panel of floats with 6 tokens.
 //
 //go:noescape
@@ -243,6 +268,11 @@ func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //
 //go:noescape
 func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords6AVX512 multiplies a panel of words with 6 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats7AVX512 multiplies a panel of floats with 7 tokens.
 //
@@ -284,6 +314,11 @@ func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //go:noescape
 func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords7AVX512 multiplies a panel of words with 7 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats8AVX512 multiplies a panel of floats with 8 tokens.
 //
 //go:noescape
@@ -323,6 +358,11 @@ func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //
 //go:noescape
 func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords8AVX512 multiplies a panel of words with 8 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats9AVX512 multiplies a panel of floats with 9 tokens.
 //
@@ -364,6 +404,11 @@ func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, s
 //go:noescape
 func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords9AVX512 multiplies a panel of words with 9 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats10AVX512 multiplies a panel of floats with 10 tokens.
 //
 //go:noescape
@@ -403,6 +448,11 @@ func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, 
 //
 //go:noescape
 func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords10AVX512 multiplies a panel of words with 10 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // mulFloats11AVX512 multiplies a panel of floats with 11 tokens.
 //
@@ -444,6 +494,11 @@ func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, 
 //go:noescape
 func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
+// mulWords11AVX512 multiplies a panel of words with 11 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
 // mulFloats12AVX512 multiplies a panel of floats with 12 tokens.
 //
 //go:noescape
@@ -483,6 +538,11 @@ func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, 
 //
 //go:noescape
 func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+
+// mulWords12AVX512 multiplies a panel of words with 12 tokens by VPDPWSSD.
+//
+//go:noescape
+func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
 
 // addPairsAVX512 adds rows of 16 values of src two by two, and writes the sums every stride values.
 //

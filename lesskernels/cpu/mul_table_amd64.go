@@ -108,6 +108,19 @@ var mulKernelsAVX512 = [...][]mulKernel{
 		11: mulOctetsHalves11AVX512,
 		12: mulOctetsHalves12AVX512,
 	},
+	words: {1: mulWords1AVX512,
+		2:  mulWords2AVX512,
+		3:  mulWords3AVX512,
+		4:  mulWords4AVX512,
+		5:  mulWords5AVX512,
+		6:  mulWords6AVX512,
+		7:  mulWords7AVX512,
+		8:  mulWords8AVX512,
+		9:  mulWords9AVX512,
+		10: mulWords10AVX512,
+		11: mulWords11AVX512,
+		12: mulWords12AVX512,
+	},
 }
 
 // mulKernelsAVX2 are the products of one panel, by layout and tokens.
@@ -158,4 +171,5 @@ var mulKernelsAVX2 = [...][]mulKernel{
 		3: mulOctetsHalves3AVX2,
 		4: mulOctetsHalves4AVX2,
 	},
+	words: {},
 }

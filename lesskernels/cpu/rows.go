@@ -16,12 +16,14 @@ type rowKernels struct {
 	// many rows; dst begins at the token's first word. quantizePair writes what
 	// the codes leave over beside it.
 	quantize, quantizePair func(dst []uint32, x []float32, rows int)
+	// quantizeWide writes it in the wide form.
+	quantizeWide func(dst []uint32, x []float32, rows int)
 	// addPairs adds rows of 16 values of src two by two; see Product.Pairs.
 	addPairs func(dst []float32, stride int, src []float32, pairs int)
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, addPairs}
+var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
 
 // rows are this machine's.
 var rows = rowsFor(machine)

@@ -78,6 +78,11 @@ var avx512Rows = rowKernels{
 			quantizePairAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))
 		}
 	},
+	quantizeWide: func(dst []uint32, x []float32, rows int) {
+		if blocks := len(x) / wordBlock; blocks > 0 {
+			quantizeWideAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))
+		}
+	},
 	addPairs: func(dst []float32, stride int, src []float32, pairs int) {
 		if pairs > 0 {
 			_ = dst[(pairs-1)*stride+panelRows-1]

@@ -73,3 +73,8 @@ func quantizeAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
 //
 //go:noescape
 func quantizePairAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
+
+// quantizeWideAVX512 writes one token's blocks of 128 values in the wide form of tiles of that many rows.
+//
+//go:noescape
+func quantizeWideAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)

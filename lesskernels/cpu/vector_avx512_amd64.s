@@ -1185,3 +1185,136 @@ zerosRest:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	JMP    storeRest
+
+// func quantizeWideAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
+// Requires: AVX, AVX2, AVX512F, AVX512VL
+TEXT ·quantizeWideAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         rows+16(FP), DX
+	MOVQ         blocks+24(FP), BX
+	MOVL         $0x7fffffff, SI
+	VPBROADCASTD SI, Z0
+	MOVL         $0x457ff000, SI
+	VPBROADCASTD SI, Z1
+	MOVL         $0x39800801, SI
+	VPBROADCASTD SI, Z2
+	SHLQ         $0x02, DX
+	MOVQ         $0x0706050403020100, SI
+	MOVQ         $0x0f0e0d0c0b0a0908, DI
+	VMOVQ        SI, X3
+	VPINSRQ      $0x01, DI, X3, X3
+	VPMOVZXBD    X3, Z3
+	VPBROADCASTD DX, Z4
+	VPMULLD      Z4, Z3, Z3
+	MOVQ         DX, DI
+	SHLQ         $0x04, DI
+
+block:
+	VMOVUPS       (CX), Z6
+	VMOVUPS       64(CX), Z7
+	VMOVUPS       128(CX), Z8
+	VMOVUPS       192(CX), Z9
+	VMOVUPS       256(CX), Z10
+	VMOVUPS       320(CX), Z11
+	VMOVUPS       384(CX), Z12
+	VMOVUPS       448(CX), Z13
+	VPANDD        Z0, Z6, Z4
+	VPANDD        Z0, Z7, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z8, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z9, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z10, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z11, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z12, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VPANDD        Z0, Z13, Z5
+	VPMAXUD       Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VPMAXUD       Y5, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VPMAXUD       X5, X4, X4
+	VPERMILPS     $0x4e, X4, X5
+	VPMAXUD       X5, X4, X4
+	VPERMILPS     $0xb1, X4, X5
+	VPMAXUD       X5, X4, X4
+	VMOVD         X4, SI
+	VDIVSS        X4, X1, X5
+	VMULSS        X2, X4, X4
+	CMPL          SI, $0x0da24260
+	JB            tiny
+	CMPL          SI, $0x7f800000
+	JAE           endless
+	VBROADCASTSS  X5, Z5
+	VMULPS        Z5, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z5, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VMULPS        Z5, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMULPS        Z5, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMULPS        Z5, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMULPS        Z5, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VMULPS        Z5, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMULPS        Z5, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+
+store:
+	VPMOVDW      Z6, Y6
+	VPMOVDW      Z7, Y7
+	VINSERTI64X4 $0x01, Y7, Z6, Z6
+	KXNORW       K1, K1, K1
+	VPSCATTERDD  Z6, K1, (AX)(Z3*1)
+	ADDQ         DI, AX
+	VPMOVDW      Z8, Y8
+	VPMOVDW      Z9, Y9
+	VINSERTI64X4 $0x01, Y9, Z8, Z8
+	KXNORW       K1, K1, K1
+	VPSCATTERDD  Z8, K1, (AX)(Z3*1)
+	ADDQ         DI, AX
+	VPMOVDW      Z10, Y10
+	VPMOVDW      Z11, Y11
+	VINSERTI64X4 $0x01, Y11, Z10, Z10
+	KXNORW       K1, K1, K1
+	VPSCATTERDD  Z10, K1, (AX)(Z3*1)
+	ADDQ         DI, AX
+	VPMOVDW      Z12, Y12
+	VPMOVDW      Z13, Y13
+	VINSERTI64X4 $0x01, Y13, Z12, Z12
+	KXNORW       K1, K1, K1
+	VPSCATTERDD  Z12, K1, (AX)(Z3*1)
+	ADDQ         DI, AX
+	VMOVSS       X4, (AX)
+	ADDQ         DX, AX
+	ADDQ         $0x00000200, CX
+	DECQ         BX
+	JNE          block
+	VZEROUPPER
+	RET
+
+endless:
+	MOVL  $0x7fc00000, SI
+	VMOVD SI, X4
+	JMP   zeros
+
+tiny:
+	VXORPS X4, X4, X4
+
+zeros:
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    store

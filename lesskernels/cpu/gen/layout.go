@@ -17,18 +17,22 @@ const (
 	octets
 	octetsMin
 	octetsHalves
+	words
 )
 
 // layoutNames are the names in package cpu.
-var layoutNames = []string{"floats", "halves", "brains", "nibbles", "nibblesMin", "octets", "octetsMin", "octetsHalves"}
+var layoutNames = []string{"floats", "halves", "brains", "nibbles", "nibblesMin", "octets", "octetsMin", "octetsHalves", "words"}
 
 // hasMin tells whether minima are stored beside the scales.
 func (l layout) hasMin() bool { return l == nibblesMin || l == octetsMin }
 
 // codeBytes is the codes of one block of 16 rows.
 func (l layout) codeBytes() int {
-	if l == nibbles || l == nibblesMin {
+	switch l {
+	case nibbles, nibblesMin:
 		return 256
+	case words:
+		return wordLines * 64
 	}
 	return 512
 }
@@ -43,7 +47,7 @@ func (l layout) unitBytes() int {
 
 // scaleBytes is the scales, and minima or second scales, of one block of 16 rows.
 func (l layout) scaleBytes() int {
-	if l.hasMin() || l == octetsHalves {
+	if l.hasMin() || l == octetsHalves || l == words {
 		return 64
 	}
 	return 32

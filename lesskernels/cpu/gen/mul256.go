@@ -8,8 +8,11 @@ import (
 // tokens256 is the most tokens of a tile in 16 registers: for plain numbers
 // both halves of the panel at once, for codes one half after the other.
 func tokens256(l layout) int {
-	if l <= brains {
+	switch {
+	case l <= brains:
 		return 6
+	case l == words:
+		return 0
 	}
 	return 4
 }

@@ -25,6 +25,7 @@ func mulAVX512(k *kernels) {
 		for _, l := range []layout{nibbles, nibblesMin, octets, octetsMin, octetsHalves} {
 			k.mulCodes512(l, n)
 		}
+		k.mulWords512(n)
 	}
 	k.addPairs512()
 	k.peak512()

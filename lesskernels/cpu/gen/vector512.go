@@ -23,6 +23,7 @@ func vectorAVX512(k *kernels) {
 	k.rope512()
 	k.bf16AVX512()
 	k.quantize512()
+	k.quantizeWide512()
 }
 
 // strip is sixteen values, or fewer under a mask, of rows that are walked
