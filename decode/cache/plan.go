@@ -175,6 +175,9 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 			max(keep, 0), p.tokenBytes(), least)
 	}
 	p.Keep = min(keep, shape.Context)
+	if least := NewPolicy(spec).Minimum(); spec.Unlimited() { // no distance grows beyond the context
+		p.Keep = max(least, min(p.Keep, shape.Context-p.Interval))
+	}
 	p.divide(repeat(p.Keep, shape.Layers*shape.KVHeads))
 	return p, nil
 }

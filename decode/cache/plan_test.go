@@ -45,6 +45,16 @@ func TestNewPlan(t *testing.T) {
 	}
 }
 
+// Renumbered, two tokens are never further apart than the context.
+func TestStreamingStaysInsideTheContext(t *testing.T) {
+	for _, budget := range []Budget{{Percent: 100}, {Tokens: 8190}, {Tokens: 8176}} {
+		p, err := NewPlan(Spec{Policy: Streaming}, budget, shape)
+		if err != nil || p.Keep != 8176 || p.Slots[0] != 8192 {
+			t.Errorf("%s: keep %d, slots %v, %v", budget, p.Keep, p.Slots[:1], err)
+		}
+	}
+}
+
 func TestNewPlanRefuses(t *testing.T) {
 	sinks := Spec{Policy: Sinks}
 	for name, test := range map[string]struct {
