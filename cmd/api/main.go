@@ -46,6 +46,7 @@ type cli struct {
 	Perplexity perplexityCmd `cmd:"" help:"Measure perplexity of a text under a cache and a budget."`
 	Eval       evalCmd       `cmd:"" help:"Measure the quality of retrieval, answers and caches."`
 	Bench      benchCmd      `cmd:"" help:"Measure prefill and decode speed on this machine."`
+	Train      trainCmd      `cmd:"" help:"Train the feature maps of LESS for a model, from documents."`
 	Models     modelsCmd     `cmd:"" help:"List and inspect models."`
 	Doctor     doctorCmd     `cmd:"" help:"Check this machine and installation; say what to do about each problem."`
 }

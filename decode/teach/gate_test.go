@@ -1,0 +1,63 @@
+package teach
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/train"
+)
+
+func TestBestGate(t *testing.T) {
+	off := 1.0
+	for _, c := range []struct {
+		name string
+		left []float64 // two policies, errors by gate
+		n    []int
+		want int
+	}{
+		{"helps both", []float64{off, .9, .8, .7, .75, off, .95, .9, .8, .9}, []int{1, 1}, 3},
+		{"helps on average, harms one", []float64{off, .5, .5, .5, .5, off, 1.01, 1.01, 1.01, 1.01}, []int{1, 1}, 0},
+		{"a smaller gate harms none", []float64{off, .9, .8, .7, .7, off, .99, 1.02, 1.1, 1.2}, []int{1, 1}, 1},
+		{"means of windows", []float64{2, 1.8, 1.9, 2.1, 2.2}, []int{2}, 1},
+		{"a policy without windows", []float64{off, .9, .9, .8, .9, 0, 0, 0, 0, 0}, []int{1, 0}, 3},
+		{"not a number", []float64{off, math.NaN(), math.NaN(), math.NaN(), math.NaN()}, []int{1}, 0},
+	} {
+		if got := bestGate(c.left, c.n); got != c.want {
+			t.Errorf("%s: gate %v, want %v", c.name, gates[got], gates[c.want])
+		}
+	}
+}
+
+func TestExtraTokens(t *testing.T) {
+	s := lesskernels.FeatureShape{Rank: 8, HeadDim: 64} // a state of 2,080 bytes, slots of 260
+	for on, want := range map[int]int{90: 8, 45: 4, 1: 1, 0: 0} {
+		if got := ExtraTokens(s, on, 90); got != want {
+			t.Errorf("%d states of 90: %d tokens, want %d", on, got, want)
+		}
+	}
+}
+
+func TestGroupProbes(t *testing.T) {
+	h2o, tova := train.Policy{Name: train.H2O, Budget: 8}, train.Policy{Name: train.TOVA, Budget: 8}
+	long, short := make([]int32, 90), make([]int32, 40)
+	groups := groupProbes(append(append(TextProbes([][]int32{long}, []train.Policy{h2o}), TextProbes([][]int32{short, short}, []train.Policy{h2o, tova})...),
+		Probe{Tokens: long, Keep: make([]bool, 80)}))
+	var got []string
+	for _, g := range groups {
+		got = append(got, g.Kind+g.Policy)
+	}
+	if s := strings.Join(got, " "); s != "needles texth2o texttova texth2o" || len(groups[1].probes) != 2 || groups[3].Tokens != 90 {
+		t.Errorf("groups %s, %+v", s, groups)
+	}
+}
+
+func TestPlot(t *testing.T) {
+	off := float32(math.Inf(-1))
+	svg := string(Plot([]LayerReport{{Layer: 0, Recovered: map[string]float64{"h2o:128": 0.4}}, {Layer: 1, Recovered: map[string]float64{"h2o:128": -0.1}}},
+		[][]float32{{0, off}, {off, off}}))
+	if !strings.Contains(svg, "h2o:128") || strings.Count(svg, "#e5e7eb") != 1 || !strings.HasSuffix(svg, "</svg>\n") || strings.Contains(svg, "NaN") {
+		t.Errorf("drawing:\n%s", svg)
+	}
+}

@@ -1,0 +1,141 @@
+package teach
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/train"
+)
+
+// Probe is a text that was not trained on, and how it is read.
+type Probe struct {
+	Tokens []int32
+	From   int           // NLL counts predictions from this position on
+	Policy *train.Policy // nil for a needle
+	Keep   []bool        // of a needle: what a question leaves of the prompt
+}
+
+// The kinds of a GateMeasure.
+const (
+	text    = "text"
+	needles = "needles"
+)
+
+// plain is the policy alone with further tokens; what a question leaves gets none.
+func (p Probe) plain(extra int) Reading {
+	if p.Policy == nil {
+		return Reading{Keep: p.Keep}
+	}
+	return Reading{Policy: &train.Policy{Name: p.Policy.Name, Budget: p.Policy.Budget + extra}}
+}
+
+// group is what one GateMeasure averages.
+type group struct {
+	lesskernels.GateMeasure
+	probes []Probe
+}
+
+// groupProbes joins probes of one policy and length, and all needles; needles
+// come first, then short texts before long ones.
+func groupProbes(probes []Probe) []group {
+	var groups []group
+	for _, p := range probes {
+		m := lesskernels.GateMeasure{Kind: needles}
+		if p.Policy != nil {
+			m = lesskernels.GateMeasure{Kind: text, Policy: p.Policy.Name, Budget: p.Policy.Budget, Tokens: len(p.Tokens)}
+		}
+		i := slices.IndexFunc(groups, func(g group) bool { return g.GateMeasure == m })
+		if i < 0 {
+			i, groups = len(groups), append(groups, group{GateMeasure: m})
+		}
+		groups[i].probes = append(groups[i].probes, p)
+	}
+	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(a.Tokens, b.Tokens) })
+	return groups
+}
+
+// shifts of all gates that are tried in turn, before they are switched off.
+var shifts = []float32{0, -0.7, -1.5}
+
+// Settle keeps the promise of the gate, never worse than the policy at equal
+// bytes: it reads every probe with the policy alone, given the bytes of the
+// states as further tokens, and with the states. Where these lose on texts of
+// the length that they were trained at, or on needles by more than slack nats,
+// all are made to count less, and at last switched off. Where they lose on
+// longer texts, they are validated up to the length before. It returns the gate,
+// that length, and what was measured.
+func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe, length int, slack float64, progress func(string)) ([][]float32, int, *lesskernels.GateReport, error) {
+	heads := e.config.Layers * e.config.KVHeads
+	groups := groupProbes(probes)
+	extra := ExtraTokens(e.maps[0].FeatureShape, On(gate), heads)
+	if On(gate) > 0 {
+		for _, shift := range shifts {
+			tried := shifted(gate, shift)
+			validated, report, err := e.try(ctx, tried, groups, extra, length, slack, progress)
+			if report != nil || err != nil {
+				return tried, validated, report, err
+			}
+		}
+	}
+	return shifted(gate, gates[0]), length, &lesskernels.GateReport{Heads: heads}, nil
+}
+
+// try reads all groups with one gate; the report is nil where it loses.
+func (e *Evaluator) try(ctx context.Context, gate [][]float32, groups []group, extra, length int, slack float64, progress func(string)) (int, *lesskernels.GateReport, error) {
+	report := &lesskernels.GateReport{Heads: e.config.Layers * e.config.KVHeads, On: On(gate)}
+	validated, before := length, length
+	for i := range groups {
+		g := &groups[i]
+		if err := e.measure(ctx, g, gate, extra); err != nil {
+			return 0, nil, err
+		}
+		report.Measured = append(report.Measured, g.GateMeasure)
+		progress(describe(g.GateMeasure))
+		if g.Tokens > validated {
+			before, validated = validated, g.Tokens
+		}
+		allowed := g.Plain
+		if g.Kind == needles {
+			allowed += slack
+		}
+		switch won := g.State <= allowed; {
+		case !won && g.Tokens > length:
+			return before, report, nil
+		case !won:
+			return 0, nil, nil
+		}
+	}
+	return validated, report, nil
+}
+
+// measure fills a group's means. What does not depend on the gate is read once.
+func (e *Evaluator) measure(ctx context.Context, g *group, gate [][]float32, extra int) error {
+	known := g.Sequences > 0
+	g.Sequences, g.State = len(g.probes), 0
+	if !known {
+		g.Dense, g.Plain = 0, 0
+	}
+	for _, p := range g.probes {
+		readings := []struct {
+			to *float64
+			Reading
+		}{
+			{&g.State, Reading{Policy: p.Policy, Keep: p.Keep, Gate: gate}},
+			{&g.Dense, Reading{}},
+			{&g.Plain, p.plain(extra)},
+		}
+		if known {
+			readings = readings[:1]
+		}
+		for _, r := range readings {
+			nll, err := e.NLL(ctx, p.Tokens, p.From, r.Reading)
+			if err != nil {
+				return err
+			}
+			*r.to += nll / float64(len(g.probes))
+		}
+	}
+	return nil
+}
