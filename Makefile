@@ -32,6 +32,18 @@ fetch: ## download Postgres, the reader and the embedder into assets/ (once; off
 fetch-eval: fetch ## download the documents that evaluations read into assets/documents (Debian's packages)
 	@sh fetch/documents.sh debian-faq python3.11-doc debian-handbook bash-doc git-doc sqlite3-doc postgresql-doc-15
 
+.PHONY: fetch-train
+fetch-train: fetch ## download the documents that the shipped feature maps learn from into assets/training
+	@sh fetch/training.sh
+
+.PHONY: maps
+maps: fetch-train build ## train the feature maps that ship for the default reader anew
+	@mkdir -p $(DATA)
+	bin/api train $(LESSRAG_ASSETS)/training -o $(DATA)/reader.less
+	cp $(DATA)/reader.less lesskernels/maps/shipped/b179c9523d0e6a0f.less
+	cp $(DATA)/reader.json lesskernels/maps/report.json
+	cp $(DATA)/reader.svg docs/training.svg
+
 .PHONY: build
 build: ## compile bin/api
 	@mkdir -p bin

@@ -136,6 +136,9 @@ func TestUsedWrongly(t *testing.T) {
 		{"defaults that refuse every question", []string{"serve", "--addr", "127.0.0.1:0", "--limit", "0"}, "limit"},
 		{"no queue", []string{"serve", "--addr", "127.0.0.1:0", "--queue=-1"}, "--queue"},
 		{"no query", []string{"search", ""}, "query"},
+		{"training for an unknown policy", []string{"train", "README.md", "--policies", "vote:128"}, "--policies"},
+		{"training on nothing", []string{"train", "README.md", "--windows", "0"}, "--windows"},
+		{"training on a missing file", []string{"train", "/nonexistent"}, "/nonexistent"},
 		{"bad memory", []string{"serve", "--cache-memory", "12"}, "--cache-memory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -28,8 +28,8 @@ type trainCmd struct {
 	Output   string   `short:"o" help:"Where to write the maps; the report goes beside them." default:"maps.less" placeholder:"FILE.less"`
 	Policies []string `help:"Policies and budgets that windows learn under, in turn. Several make maps that serve them all." default:"h2o:128,sinks:124,h2o:64,tova:128,h2o:128,sinks:60,tova:128,sinks:252"`
 	Length   int      `help:"Tokens of a window: the length at which the maps will be used." default:"2048"`
-	Windows  int      `help:"Windows to learn from." default:"64"`
-	Long     int      `help:"Windows of four times the length besides, so that the maps hold up beyond it." default:"8"`
+	Windows  int      `help:"Windows to learn from." default:"36"`
+	Long     int      `help:"Windows of four times the length besides, so that the maps hold up beyond it." default:"2"`
 	Rows     int      `help:"Queries of a window to learn from." default:"320"`
 	Epochs   int      `help:"Times that each window is seen; training stops earlier when held-out windows get no better." default:"8"`
 	Hidden   int      `help:"Width of the maps." default:"128"`

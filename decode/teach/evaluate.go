@@ -19,11 +19,12 @@ type Evaluator struct {
 	pool   *cpu.Pool
 	maps   []*lesskernels.FeatureMap // of every layer
 	layer  *train.Layer              // scratch
+	read   map[textFrom]float64      // texts read with all tokens
 }
 
 // NewEvaluator makes an evaluator of maps, one for each layer.
 func NewEvaluator(reader *model.Layerwise, config model.Config, pool *cpu.Pool, maps []*lesskernels.FeatureMap) *Evaluator {
-	return &Evaluator{reader: reader, config: config, pool: pool, maps: maps, layer: train.NewLayer(maps[0].FeatureShape, nil)}
+	return &Evaluator{reader: reader, config: config, pool: pool, maps: maps, layer: train.NewLayer(maps[0].FeatureShape, nil), read: map[textFrom]float64{}}
 }
 
 // Reading is how a text is read: through a policy, or through what a question

@@ -114,28 +114,45 @@ func (e *Evaluator) try(ctx context.Context, gate [][]float32, groups []group, e
 func (e *Evaluator) measure(ctx context.Context, g *group, gate [][]float32, extra int) error {
 	known := g.Sequences > 0
 	g.Sequences, g.State = len(g.probes), 0
-	if !known {
-		g.Dense, g.Plain = 0, 0
+	add := func(to *float64, p Probe, r Reading) error {
+		nll, err := e.NLL(ctx, p.Tokens, p.From, r)
+		*to += nll / float64(len(g.probes))
+		return err
 	}
 	for _, p := range g.probes {
-		readings := []struct {
-			to *float64
-			Reading
-		}{
-			{&g.State, Reading{Policy: p.Policy, Keep: p.Keep, Gate: gate}},
-			{&g.Dense, Reading{}},
-			{&g.Plain, p.plain(extra)},
+		if err := add(&g.State, p, Reading{Policy: p.Policy, Keep: p.Keep, Gate: gate}); err != nil {
+			return err
 		}
 		if known {
-			readings = readings[:1]
+			continue
 		}
-		for _, r := range readings {
-			nll, err := e.NLL(ctx, p.Tokens, p.From, r.Reading)
-			if err != nil {
-				return err
-			}
-			*r.to += nll / float64(len(g.probes))
+		if err := add(&g.Plain, p, p.plain(extra)); err != nil {
+			return err
 		}
+		dense, err := e.dense(ctx, p)
+		if err != nil {
+			return err
+		}
+		g.Dense += dense / float64(len(g.probes))
 	}
 	return nil
+}
+
+// textFrom names predictions of a text.
+type textFrom struct {
+	first *int32
+	from  int
+}
+
+// dense reads a probe with all tokens, once for all policies.
+func (e *Evaluator) dense(ctx context.Context, p Probe) (float64, error) {
+	key := textFrom{&p.Tokens[0], p.From}
+	if nll, ok := e.read[key]; ok {
+		return nll, nil
+	}
+	nll, err := e.NLL(ctx, p.Tokens, p.From, Reading{})
+	if err == nil {
+		e.read[key] = nll
+	}
+	return nll, err
 }
