@@ -2,7 +2,6 @@ package cache
 
 import (
 	"fmt"
-	"slices"
 )
 
 // Absorb takes tokens that a KV head has just evicted: consecutive rows, each
@@ -205,54 +204,4 @@ func (s *Sequence) Advance(n int) { s.position += n }
 
 func (s *Sequence) head(layer, kvHead int) *head {
 	return &s.heads[layer*s.plan.Shape.KVHeads+kvHead]
-}
-
-// evict cuts every KV head of the layer down to its budget, counting a block of
-// n tokens that is not stored yet as if it followed what the head holds.
-func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n int) {
-	if s.plan.Staging || !s.plan.Spec.Bounded() {
-		panic(fmt.Sprintf("cache: a cache of %d slots that evicts nothing was fed beyond them", s.plan.Keep))
-	}
-	kvHeads, dim := s.plan.Shape.KVHeads, s.plan.Shape.HeadDim
-	s.block = zeros(s.block, kvHeads*n*s.width)
-	for kvHead := 0; kvHead < kvHeads && columns != nil; kvHead++ {
-		size := len(columns) / kvHeads
-		s.join(s.block[kvHead*n:(kvHead+1)*n], columns[kvHead*size:(kvHead+1)*size], n)
-	}
-	for kvHead := range kvHeads {
-		i := layer*kvHeads + kvHead
-		h := &s.heads[i]
-		if kvHead == 0 || s.policy.Grain() == PerHead {
-			s.choose(layer, kvHead, n)
-		}
-		var block head
-		if n > 0 {
-			from, to := kvHead*n, (kvHead+1)*n
-			block = head{k: k[from*dim : to*dim], v: v[from*dim : to*dim], positions: s.positions[h.len:], len: n}
-			if s.width > 0 {
-				block.attention = s.block[from:to]
-			}
-		}
-		s.compact(i, block)
-		if s.plan.sinkTokens() > 0 {
-			s.renumber(h)
-		}
-	}
-}
-
-// choose asks the policy which of the tokens stay: s.kept, rising indices into
-// what the head holds followed by the block.
-func (s *Sequence) choose(layer, kvHead, n int) {
-	h := s.head(layer, kvHead)
-	s.positions = append(s.positions[:0], h.positions[:h.len]...)
-	for i := range n {
-		s.positions = append(s.positions, int32(s.position+i))
-	}
-	total := len(s.positions)
-	s.scores = slices.Grow(s.scores[:0], total)[:total]
-	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
-	keep := s.plan.Keeps[layer*s.plan.Shape.KVHeads+kvHead]
-	s.policy.Score(s.scores, Statistics{Layer: layer, Head: kvHead, Positions: s.positions,
-		Attention: s.sum(layer, kvHead, n), Keep: keep, Chosen: s.chosen})
-	s.kept = Keep(s.kept[:0], s.scores, keep, s.sorted)
 }

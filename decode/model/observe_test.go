@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"lessrag/decode/cache"
@@ -83,6 +84,61 @@ func TestObserved(t *testing.T) {
 						}
 					}
 				})
+			}
+		}
+	}
+}
+
+// A block that exceeds the budget is judged by the attention that its own rows gave,
+// its own tokens included: what stays is what the weights say, and takes them along.
+func TestObservedBlockThatDoesNotFit(t *testing.T) {
+	const tokens, budget, group = 91, 40, 3
+	for _, m := range []Math{Int8, Float32} {
+		for _, policy := range []string{"h2o", "tova"} {
+			c := synthetic(t, m, 64, group, 2, 200)
+			r := newLayerRun(t, c, policy, cache.Budget{Tokens: budget}, 3, tokens)
+			r.feed(tokens)
+			given := make([][]float64, 2) // [kvHeads][tokens]
+			for kvHead := range given {
+				given[kvHead] = make([]float64, tokens)
+				for token := range tokens {
+					for g := range group {
+						for position, p := range r.weights(token, kvHead*group+g) {
+							if policy == "h2o" || token == tokens-1 {
+								given[kvHead][position] += p
+							}
+						}
+					}
+				}
+			}
+			for kvHead, attention := range r.s.Staged().Attention {
+				judged := given[kvHead]
+				if policy == "tova" {
+					judged = make([]float64, tokens)
+					for i := range judged {
+						judged[i] = given[0][i] + given[1][i]
+					}
+				}
+				positions := r.s.Positions(0, kvHead)
+				least, left := math.Inf(1), math.Inf(-1)
+				for position, sum := range judged {
+					at := slices.Index(positions, int32(position))
+					recent := policy == "h2o" && position >= tokens-budget/2
+					switch {
+					case at < 0 && recent:
+						t.Fatalf("%s: recent token %d is gone", policy, position)
+					case at < 0:
+						left = max(left, sum)
+					case !recent:
+						least = min(least, sum)
+					}
+					if want := given[kvHead][position]; at >= 0 && !(math.Abs(float64(attention[at])-want) <= 1e-5*(1+want)) {
+						t.Fatalf("%s, KV head %d: token %d got %v, want %v", policy, kvHead, position, attention[at], want)
+					}
+				}
+				if len(positions) != budget || !(left <= least+1e-6) {
+					t.Errorf("%s, KV head %d: kept %d, the least of them with %v, and let one with %v go", policy, kvHead, len(positions), least, left)
+				}
 			}
 		}
 	}
