@@ -74,12 +74,13 @@ BENCH := $(DATA)/bench
 bench: peer build ## measure this machine beside llama.cpp and onnxruntime; writes docs/benchmarks.md, docs/performance.md
 	@mkdir -p $(BENCH)
 	bin/api bench --memory --json >$(BENCH)/memory.json
+	bin/api bench --accuracy $$(echo examples/handbook/0*.md | tr ' ' ,) --json >$(BENCH)/accuracy.json
 	bin/api bench --depths 0,512 --batches 1,4,8,16 --busy $$(nproc) --runs 5 --peer llama.cpp --json >$(BENCH)/short.json
 	bin/api bench --depths 2000 --batches 1 --peer llama.cpp --json >$(BENCH)/middle.json
 	bin/api bench --depths 8000 --batches 1 --peer llama.cpp --json >$(BENCH)/long.json
 	bin/api bench --embedding --runs 5 --peer onnxruntime --json >$(BENCH)/embedding.json
 	bin/api bench --steps --depths 0,8000 --json >$(BENCH)/steps.json
-	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json
+	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/accuracy.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted bytes, 20 seconds each

@@ -32,6 +32,7 @@ type benchCmd struct {
 	Embedding bool         `help:"Measure the embedder on chunks of full length in place of the decoder."`
 	Steps     bool         `help:"Measure where the time of a step goes, by cache and depth, in place of rates."`
 	Memory    bool         `help:"Measure the resident memory while four answers run, in place of rates."`
+	Accuracy  []string     `help:"Measure the perplexity of these texts in int8 and in float32, in place of rates." placeholder:"FILE"`
 	From      []string     `help:"Measure nothing: join the results that earlier runs have printed with --json." placeholder:"FILE"`
 	Docs      string       `help:"Write the results as pages with figures into this directory: benchmarks.md, performance.md." placeholder:"DIR"`
 	JSON      bool         `help:"Print one JSON object."`
@@ -120,6 +121,8 @@ func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err
 	info := s.engine.Info()
 	r.Model = bench.Model{Name: info.Name, File: filepath.Base(info.Path), StepBytes: info.StepBytes, TokenTerms: info.TokenTerms}
 	switch {
+	case len(c.Accuracy) > 0:
+		return c.measureAccuracy(ctx, s, r)
 	case c.Memory:
 		last := c.parsed[len(c.parsed)-1]
 		r.Memory, err = bench.MeasureMemory(ctx, s.engine, last.spec, last.budget, 4)
@@ -154,6 +157,25 @@ func (c *benchCmd) measureWorks(ctx context.Context, s *stack, r *bench.Results)
 		session.Contenders = append(session.Contenders, peers...)
 	}
 	r.Measured, err = session.Measure(ctx)
+	return err
+}
+
+// measureAccuracy scores texts twice; the second engine computes in float32.
+func (c *benchCmd) measureAccuracy(ctx context.Context, s *stack, r *bench.Results) (err error) {
+	var tokens []int32
+	for _, file := range c.Accuracy {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return usageError{fmt.Errorf("--accuracy: %w", err)}
+		}
+		tokens = append(tokens, s.engine.Tokenizer().Encode(string(text))...)
+	}
+	exact := &stack{globals: s.globals}
+	defer func() { err = errors.Join(err, exact.close()) }()
+	if err := exact.openEngine(decode.Options{Math: "float32"}); err != nil {
+		return err
+	}
+	r.Accuracy, err = bench.MeasureAccuracy(ctx, s.engine, exact.engine, tokens)
 	return err
 }
 

@@ -37,6 +37,11 @@ func TestBench(t *testing.T) {
 		t.Errorf("steps %+v", steps)
 	}
 
+	accuracy := runJSON[bench.Results](t, data, "bench", "--accuracy", "examples/README.md", "--json").Accuracy
+	if accuracy == nil || accuracy.Tokens < 100 || !(accuracy.Float32 > 1) || !(accuracy.Excess > -0.05 && accuracy.Excess < 0.05) {
+		t.Errorf("accuracy %+v", accuracy)
+	}
+
 	file, docs := filepath.Join(data, "session.json"), t.TempDir()
 	if err := os.WriteFile(file, []byte(runAPI(t, data, "bench", "--caches", "full", "--depths", "0", "--batches", "1", "--tokens", "3", "--runs", "1", "--json").stdout), 0o600); err != nil {
 		t.Fatal(err)

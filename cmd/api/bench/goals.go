@@ -32,6 +32,9 @@ func (g Goal) Bar() string {
 func (g Goal) Figure(x float64) string {
 	switch g.Unit {
 	case "%":
+		if x < 0.1 {
+			return fmt.Sprintf("%.2f%%", 100*x)
+		}
 		return fmt.Sprintf("%.0f%%", 100*x)
 	case "MB", "ms":
 		return fmt.Sprintf("%.0f %s", x, g.Unit)
@@ -71,7 +74,7 @@ func goals(r *Results) []Goal {
 	add("decode at depth 0, of the read bandwidth", 0.7, "%", short.OfLimit)
 	add(fmt.Sprintf("decode at depth %d, full, against llama.cpp", deep), 1.5, "×", row("decode", deep, 1, false).Ratio)
 	add(fmt.Sprintf("decode at depth %d, %s %s, against llama.cpp's full", deep, boundedDeep.Cache, boundedDeep.Budget), 6, "×", boundedDeep.Ratio)
-	add(fmt.Sprintf("the same against our own at depth 0"), 0.85, "×", boundedDeep.Value/boundedShort.Value)
+	add("the same against our own at depth 0", 0.85, "×", boundedDeep.Value/boundedShort.Value)
 	first := row("ttft", deep, 1, true)
 	add(fmt.Sprintf("first token of %d, %s %s, against llama.cpp's full", deep, first.Cache, first.Budget), 7, "×", first.Ratio)
 	add("decode of 8 answers together against one", 3.5, "×", row("decode", 0, 8, false).Value/short.Value)
@@ -82,6 +85,9 @@ func goals(r *Results) []Goal {
 	}
 	most := func(name string, want, got float64, unit string) {
 		list = append(list, Goal{Name: name, Want: want, Most: true, Got: got, Unit: unit, Reached: got <= want})
+	}
+	if r.Accuracy != nil {
+		most("perplexity of int8 products above that of float32", 0.003, r.Accuracy.Excess, "%")
 	}
 	if r.LoadMs > 0 {
 		most("load of the model", 500, r.LoadMs, "ms")

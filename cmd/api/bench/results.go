@@ -21,6 +21,7 @@ type Results struct {
 	LoadMs   float64    `json:"load_ms,omitempty"` // of the model, its file in the page cache
 	Memory   *Memory    `json:"memory,omitempty"`
 	Texts    *Texts     `json:"embedding,omitempty"`
+	Accuracy *Accuracy  `json:"accuracy,omitempty"`
 	Steps    []Step     `json:"steps,omitempty"`
 }
 
@@ -71,7 +72,7 @@ type Row struct {
 }
 
 // Merge joins sessions of one machine and model: runs of the same work are added
-// up, the later session's memory, embedding and steps stay.
+// up, of anything else the later one's figures stay.
 func Merge(sessions ...Results) (Results, error) {
 	if len(sessions) == 0 {
 		return Results{}, errors.New("no results")
@@ -89,6 +90,7 @@ func Merge(sessions ...Results) (Results, error) {
 		all.Limits.ReadGBs = max(all.Limits.ReadGBs, s.Limits.ReadGBs)
 		all.Limits.Int8GOPs = max(all.Limits.Int8GOPs, s.Limits.Int8GOPs)
 		all.Measured = mergeMeasured(all.Measured, s.Measured)
+		all.Accuracy = cmp.Or(s.Accuracy, all.Accuracy)
 		all.LoadMs = cmp.Or(s.LoadMs, all.LoadMs)
 		all.Memory, all.Texts = cmp.Or(s.Memory, all.Memory), cmp.Or(s.Texts, all.Texts)
 		if s.Steps != nil {

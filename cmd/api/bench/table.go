@@ -34,6 +34,9 @@ func (r Results) Print(out io.Writer) error {
 	if t := r.Texts; t != nil {
 		fmt.Fprintf(w, "\nembedding\ttokens/s\tpeer\tratio\t\nchunks of %d\t%.0f\t%s\t%s\t\n", t.Tokens, t.Value, orDash(t.PeerValue, number), orDash(t.Ratio, times))
 	}
+	if a := r.Accuracy; a != nil {
+		fmt.Fprintf(w, "\nperplexity\tint8\tfloat32\t\nof %d predictions\t%.4f\t%.4f\t\n", a.Tokens, a.Int8, a.Float32)
+	}
 	if m := r.Memory; m != nil {
 		fmt.Fprintf(w, "\nMB resident\tweights\t%d × %s\tscratch\tunexplained\t\n%s\t%s\t%s\t%s\t%s\t\n", m.Sequences, withBudget(m.Cache, m.Budget),
 			megabytes(m.Resident), megabytes(m.Weights), megabytes(m.Caches), megabytes(m.Scratch), megabytes(m.Unexplained))
