@@ -25,6 +25,7 @@ type benchCmd struct {
 	Batches   []int        `help:"Answers decoded at a time, at depth 0." default:"1,4,8,16"`
 	Tokens    int          `help:"Tokens decoded in each run." default:"64"`
 	Runs      int          `help:"Runs of each work; the median counts." default:"3"`
+	Patience  int          `help:"How often a run is repeated beside which other programs took more than a tenth of the machine." default:"2"`
 	Seed      uint64       `help:"Seed of the prompts; each run has its own." default:"1"`
 	Busy      int          `help:"Also decode beside this many processes that keep the cores busy, and say what share of the speed is kept." default:"0" placeholder:"N"`
 	Peer      string       `help:"Run the same works through this peer, in turn with ours: llama.cpp. make peer builds it; with --embedding it is onnxruntime." enum:",llama.cpp,onnxruntime" default:""`
@@ -136,7 +137,7 @@ func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err
 
 // measureWorks times the works, ours and the peer's in turn.
 func (c *benchCmd) measureWorks(ctx context.Context, s *stack, r *bench.Results) (err error) {
-	session := bench.Session{Vocabulary: s.engine.Tokenizer().Size(), Runs: c.Runs, Seed: c.Seed, Progress: os.Stderr,
+	session := bench.Session{Vocabulary: s.engine.Tokenizer().Size(), Runs: c.Runs, Patience: c.Patience, Seed: c.Seed, Progress: os.Stderr,
 		Works: bench.Works(c.Depths, c.Batches, c.Tokens, c.Busy, s.engine.Info().Context)}
 	for _, cached := range c.parsed {
 		session.Contenders = append(session.Contenders, bench.Contender{

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"errors"
+	"os"
+	"time"
 
 	"lessrag/decode"
 	"lessrag/decode/cache"
@@ -44,6 +46,9 @@ func (o Ours) Run(ctx context.Context, prompts [][]int32, tokens int) (Timing, e
 	}
 	return t, nil
 }
+
+// Used is this process's time.
+func (o Ours) Used() time.Duration { return usedBy(os.Getpid()) }
 
 // last waits for the result of a stream.
 func last(stream <-chan decode.Chunk) (*decode.Result, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/template"
 )
 
@@ -66,6 +67,11 @@ func (r Results) stepFigure() figure {
 		f.bars = append(f.bars, b)
 	}
 	return f
+}
+
+// Loud tells whether a row rests on runs that other programs disturbed.
+func (r Results) Loud() bool {
+	return slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Loud > 0 })
 }
 
 // Bound is what limits a stage of a step, and how near it is to that.

@@ -151,6 +151,9 @@ func (p *Peer) Run(_ context.Context, prompts [][]int32, tokens int) (Timing, er
 	return Timing{First: seconds(reply.First), Decode: seconds(reply.Decode)}, err
 }
 
+// Used is the peer's time.
+func (p *Peer) Used() time.Duration { return usedBy(p.command.Process.Pid) }
+
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // ask sends one line and reads one. A process that ended, or what it says went

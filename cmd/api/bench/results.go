@@ -63,6 +63,7 @@ type Row struct {
 	Runs      int     `json:"samples"`
 	Low       float64 `json:"low"` // the least and the highest of the runs
 	High      float64 `json:"high"`
+	Loud      int     `json:"loud,omitempty"`     // of the runs, with others busy: they count only where there is no other
 	OfLimit   float64 `json:"of_limit,omitempty"` // of the read bandwidth (decode) or of the int8 peak (prefill)
 	PeerValue float64 `json:"peer_value,omitempty"`
 	PeerName  string  `json:"peer,omitempty"` // the one that is best at this work
@@ -170,12 +171,32 @@ func depth(w Work) int {
 
 // fill computes a row's figures and sets the best peer's beside them.
 func (r *Results) fill(row Row, m Measured, value func(Timing) float64) Row {
-	own := each(m.Timings, value)
+	quiet := quietest(m.Timings)
+	own := each(quiet, value)
+	for _, t := range quiet {
+		if t.Others > loudest {
+			row.Loud++
+		}
+	}
 	row.Value, row.Runs, row.Low, row.High = median(own), len(own), slices.Min(own), slices.Max(own)
 	for _, p := range r.peers(m.Work) {
-		row.meet(p.Contender, median(each(p.Timings, value)), m.Contender.File)
+		row.meet(p.Contender, median(each(quietest(p.Timings), value)), m.Contender.File)
 	}
 	return row
+}
+
+// quietest are the runs that no other program disturbed, or all if there is none.
+func quietest(timings []Timing) []Timing {
+	var quiet []Timing
+	for _, t := range timings {
+		if t.Others <= loudest {
+			quiet = append(quiet, t)
+		}
+	}
+	if len(quiet) == 0 {
+		return timings
+	}
+	return quiet
 }
 
 // kept divides the speed beside busy processes by that without.
@@ -185,7 +206,7 @@ func (r *Results) kept(row Row, m Measured) Row {
 		idle.Busy = 0
 		for _, other := range r.Measured {
 			if other.Contender == m.Contender && other.Work == idle {
-				return median(each(m.Timings, m.Work.Decode)) / median(each(other.Timings, idle.Decode))
+				return median(each(m.Timings, m.Work.Decode)) / median(each(quietest(other.Timings), idle.Decode))
 			}
 		}
 		return 0

@@ -30,6 +30,7 @@ type Timing struct {
 	First  time.Duration `json:"first_ns"`             // from the start to the first sequence's first token
 	Decode time.Duration `json:"decode_ns"`            // from there, with all prompts read, to the last token
 	Held   int64         `json:"held_bytes,omitempty"` // of all caches together, in the end
+	Others float64       `json:"others,omitempty"`     // share of the machine that other programs took meanwhile
 }
 
 // Prefill is the prompt's rate in tokens/s. It is that of one prompt, so a batch
@@ -45,6 +46,7 @@ func (w Work) Decode(t Timing) float64 {
 // Runner runs works: our engine with one cache, or a peer with one file.
 type Runner interface {
 	Run(ctx context.Context, prompts [][]int32, tokens int) (Timing, error)
+	Used() time.Duration // processor time so far, of the process that computes
 }
 
 // Contender is a Runner and what its figures are filed under.

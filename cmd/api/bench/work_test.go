@@ -92,6 +92,8 @@ func TestSessionTakesTurns(t *testing.T) {
 	}
 }
 
+func (r recorder) Used() time.Duration { return 0 }
+
 func TestSessionNamesWhatFailed(t *testing.T) {
 	broken := errors.New("broken")
 	for name, runner := range map[string]recorder{"an error": {take: 1, fail: broken}, "no time": {}} {
@@ -113,5 +115,47 @@ func TestKeepBusyEnds(t *testing.T) {
 	cancel()
 	if _, err := keepBusy(ctx, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestOthers(t *testing.T) {
+	before, err := processorsOf("cpu  100 0 50 1000 20 0 0 0 0 0\ncpu0 1 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := processorsOf("cpu  240 0 70 1040 20 0 0 0 0 0\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of 2 s of one processor 1.6 were busy, 1.2 of them by us.
+	if got := after.share(before, 1200*time.Millisecond, time.Second); !(got > 0.199 && got < 0.201) {
+		t.Errorf("others took %v, want 0.2", got)
+	}
+	if got := after.share(before, time.Minute, time.Second); got != 0 {
+		t.Errorf("beside more than there was others took %v", got)
+	}
+	if got := (processors{}).share(processors{}, 0, time.Second); got != 0 {
+		t.Errorf("where nothing can be read others took %v", got)
+	}
+	for _, bad := range []string{"", "intr 5 6 7 8 9 1 2 3 4", "cpu 1 2 3 4 5 6 7 x"} {
+		if _, err := processorsOf(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+	if got := usedOf("12 (a) name) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0"); got != 2*time.Second {
+		t.Errorf("a process used %v, want 2 s", got)
+	}
+	if got := usedOf("12 (cut"); got != 0 {
+		t.Errorf("a line cut short gives %v", got)
+	}
+}
+
+func TestQuietest(t *testing.T) {
+	calm, loud := Timing{First: 1}, Timing{First: 2, Others: 0.5}
+	if got := quietest([]Timing{loud, calm, loud}); len(got) != 1 || got[0] != calm {
+		t.Errorf("quiet runs %v", got)
+	}
+	if got := quietest([]Timing{loud, loud}); len(got) != 2 {
+		t.Errorf("without a quiet run %v are left", got)
 	}
 }
