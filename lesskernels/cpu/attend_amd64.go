@@ -20,7 +20,8 @@ type attendKernels struct {
 	max       func(x *float32, n uintptr) float32
 	exp2Sum   func(x *float32, n uintptr, peak float32) float32
 
-	columns [Max + 1]columnKernels
+	columns   [Max + 1]columnKernels
+	transpose func(dst, src, weights *float32, dstRow, srcRow, dstNext, srcNext, squares uintptr)
 }
 
 // rowValues writes out {[group]{even [lanes], odd [lanes]}} = weights · v.
@@ -37,6 +38,7 @@ var attendKernelsFor = [...]*attendKernels{
 		[...]rowValues{1: rowValues1x32AVX2, rowValues2x32AVX2, rowValues3x32AVX2, nil},
 		maxAVX2, exp2SumAVX2,
 		[...]columnKernels{Sum: {blockSumsAVX2, reduceSumsAVX2, joinSumsAVX2}, Max: {blockPeaksAVX2, reducePeaksAVX2, joinPeaksAVX2}},
+		transposeAVX2,
 	},
 	AVX512: {
 		16, widenAVX512, blockScoresAVX512, blockSoftmaxAVX512, blockValuesAVX512,
@@ -45,6 +47,7 @@ var attendKernelsFor = [...]*attendKernels{
 		[...]rowValues{1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512},
 		maxAVX512, exp2SumAVX512,
 		[...]columnKernels{Sum: {blockSumsAVX512, reduceSumsAVX512, joinSumsAVX512}, Max: {blockPeaksAVX512, reducePeaksAVX512, joinPeaksAVX512}},
+		transposeAVX512,
 	},
 }
 
@@ -158,7 +161,7 @@ func (k *attendKernels) scores(scores, pairs []float32, keys []uint16, group, he
 
 // naturalLSE turns a maximum in powers of two and a sum into a log-sum-exp.
 func naturalLSE(peak, sum float32) float32 {
-	return float32(math.Ln2 * (float64(peak) + math.Log2(float64(sum))))
+	return float32(math.Ln2*float64(peak) + math.Log(float64(sum)))
 }
 
 const (
@@ -210,11 +213,8 @@ func (k *attendKernels) block(a attention, s *Scratch) {
 		}
 	}
 	for i := range groups {
-		state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
-		for lane := range min(k.lanes, queries-i*k.lanes) {
-			row := i*k.lanes + lane
-			k.finishLane(a.out[row*headDim:][:headDim], &a.lse[row], sum, state, lane)
-		}
+		row, end := i*k.lanes, min((i+1)*k.lanes, queries)
+		k.finish(a.out[row*headDim:end*headDim], a.lse[row:end], sums[i*size:][:size], states[i*stateLen:][:stateLen], headDim)
 	}
 }
 
@@ -236,6 +236,15 @@ func (k *attendKernels) tile(r slotRows, buffer []float32, first, n int) []float
 // transposeQueries writes n rows of q [headDim], step rows apart, times scale as
 // [headDim, lanes].
 func (k *attendKernels) transposeQueries(dst, q []float32, n, step, headDim int, scale float32) {
+	if n == k.lanes {
+		var scales [lanes]float32
+		for i := range scales {
+			scales[i] = scale
+		}
+		_ = q[(n-1)*step*headDim+headDim-1]
+		k.transpose(&dst[0], &q[0], &scales[0], uintptr(n), uintptr(step*headDim), uintptr(n*n), uintptr(n), uintptr(headDim/n))
+		return
+	}
 	clear(dst)
 	for lane := range n {
 		for d, x := range q[lane*step*headDim:][:headDim] {
@@ -244,18 +253,26 @@ func (k *attendKernels) transposeQueries(dst, q []float32, n, step, headDim int,
 	}
 }
 
-// finishLane writes one query's output out of the sums [headDim, lanes].
-func (k *attendKernels) finishLane(out []float32, lse *float32, sums, state []float32, lane int) {
-	total := state[k.lanes+lane]
-	if total == 0 {
-		clear(out)
-		*lse = float32(math.Inf(-1))
+// finish writes the output out [n, headDim] and lse [n] of the queries of a lane
+// group out of its sums [headDim, lanes].
+func (k *attendKernels) finish(out, lse, sums, state []float32, headDim int) {
+	var weights [lanes]float32
+	for lane := range lse {
+		if total := state[k.lanes+lane]; total == 0 {
+			lse[lane] = float32(math.Inf(-1)) // out becomes 0
+		} else {
+			lse[lane], weights[lane] = naturalLSE(state[lane], total), 1/total
+		}
+	}
+	if n := k.lanes; len(lse) == n {
+		k.transpose(&out[0], &sums[0], &weights[0], uintptr(headDim), uintptr(n), uintptr(n), uintptr(n*n), uintptr(headDim/n))
 		return
 	}
-	*lse = naturalLSE(state[lane], total)
-	weight := 1 / total
-	for d := range out {
-		out[d] = sums[d*k.lanes+lane] * weight
+	for lane := range lse {
+		row := out[lane*headDim:][:headDim]
+		for d := range row {
+			row[d] = sums[d*k.lanes+lane] * weights[lane]
+		}
 	}
 }
 

@@ -109,6 +109,11 @@ func reducePeaksAVX2(dst *float32, columns *float32, slots uintptr)
 //go:noescape
 func joinPeaksAVX2(dst *float32, x *float32, n uintptr)
 
+// transposeAVX2 writes the transposes of squares of src [8, 8], whose rows are first multiplied by weights [8]. Rows lie dstRow and srcRow numbers apart, squares dstNext and srcNext.
+//
+//go:noescape
+func transposeAVX2(dst *float32, src *float32, weights *float32, dstRow uintptr, srcRow uintptr, dstNext uintptr, srcNext uintptr, squares uintptr)
+
 // maxAVX2 returns the largest of n numbers, a multiple of 8.
 //
 //go:noescape

@@ -1443,6 +1443,87 @@ loop:
 	VZEROUPPER
 	RET
 
+// func transposeAVX2(dst *float32, src *float32, weights *float32, dstRow uintptr, srcRow uintptr, dstNext uintptr, srcNext uintptr, squares uintptr)
+// Requires: AVX
+TEXT ·transposeAVX2(SB), NOSPLIT, $0-64
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    weights+16(FP), DX
+	MOVQ    dstRow+24(FP), BX
+	MOVQ    srcRow+32(FP), SI
+	MOVQ    dstNext+40(FP), DI
+	MOVQ    srcNext+48(FP), R8
+	MOVQ    squares+56(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, SI
+	SHLQ    $0x02, DI
+	SHLQ    $0x02, R8
+	VMOVUPS (DX), Y0
+
+square:
+	MOVQ       CX, DX
+	VMULPS     (DX), Y0, Y1
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y2
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y3
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y4
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y5
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y6
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y7
+	ADDQ       SI, DX
+	VMULPS     (DX), Y0, Y8
+	MOVQ       AX, DX
+	VUNPCKLPS  Y2, Y1, Y9
+	VUNPCKHPS  Y2, Y1, Y1
+	VUNPCKLPS  Y4, Y3, Y2
+	VUNPCKHPS  Y4, Y3, Y3
+	VUNPCKLPS  Y6, Y5, Y4
+	VUNPCKHPS  Y6, Y5, Y5
+	VUNPCKLPS  Y8, Y7, Y6
+	VUNPCKHPS  Y8, Y7, Y7
+	VUNPCKLPD  Y2, Y9, Y8
+	VUNPCKHPD  Y2, Y9, Y2
+	VUNPCKLPD  Y3, Y1, Y9
+	VUNPCKHPD  Y3, Y1, Y1
+	VUNPCKLPD  Y6, Y4, Y3
+	VUNPCKHPD  Y6, Y4, Y4
+	VUNPCKLPD  Y7, Y5, Y6
+	VUNPCKHPD  Y7, Y5, Y5
+	VPERM2F128 $0x20, Y3, Y8, Y7
+	VPERM2F128 $0x31, Y3, Y8, Y3
+	VPERM2F128 $0x20, Y4, Y2, Y8
+	VPERM2F128 $0x31, Y4, Y2, Y2
+	VPERM2F128 $0x20, Y6, Y9, Y4
+	VPERM2F128 $0x31, Y6, Y9, Y6
+	VPERM2F128 $0x20, Y5, Y1, Y9
+	VPERM2F128 $0x31, Y5, Y1, Y1
+	VMOVUPS    Y7, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y8, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y4, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y9, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y3, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y2, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y6, (DX)
+	ADDQ       BX, DX
+	VMOVUPS    Y1, (DX)
+	ADDQ       DI, AX
+	ADDQ       R8, CX
+	DECQ       R9
+	JNE        square
+	VZEROUPPER
+	RET
+
 // func maxAVX2(x *float32, n uintptr) float32
 // Requires: AVX, AVX2, SSE
 TEXT ·maxAVX2(SB), NOSPLIT, $0-20

@@ -113,3 +113,8 @@ func reducePeaksAVX512(dst *float32, columns *float32, slots uintptr)
 //
 //go:noescape
 func joinPeaksAVX512(dst *float32, x *float32, n uintptr)
+
+// transposeAVX512 writes the transposes of squares of src [16, 16], whose rows are first multiplied by weights [16]. Rows lie dstRow and srcRow numbers apart, squares dstNext and srcNext.
+//
+//go:noescape
+func transposeAVX512(dst *float32, src *float32, weights *float32, dstRow uintptr, srcRow uintptr, dstNext uintptr, srcNext uintptr, squares uintptr)

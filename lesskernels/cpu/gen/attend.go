@@ -33,6 +33,7 @@ func (w width) attend() {
 		}
 	}
 	w.columns()
+	w.transpose()
 	if !w.wide() {
 		w.rowMax()
 		w.rowExp2Sum()
