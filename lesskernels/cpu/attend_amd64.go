@@ -259,19 +259,21 @@ func (k *attendKernels) finish(out, lse, sums, state []float32, headDim int) {
 	var weights [lanes]float32
 	for lane := range lse {
 		if total := state[k.lanes+lane]; total == 0 {
-			lse[lane] = float32(math.Inf(-1)) // out becomes 0
+			lse[lane] = float32(math.Inf(-1))
 		} else {
 			lse[lane], weights[lane] = naturalLSE(state[lane], total), 1/total
 		}
 	}
 	if n := k.lanes; len(lse) == n {
 		k.transpose(&out[0], &sums[0], &weights[0], uintptr(headDim), uintptr(n), uintptr(n), uintptr(n*n), uintptr(headDim/n))
-		return
+	} else {
+		for i := range out {
+			out[i] = sums[i%headDim*k.lanes+i/headDim] * weights[i/headDim]
+		}
 	}
 	for lane := range lse {
-		row := out[lane*headDim:][:headDim]
-		for d := range row {
-			row[d] = sums[d*k.lanes+lane] * weights[lane]
+		if weights[lane] == 0 { // it saw nothing, not even a NaN
+			clear(out[lane*headDim:][:headDim])
 		}
 	}
 }

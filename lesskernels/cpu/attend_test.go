@@ -139,12 +139,15 @@ func TestAttendExtremes(t *testing.T) {
 				}
 				k[10*headDim+3] = toBF16(float32(math.NaN()))
 				if queries > 1 {
-					visible[0] = 10
+					visible[0], visible[1], v[12*headDim] = 10, 0, toBF16(float32(math.NaN()))
 				}
 				Attend(isa, out, lse, q, k, v, 1, headDim, visible, 1, &s)
 				for i := range queries {
-					if got, want := out[i*headDim] != out[i*headDim], visible[i] > 10; got != want {
+					if got, want := out[i*headDim+1] != out[i*headDim+1], visible[i] > 10; got != want {
 						t.Fatalf("query %d that sees %d slots: NaN %v, want %v", i, visible[i], got, want)
+					}
+					if x := out[i*headDim]; visible[i] == 0 && x != 0 {
+						t.Fatalf("query %d that sees nothing: %v", i, x)
 					}
 				}
 			})
