@@ -15,7 +15,7 @@ type twoLayers struct {
 	groups int // of eight features
 
 	w1 []uint16  // [blocks, headDim, block] bf16
-	w2 []float32 // [groups, blocks·block/lanes, 8, lanes], bf16 numbers
+	w2 []float32 // [groups, blocks·block/lanes, 8, lanes]
 }
 
 // layerOrder is how an instruction set reads the weights.
@@ -46,7 +46,7 @@ func packTwoLayers(w1, w2 []float32, shape lesskernels.FeatureShape, isa ISA) tw
 	}
 	for i := range shape.Hidden {
 		for r, x := range w2[i*shape.Rank:][:shape.Rank] {
-			l.w2[l.feature(i, r)] = fromBF16(toBF16(x))
+			l.w2[l.feature(i, r)] = x
 		}
 	}
 	return l

@@ -8,9 +8,9 @@ import (
 )
 
 // Maps are the feature maps of one layer (see lesskernels.FeatureMap), packed
-// once for an instruction set. Weights are kept as bf16, of half the bytes that
-// a step reads; the small Wk3, S1 and S2 stay float32. A map that was rounded
-// to bf16 when it was written loses nothing.
+// once for an instruction set. The first layer's weights, nine tenths of all,
+// are kept as bf16, of half the bytes that a step reads; the others stay
+// float32. A map that was rounded to bf16 when it was written loses nothing.
 //
 // The features of a row are computed by the same sequence of operations
 // whatever the number of rows beside it.
