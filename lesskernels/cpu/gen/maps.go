@@ -10,6 +10,10 @@ import (
 // mapRows is the most rows that share the weights of a feature map.
 const mapRows = 6
 
+// mapAhead is how far, in bytes, the first layer prefetches: beyond its own
+// weights it brings the second layer's.
+const mapAhead = 4096
+
 // mapsAVX512 writes the feature maps and the low-rank state.
 func mapsAVX512(k *kernels) { avx512(k).maps() }
 
@@ -86,8 +90,10 @@ func (w width) mapHidden(rows int) {
 	for i, v := range wide {
 		w.widen(op.Mem{Base: weights, Disp: i * w.bytes() / 2}, v)
 	}
-	if rows == 1 {
-		w.PREFETCHT0(op.Mem{Base: weights, Disp: ahead})
+	if rows == 1 { // as fast as memory: the second layer's weights lie behind
+		for line := 0; line < block*2; line += 64 {
+			w.PREFETCHT0(op.Mem{Base: weights, Disp: mapAhead + line})
+		}
 	}
 	for i, m := range rowsAt(rows, from, step) {
 		w.VBROADCASTSS(m, number)
