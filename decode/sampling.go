@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"lessrag/lesskernels/cpu"
 )
 
 // ErrNotFinite tells that the model's logits hold something that is not a number.
@@ -108,16 +110,8 @@ func (s *Sampler) penalise(logits []float32) {
 // argmax is the first of the highest logits. −Inf means impossible, and is fine
 // as long as something is possible.
 func argmax(logits []float32) (int32, error) {
-	best := 0
-	for i, x := range logits {
-		if x != x {
-			return 0, ErrNotFinite
-		}
-		if x > logits[best] {
-			best = i
-		}
-	}
-	if len(logits) == 0 || math.IsInf(float64(logits[best]), 0) {
+	best, ok := cpu.ArgMax(logits)
+	if !ok || math.IsInf(float64(logits[best]), 0) {
 		return 0, ErrNotFinite
 	}
 	return int32(best), nil

@@ -60,7 +60,7 @@ type span struct{ product, from, to int }
 
 // taskMicros is the length of a task: far above the cost of handing it out,
 // far below the time that a slow core would make the others wait.
-const taskMicros = 40
+const taskMicros = 12
 
 // split appends the tasks of a product with n rows.
 func (m *Matrix) split(work []span, product, n, threads int) []span {

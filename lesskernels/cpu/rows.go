@@ -3,8 +3,10 @@ package cpu
 // rowKernels are the functions of whole rows for one instruction set. Rows of
 // one call have the same length; dst may be any of the sources.
 type rowKernels struct {
-	dot       func(a, b []float32) float32
-	axpy      func(dst []float32, a float32, x []float32)
+	dot  func(a, b []float32) float32
+	axpy func(dst []float32, a float32, x []float32)
+	// argmax is the first of the highest values; false where one is a NaN.
+	argmax    func(x []float32) (int, bool)
 	softmax   func(x []float32)
 	swiglu    func(dst, gate, up []float32)
 	gelu      func(dst, x []float32)
@@ -23,7 +25,7 @@ type rowKernels struct {
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
+var portableRows = rowKernels{dot, axpy, argmax, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
 
 // rows are this machine's.
 var rows = rowsFor(machine)
@@ -33,6 +35,10 @@ func Dot(a, b []float32) float32 { return rows.dot(a, b[:len(a)]) }
 
 // Axpy adds a·x to dst.
 func Axpy(dst []float32, a float32, x []float32) { rows.axpy(dst[:len(x)], a, x) }
+
+// ArgMax is the place of the highest value of x, the first of equal ones; false
+// where x is empty or holds a NaN.
+func ArgMax(x []float32) (int, bool) { return rows.argmax(x) }
 
 // Softmax turns x into e^x / Σ e^x. A row of −Inf alone becomes zeros.
 func Softmax(x []float32) { rows.softmax(x) }

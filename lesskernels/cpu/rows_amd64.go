@@ -22,6 +22,28 @@ var avx512Rows = rowKernels{
 			axpyAVX512(&dst[0], a, &x[0], uintptr(len(x)))
 		}
 	},
+	argmax: func(x []float32) (int, bool) {
+		n := len(x) &^ 15
+		best, ok := argmax(x[n:])
+		if n == 0 {
+			return best, ok
+		}
+		var peaks [16]float32
+		var places [16]int32
+		if !findMaxAVX512(&peaks[0], &places[0], &x[0], uintptr(n)) || !ok && n < len(x) {
+			return 0, false
+		}
+		first := 0
+		for lane, peak := range peaks {
+			if at := int(places[lane]) + lane; peak > x[first] || peak == x[first] && at < first {
+				first = at
+			}
+		}
+		if n < len(x) && x[n+best] > x[first] {
+			first = n + best
+		}
+		return first, true
+	},
 	softmax: func(x []float32) {
 		if len(x) == 0 {
 			return

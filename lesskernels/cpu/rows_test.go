@@ -74,6 +74,39 @@ func TestDotAxpy(t *testing.T) {
 	})
 }
 
+func TestArgMax(t *testing.T) {
+	forRows(t, func(t *testing.T, r *rowKernels, rng *rand.Rand, n int) {
+		low := float32(math.Inf(-1))
+		for _, at := range []int{0, n / 2, n - 1} {
+			x := randomFloats(rng, n)
+			x[rng.IntN(n)] = low
+			x[at], x[n-1] = 50, 50 // the first of equal ones
+			if i, ok := r.argmax(x); i != at || !ok {
+				t.Fatalf("the highest is at %d (%v), want %d", i, ok, at)
+			}
+			x[at] = low
+			x[n-1] = low
+			if i, ok := r.argmax(x); !ok || i != slices.Index(x, slices.Max(x)) {
+				t.Fatalf("the highest is at %d (%v), want %d", i, ok, slices.Index(x, slices.Max(x)))
+			}
+			x[at] = nan
+			if i, ok := r.argmax(x); ok {
+				t.Fatalf("with a NaN the highest is at %d", i)
+			}
+		}
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = low
+		}
+		if i, ok := r.argmax(x); i != 0 || !ok {
+			t.Fatalf("of −Inf alone the highest is at %d (%v)", i, ok)
+		}
+		if _, ok := r.argmax(nil); ok {
+			t.Fatal("of nothing there is a highest")
+		}
+	})
+}
+
 func TestSoftmax(t *testing.T) {
 	forRows(t, func(t *testing.T, r *rowKernels, rng *rand.Rand, n int) {
 		x := spread(rng, n)

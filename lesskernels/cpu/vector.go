@@ -22,3 +22,17 @@ func axpy(dst []float32, a float32, x []float32) {
 		dst[i] += a * v
 	}
 }
+
+// argmax is the portable ArgMax.
+func argmax(x []float32) (int, bool) {
+	best := 0
+	for i, v := range x {
+		if v != v {
+			return 0, false
+		}
+		if v > x[best] {
+			best = i
+		}
+	}
+	return best, len(x) > 0
+}

@@ -19,6 +19,11 @@ func axpyAVX512(dst *float32, a float32, x *float32, n uintptr)
 //go:noescape
 func maxAVX512(x *float32, n uintptr) float32
 
+// findMaxAVX512 writes the largest of every sixteenth number of n, a multiple of 16, to peaks [16], where it stood first to places [16], and tells whether there was no NaN.
+//
+//go:noescape
+func findMaxAVX512(peaks *float32, places *int32, x *float32, n uintptr) bool
+
 // expSumAVX512 replaces x by e^(x − peak) and returns the sum.
 //
 //go:noescape

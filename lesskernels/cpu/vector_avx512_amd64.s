@@ -145,6 +145,40 @@ stripEnd:
 	VZEROUPPER
 	RET
 
+// func findMaxAVX512(peaks *float32, places *int32, x *float32, n uintptr) bool
+// Requires: AVX, AVX512F
+TEXT ·findMaxAVX512(SB), NOSPLIT, $0-33
+	MOVQ         peaks+0(FP), AX
+	MOVQ         places+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVL         $0xff800000, SI
+	VPBROADCASTD SI, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	MOVL         $0x00000010, SI
+	VPBROADCASTD SI, Z3
+	KXORW        K3, K3, K3
+
+strip:
+	VMOVUPS   (DX), Z4
+	VCMPPS    $0x0e, Z0, Z4, K1
+	VCMPPS    $0x03, Z4, Z4, K2
+	KORW      K2, K3, K3
+	VMOVAPS   Z4, K1, Z0
+	VMOVDQA32 Z2, K1, Z1
+	VPADDD    Z3, Z2, Z2
+	ADDQ      $0x00000040, DX
+	SUBQ      $0x10, BX
+	JNE       strip
+	VMOVUPS   Z0, (AX)
+	VMOVDQU32 Z1, (CX)
+	KORTESTW  K3, K3
+	SETEQ     AL
+	MOVB      AL, ret+32(FP)
+	VZEROUPPER
+	RET
+
 // func expSumAVX512(x *float32, n uintptr, peak float32) float32
 // Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-28

@@ -12,8 +12,11 @@ import (
 // eight of the 32 registers for weights.
 const tokens512 = 12
 
-// ahead is how far, in bytes, kernels for few tokens prefetch the weights.
-const ahead = 2048
+// How far, in bytes, kernels for few tokens prefetch weights, and keys and values.
+const (
+	weightsAhead = 4096
+	ahead        = 2048
+)
 
 // mulAVX512 writes the products of one panel with 1 to 12 tokens. A register
 // holds one value of each of the panel's 16 rows.
@@ -130,9 +133,9 @@ func (k *kernels) mulFloats512(l layout, n int) {
 	}
 	k.unrolled(a.units, 4, func(columns int) {
 		if n <= 2 {
-			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead})
+			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: weightsAhead})
 			if columns*l.unitBytes() > 64 {
-				k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + 64})
+				k.PREFETCHT0(op.Mem{Base: a.codes, Disp: weightsAhead + 64})
 			}
 		}
 		for i := range columns {
@@ -180,7 +183,7 @@ func (k *kernels) mulCodes512(l layout, n int) {
 	k.Label("block")
 	if n <= 3 {
 		for line := 0; line < l.codeBytes()+l.scaleBytes(); line += 64 {
-			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: ahead + line})
+			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: weightsAhead + line})
 		}
 	}
 	switch l {

@@ -14,6 +14,7 @@ func vectorAVX512(k *kernels) {
 	k.dot512()
 	k.axpy512()
 	k.max512()
+	k.findMax512()
 	k.expSum512()
 	k.scale512()
 	k.swiglu512()
@@ -150,6 +151,36 @@ func (k *kernels) max512() {
 		}
 	})
 	k.Store(k.folded(peak, k.max), k.ReturnIndex(0))
+	k.end()
+}
+
+// findMax512 counts sixteen values at a time in a register that remembers where each
+// lane saw its maximum first. A NaN in any lane is remembered apart.
+func (k *kernels) findMax512() {
+	p := k.begin("findMaxAVX512", "func(peaks *float32, places *int32, x *float32, n uintptr) bool",
+		"writes the largest of every sixteenth number of n, a multiple of 16, to peaks [16], where it stood first to places [16], and tells whether there was no NaN.",
+		"peaks", "places", "x", "n")
+	peak, place, at, step := k.constant512(float32(math.Inf(-1))), k.zero512(1)[0], k.zero512(1)[0], k.constant512(math.Float32frombits(16))
+	v, more, nan := k.ZMM(), k.K(), k.K()
+	strange := k.K()
+	k.KXORW(strange, strange, strange)
+	k.Label("strip")
+	k.VMOVUPS(op.Mem{Base: p[2]}, v)
+	k.VCMPPS(op.Imm(14), peak, v, more) // v > peak
+	k.VCMPPS(op.Imm(3), v, v, nan)      // unordered
+	k.KORW(nan, strange, strange)
+	k.VMOVAPS(v, more, peak)
+	k.VMOVDQA32(at, more, place)
+	k.VPADDD(step, at, at)
+	k.ADDQ(op.U32(64), p[2])
+	k.SUBQ(op.Imm(16), p[3])
+	k.JNE(op.LabelRef("strip"))
+	k.VMOVUPS(peak, op.Mem{Base: p[0]})
+	k.VMOVDQU32(place, op.Mem{Base: p[1]})
+	clean := k.GP8()
+	k.KORTESTW(strange, strange)
+	k.SETEQ(clean)
+	k.Store(clean, k.ReturnIndex(0))
 	k.end()
 }
 
