@@ -22,9 +22,15 @@ import (
 	"lessrag/migrations"
 )
 
+// longEnv makes the tests of crashes as long as the specification asks: 200 documents, 20 deaths of the service, 10 of Postgres.
+const longEnv = "LESSRAG_TEST_LONG"
+
 // TestKilledServiceLosesNothing kills the process that ingests again and again, at random moments.
 func TestKilledServiceLosesNothing(t *testing.T) {
-	const documents, kills = 80, 8
+	documents, kills := 80, 8
+	if os.Getenv(longEnv) != "" {
+		documents, kills = 200, 20
+	}
 	url := pgtest.Database(t)
 	pool, err := postgres.Pool(t.Context(), url)
 	if err != nil {
@@ -35,7 +41,7 @@ func TestKilledServiceLosesNothing(t *testing.T) {
 	var files []ingest.File
 	want := map[string]int{} // passages of each document; 0 fails
 	for i := range documents {
-		name := fmt.Sprintf("%02d.md", i)
+		name := fmt.Sprintf("%03d.md", i)
 		want[name] = i % 20
 		files = append(files, file(name, essay(name, i%20)))
 		if i%20 == 0 {
@@ -130,7 +136,10 @@ func watchForHalves(ctx context.Context, pool *pgxpool.Pool) error {
 
 // TestKilledPostgresLosesNothing kills the database under a running service, which is not started again.
 func TestKilledPostgresLosesNothing(t *testing.T) {
-	const documents, kills = 40, 3
+	documents, kills := 40, 3
+	if os.Getenv(longEnv) != "" {
+		documents, kills = 200, 10
+	}
 	data, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +162,7 @@ func TestKilledPostgresLosesNothing(t *testing.T) {
 	start(t, s)
 	var files []ingest.File
 	for i := range documents {
-		name := fmt.Sprintf("%02d.md", i)
+		name := fmt.Sprintf("%03d.md", i)
 		files = append(files, file(name, essay(name, 1+i%10)))
 	}
 	id := submit(t, s, "c", files...).IngestionID

@@ -10,7 +10,7 @@ import (
 // What is unpacked from a document or an archive is bounded three ways: by size, by the ratio of what comes
 // out to what went in, and by the depth of one inside the other.
 const (
-	maxUnpacked   = 128 << 20 // bytes of one document's parts together, and of one gzip or zstd file
+	maxUnpacked   = 64 << 20  // bytes of one document's parts together, and of one gzip or zstd file
 	maxArchive    = 1 << 30   // bytes of an archive's entries together; they are read one at a time
 	maxRatio      = 200       // bytes out for each byte in, once more than freeBytes have come out
 	freeBytes     = 8 << 20   // below this no ratio is suspicious
