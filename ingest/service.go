@@ -159,6 +159,7 @@ func (s *Service) Start(ctx context.Context) error {
 	loop, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.recovery = cancel
 	s.looping.Go(func() { s.recoverPeriodically(loop) })
+	s.looping.Go(func() { s.tendIndexPeriodically(loop) })
 	return nil
 }
 

@@ -1,0 +1,169 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pgvector/pgvector-go"
+
+	"lessrag/cmd/api/postgres/pgtest"
+)
+
+func TestIndexDecision(t *testing.T) {
+	for _, c := range []struct {
+		state indexState
+		want  indexAction
+	}{
+		{indexState{exists: true, valid: true}, keepIndex},
+		{indexState{exists: true, valid: true, waiting: 19_999}, keepIndex},
+		{indexState{exists: true, valid: true, waiting: 20_000}, dropIndex},
+		{indexState{exists: true, valid: true, waiting: 20_000, stored: 20_001}, keepIndex},
+		{indexState{exists: true}, dropIndex},
+		{indexState{waiting: 2_000, stored: 100_000}, keepIndex},
+		{indexState{waiting: 1_999, stored: 100_000}, buildIndex},
+		{indexState{}, buildIndex},
+	} {
+		if got := c.state.decide(); got != c.want {
+			t.Errorf("%+v: %d, want %d", c.state, got, c.want)
+		}
+	}
+}
+
+// TestIndexGoesAndComesBack: whatever state a crash left it in, the index is valid when nothing waits.
+func TestIndexGoesAndComesBack(t *testing.T) {
+	pool := pgtest.New(t)
+	s := &Service{pool: pool, log: slog.New(slog.DiscardHandler)}
+	indexed := func() (valid bool) {
+		if err := pool.QueryRow(t.Context(), "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('chunks_embedding')), false)").Scan(&valid); err != nil {
+			t.Fatal(err)
+		}
+		return valid
+	}
+	run := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tend := func(want bool) {
+		t.Helper()
+		if err := s.tendIndex(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := indexed(); got != want {
+			t.Fatalf("the index is valid: %v", got)
+		}
+	}
+	tend(true)
+	run("INSERT INTO collections (name, embedder, dimensions) VALUES ('c', 'e', 384)")
+	run("INSERT INTO documents (collection_id, name, hash, bytes) SELECT id, 'a', '', $1 FROM collections", bulkChunks*bytesPerChunk)
+	tend(false)
+	tend(false)
+	run("UPDATE documents SET state = 'ready'")
+	tend(true)
+	run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chunks_embedding'::regclass") // a build that was cut off
+	tend(false)
+	tend(true)
+}
+
+const benchChunks = 50_000
+
+// BenchmarkStore compares the two ways of storing 50,000 passages: row by row into the index, as a naive
+// service would, and as this one does: COPY into a staging table, into the table without its index, and the
+// index at the end. Run: go test ./ingest -run '^$' -bench Store -benchtime 1x -timeout 30m
+func BenchmarkStore(b *testing.B) {
+	vectors := make([]pgvector.HalfVector, benchChunks)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range vectors {
+		v := make([]float32, 384)
+		for j := range v {
+			v[j] = float32(rng.NormFloat64()) / 20
+		}
+		vectors[i] = pgvector.NewHalfVector(v)
+	}
+	var rows, bulk time.Duration
+	b.Run("rows", func(b *testing.B) { rows = timeStore(b, vectors, storeRows) })
+	b.Run("bulk", func(b *testing.B) {
+		bulk = timeStore(b, vectors, storeBulk)
+		if rows > 0 {
+			b.ReportMetric(rows.Seconds()/bulk.Seconds(), "times-rows")
+		}
+	})
+}
+
+func timeStore(b *testing.B, vectors []pgvector.HalfVector, store func(context.Context, *pgxpool.Pool, []pgvector.HalfVector) error) time.Duration {
+	var took time.Duration
+	for range b.N {
+		pool := pgtest.New(b)
+		_, err := pool.Exec(b.Context(), `WITH c AS (INSERT INTO collections (name, embedder, dimensions) VALUES ('c', 'e', 384) RETURNING id)
+			INSERT INTO documents (collection_id, name, hash, bytes) SELECT id, 'a', '', 1 FROM c`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		if err := store(b.Context(), pool, vectors); err != nil {
+			b.Fatal(err)
+		}
+		took += time.Since(began)
+		var n int
+		var valid bool
+		if err := pool.QueryRow(b.Context(), "SELECT count(*), (SELECT indisvalid FROM pg_index WHERE indexrelid = 'chunks_embedding'::regclass) FROM chunks").Scan(&n, &valid); err != nil || n != len(vectors) || !valid {
+			b.Fatalf("%d passages, indexed %v, %v", n, valid, err)
+		}
+	}
+	took /= time.Duration(b.N)
+	b.ReportMetric(float64(len(vectors))/took.Seconds(), "passages/s")
+	return took
+}
+
+func benchText(i int) string {
+	return fmt.Sprintf("Passage %d speaks of turtles, of their number %d, and of what follows from it for those who count them.", i, i*i)
+}
+
+const insertRow = `INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, heading_path, tokens, embedding, lexemes)
+	SELECT id, collection_id, $1, $2, 0, 1, '{}', 1, $3, to_tsvector('english', $2) FROM documents`
+
+func storeRows(ctx context.Context, pool *pgxpool.Pool, vectors []pgvector.HalfVector) error {
+	for i, v := range vectors {
+		if _, err := pool.Exec(ctx, insertRow, i, benchText(i), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storeBulk(ctx context.Context, pool *pgxpool.Pool, vectors []pgvector.HalfVector) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "DROP INDEX CONCURRENTLY chunks_embedding"); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, stagingSQL); err != nil {
+		return err
+	}
+	for first := 0; first < len(vectors); first += window {
+		part := vectors[first:min(first+window, len(vectors))]
+		rows := pgx.CopyFromSlice(len(part), func(i int) ([]any, error) {
+			return []any{first + i, benchText(first + i), 0, 1, nil, []string{}, 1, 0, 1, "", nil, part[i]}, nil
+		})
+		if _, err := conn.CopyFrom(ctx, pgx.Identifier{"staged_chunks"}, stagedColumns, rows); err != nil {
+			return err
+		}
+	}
+	_, err = conn.Exec(ctx, `INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, heading_path, tokens, embedding, lexemes)
+		SELECT d.id, d.collection_id, s.ordinal, s.text, s.start_offset, s.end_offset, s.heading_path, s.tokens, s.embedding, to_tsvector('english', s.text)
+		FROM staged_chunks s, documents d`)
+	if err != nil {
+		return err
+	}
+	return createIndex(ctx, conn)
+}
