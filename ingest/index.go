@@ -52,6 +52,9 @@ func (s indexState) decide() indexAction {
 	return keepIndex
 }
 
+// Index looks after the vector index at once, as a running service does by itself: what a command does before it ends.
+func (s *Service) Index(ctx context.Context) error { return s.tendIndex(ctx) }
+
 // tendIndex drops or builds the vector index where that is due. Neither keeps readers or workers waiting.
 func (s *Service) tendIndex(ctx context.Context) error {
 	conn, err := s.pool.Acquire(ctx)

@@ -6,32 +6,40 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"lessrag/ingest"
 )
 
-// A batch of files is submitted at once; whichever bound comes first ends it.
-const (
-	batchFiles = 64
-	batchBytes = 16 << 20
-)
-
 type ingestCmd struct {
-	Paths      []string `arg:"" name:"path" help:"Files and directories: Markdown, plain text, HTML."`
+	Paths      []string `arg:"" optional:"" name:"path" help:"Files, directories, archives, and with --allow-urls addresses of pages."`
 	Collection string   `help:"The collection that takes them; made when it is new." default:"default"`
 	JSON       bool     `help:"Print one JSON object with every document's outcome."`
+	DryRun     bool     `help:"Print what would be taken, and take nothing."`
+	Mirror     bool     `help:"Remove the documents of files that are gone from the directories."`
+	Watch      bool     `help:"Stay, and follow what changes and goes in the directories."`
+	URLList    string   `name:"url-list" help:"A file with addresses, one a line; needs --allow-urls." placeholder:"FILE"`
+	AllowURLs  bool     `name:"allow-urls" help:"Fetch pages from the web, from public addresses only."`
+	selection
 }
 
 // Run reads the paths, submits their files in batches, works the jobs, and
 // reports until every document is ready or failed.
 func (c *ingestCmd) Run(ctx context.Context, g *globals) (err error) {
-	found, err := walk(c.Paths)
+	urls, err := c.addresses()
 	if err != nil {
 		return err
 	}
-	if len(found.paths) == 0 {
-		return fmt.Errorf("no Markdown, text or HTML file in %v", c.Paths)
+	found, err := c.walk(c.Paths)
+	if err != nil {
+		return err
+	}
+	if c.DryRun {
+		return c.list(os.Stdout, found, urls)
+	}
+	if len(found.paths)+len(urls) == 0 && !c.Mirror && !c.Watch {
+		return fmt.Errorf("no document in %v", c.Paths)
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
@@ -40,10 +48,18 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 
 	started := time.Now()
-	report := newReporter(os.Stderr, len(found.paths))
-	outcome, err := c.submitAndFollow(ctx, s.ingestion, found.paths, report)
+	report := newReporter(os.Stderr, len(found.paths)+len(urls))
+	outcome, err := c.submitAndFollow(ctx, s.ingestion, append(fileSources(found.paths), urlSources(ctx, urls)...), report)
 	report.finish()
 	if err != nil {
+		return err
+	}
+	if c.Mirror {
+		if outcome.Removed, err = mirror(ctx, s.ingestion, c.Collection, found); err != nil {
+			return err
+		}
+	}
+	if err := s.ingestion.Index(ctx); err != nil {
 		return err
 	}
 	outcome.Skipped, outcome.Seconds = found.skipped, time.Since(started).Seconds()
@@ -52,9 +68,60 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) (err error) {
 	} else {
 		outcome.print(os.Stdout)
 	}
+	if err == nil && c.Watch {
+		return c.watch(ctx, s.ingestion, found)
+	}
 	if bad := outcome.Failed + len(outcome.Refused); err == nil && bad > 0 {
 		err = fmt.Errorf("%d of %d files failed", bad, outcome.Total+len(outcome.Refused))
 	}
+	return err
+}
+
+// addresses takes the web addresses out of the paths and the list, and checks that the flags fit together.
+func (c *ingestCmd) addresses() (urls []string, err error) {
+	var paths []string
+	for _, p := range c.Paths {
+		if isURL(p) {
+			urls = append(urls, p)
+		} else {
+			paths = append(paths, p)
+		}
+	}
+	c.Paths = paths
+	if c.URLList != "" {
+		listed, err := readURLs(c.URLList)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, listed...)
+	}
+	switch {
+	case len(urls) > 0 && !c.AllowURLs:
+		return nil, usageError{fmt.Errorf("%s is on the web: pages are fetched only with --allow-urls", urls[0])}
+	case len(urls)+len(paths) == 0:
+		return nil, usageError{errors.New("name files, directories or archives, or a --url-list")}
+	case c.Watch && c.JSON:
+		return nil, usageError{errors.New("--watch goes on, --json prints one object: choose one")}
+	case (c.Watch || c.Mirror) && len(paths) == 0:
+		return nil, usageError{errors.New("--watch and --mirror need a directory")}
+	}
+	return urls, c.check()
+}
+
+// list prints what would be taken.
+func (c *ingestCmd) list(w io.Writer, f found, urls []string) error {
+	all := append(slices.Clone(f.paths), urls...)
+	if c.JSON {
+		return printJSON(struct {
+			Collection string   `json:"collection"`
+			Files      []string `json:"files"`
+			Skipped    int      `json:"skipped"`
+		}{c.Collection, append([]string{}, all...), f.skipped})
+	}
+	for _, path := range all {
+		fmt.Fprintln(w, path)
+	}
+	_, err := fmt.Fprintf(w, "%d would be taken into collection %q, %d files skipped\n", len(all), c.Collection, f.skipped)
 	return err
 }
 
@@ -66,6 +133,7 @@ type outcome struct {
 	Failed     int               `json:"failed"`
 	Duplicates int               `json:"duplicates"`
 	Skipped    int               `json:"skipped"`
+	Removed    int               `json:"removed"` // by --mirror
 	Chunks     int               `json:"chunks"`
 	Seconds    float64           `json:"seconds"`
 	Documents  []ingest.Document `json:"documents"`
@@ -79,10 +147,10 @@ type refusal struct {
 }
 
 // submitAndFollow hands the files over and waits for their documents.
-func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service, paths []string, report *reporter) (outcome, error) {
+func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service, sources []source, report *reporter) (outcome, error) {
 	o := outcome{Collection: c.Collection, Refused: []refusal{}}
 	var ingestions []string
-	for batch := range batches(paths, o.refuse) {
+	for batch := range batches(sources, o.refuse) {
 		ids, err := c.submit(ctx, service, batch, &o)
 		if err != nil {
 			return o, err
@@ -150,22 +218,29 @@ func (o *outcome) refuse(name string, reason error) {
 
 // follow shows the progress of the ingestions; with wait, until none is pending.
 func follow(ctx context.Context, service *ingest.Service, ids []string, report *reporter, wait bool) error {
+	ended := map[string]status{} // ingestions with nothing pending are not asked again
 	for {
-		pending, done, failed := 0, 0, 0
+		var now status
 		for _, id := range ids {
-			p, err := service.Ingestion(ctx, id)
-			if err != nil {
-				return err
+			one, ok := ended[id]
+			if !ok {
+				p, err := service.Ingestion(ctx, id)
+				if err != nil {
+					return err
+				}
+				if one = statusOf(p); one.pending == 0 {
+					ended[id] = one
+				}
 			}
-			pending, done, failed = pending+p.Pending, done+p.Ready+p.Failed, failed+p.Failed
+			now = now.plus(one)
 		}
-		report.show(done, failed)
-		if pending == 0 || !wait {
+		report.show(now)
+		if now.pending == 0 || !wait {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("stopped with %d documents still queued; they go on when a service or `api ingest` runs: %w", pending, ctx.Err())
+			return fmt.Errorf("stopped with %d documents still queued; they go on when a service or `api ingest` runs: %w", now.pending, ctx.Err())
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -179,6 +254,9 @@ func (o outcome) print(w io.Writer) {
 	}
 	if o.Skipped > 0 {
 		fmt.Fprintf(w, "%d files of other types were skipped\n", o.Skipped)
+	}
+	if o.Removed > 0 {
+		fmt.Fprintf(w, "%d were removed, their files are gone\n", o.Removed)
 	}
 	for _, d := range o.Documents {
 		if d.State == "failed" {

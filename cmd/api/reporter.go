@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"lessrag/ingest"
 )
 
 // reporter shows how far an ingestion is: a bar with rate and time left on a
@@ -15,6 +17,7 @@ type reporter struct {
 	w     io.Writer
 	total int
 	bar   *progressbar.ProgressBar // nil when w is no terminal
+	began time.Time
 	last  time.Time
 	done  int
 }
@@ -22,7 +25,7 @@ type reporter struct {
 const plainEvery = 5 * time.Second
 
 func newReporter(f *os.File, total int) *reporter {
-	r := &reporter{w: f, total: total, last: time.Now()}
+	r := &reporter{w: f, total: total, began: time.Now(), last: time.Now()}
 	if isTerminal(f) {
 		r.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(f),
@@ -37,20 +40,72 @@ func newReporter(f *os.File, total int) *reporter {
 	return r
 }
 
-// show reports that done of the documents have ended, failed of them badly.
-func (r *reporter) show(done, failed int) {
-	if r.bar != nil {
-		if failed > 0 {
-			r.bar.Describe(fmt.Sprintf("ingesting (%d failed)", failed))
+// status is how far ingestions are.
+type status struct {
+	pending, done, failed int
+	at                    string         // what is worked on now: "embedding notes.md"
+	eta                   *time.Duration // by the service's own rate
+}
+
+func statusOf(p ingest.Progress) status {
+	s := status{pending: p.Pending, done: p.Ready + p.Failed, failed: p.Failed, eta: p.ETA}
+	for _, d := range p.Documents {
+		if !d.State.Done() && d.State != ingest.Queued {
+			s.at = string(d.State) + " " + d.Name
+			break
 		}
-		r.bar.Set(min(done, r.total)) // its error is of the terminal's
+	}
+	return s
+}
+
+// plus adds the status of a later ingestion, whose documents wait for those of the earlier.
+func (s status) plus(later status) status {
+	sum := status{s.pending + later.pending, s.done + later.done, s.failed + later.failed, s.at, s.eta}
+	if sum.at == "" {
+		sum.at = later.at
+	}
+	if later.pending > 0 {
+		sum.eta = later.eta
+	}
+	return sum
+}
+
+// show reports on a bar with the stage, or as a plain line from time to time.
+func (r *reporter) show(s status) {
+	if r.bar != nil {
+		what := "ingesting"
+		if s.at != "" {
+			what = clipLabel(s.at)
+		}
+		if s.failed > 0 {
+			what += fmt.Sprintf(" (%d failed)", s.failed)
+		}
+		r.bar.Describe(what)
+		r.bar.ChangeMax(max(r.total, s.done+s.pending)) // archives hold more than one
+		r.bar.Set(s.done)                               // its error is of the terminal's
 		return
 	}
-	if done == r.done || time.Since(r.last) < plainEvery {
+	if s.done == r.done || time.Since(r.last) < plainEvery {
 		return
 	}
-	r.done, r.last = done, time.Now()
-	fmt.Fprintf(r.w, "ingesting: %d of %d documents, %d failed\n", done, r.total, failed)
+	r.done, r.last = s.done, time.Now()
+	line := fmt.Sprintf("ingesting: %d of %d documents, %d failed, %.1f a second", s.done, max(r.total, s.done+s.pending), s.failed, float64(s.done)/time.Since(r.began).Seconds())
+	if s.eta != nil && s.pending > 0 {
+		line += fmt.Sprintf(", %v left", s.eta.Round(time.Second))
+	}
+	if s.at != "" {
+		line += "; " + s.at
+	}
+	fmt.Fprintln(r.w, line)
+}
+
+// clipLabel keeps the end of a long name, which tells more.
+func clipLabel(s string) string {
+	runes := []rune(s)
+	if len(runes) <= 40 {
+		return s
+	}
+	return string(runes[:12]) + "…" + string(runes[len(runes)-27:])
 }
 
 // finish leaves the terminal on a line of its own.

@@ -141,3 +141,16 @@ func detect(name, mediaType, text string) string {
 	}
 	return typeText
 }
+
+// Readable guesses from the beginning of a file whether it is a document or an archive of them, so that walks of
+// directories can pass over pictures and programs without a failure for each.
+func Readable(head []byte) bool {
+	switch kind := signature(head); {
+	case kind == "":
+		return !binary(decode(head, ""))
+	case kind == typePDF || kind == typeGzip || kind == typeZstd || kind == typeTar || kind == typeOldOffice:
+		return true
+	default:
+		return bytes.HasPrefix(head, []byte("PK"))
+	}
+}
