@@ -133,22 +133,4 @@ func (s *Server) documents(api huma.API) {
 			_, _ = w.Write([]byte(text)) // a client that has gone misses it
 		}}, nil
 	})
-	huma.Register(api, huma.Operation{
-		OperationID: "list-collections", Method: http.MethodGet, Path: "/api/v1/collections", Tags: tags,
-		Summary: "List the collections",
-	}, func(ctx context.Context, _ *struct{}) (*collectionsOutput, error) {
-		all, err := s.Ingest.Collections(ctx)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		out := &collectionsOutput{}
-		out.Body.Collections = append([]ingest.Collection{}, all...)
-		return out, nil
-	})
-}
-
-type collectionsOutput struct {
-	Body struct {
-		Collections []ingest.Collection `json:"collections"`
-	}
 }

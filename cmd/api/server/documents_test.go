@@ -227,3 +227,29 @@ func TestDocumentsRefuse(t *testing.T) {
 		}
 	}
 }
+
+func TestCollectionSettings(t *testing.T) {
+	s := newService(t, nil)
+	if response, text := s.request("POST", "/api/v1/documents", `{"collection":"facts","documents":[{"name":"a.md","text":"# A\n\nThe lantern burns blue."}]}`, nil); response.StatusCode != 202 {
+		t.Fatalf("%d %s", response.StatusCode, text)
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		contains           string
+	}{
+		{"PUT", "/api/v1/collections/facts/settings", `{"chunk_tokens":100,"chunk_max":150,"language":"simple"}`, 204, ""},
+		{"PUT", "/api/v1/collections/facts/settings", `{"chunk_tokens":1}`, 422, "settings"},
+		{"PUT", "/api/v1/collections/facts/settings", `{"language":"klingon"}`, 422, "klingon"},
+		{"PUT", "/api/v1/collections/none/settings", `{}`, 404, "none"},
+		{"POST", "/api/v1/collections/none/reingest", ``, 404, "none"},
+		{"POST", "/api/v1/collections/facts/reingest", ``, 202, "queued"},
+		{"DELETE", "/api/v1/collections/facts", ``, 204, ""},
+		{"DELETE", "/api/v1/collections/facts", ``, 404, "facts"},
+	} {
+		response, text := s.request(c.method, c.path, c.body, nil)
+		if response.StatusCode != c.status || !strings.Contains(text, c.contains) {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, response.StatusCode, text)
+		}
+	}
+}

@@ -102,6 +102,7 @@ func (s *Server) routes() {
 
 	api := humachi.New(r, openAPI(s.Version))
 	s.documents(api)
+	s.collections(api)
 	s.ingestions(api)
 	s.search(api)
 	s.chat(api)
