@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pgvector/pgvector-go"
@@ -69,7 +70,9 @@ func (t *task) embed(ctx context.Context, part []Chunk, first, total int) ([][]f
 		for i, c := range batch {
 			texts[i] = part[c].embeddedText()
 		}
+		began := time.Now()
 		embedded, err := t.embedder.Embed(ctx, texts)
+		t.embedding.Add(int64(time.Since(began)))
 		if err != nil {
 			return nil, fmt.Errorf("embed %d passages: %w", len(texts), err)
 		}

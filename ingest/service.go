@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,6 +81,8 @@ type Service struct {
 	log      *slog.Logger
 	river    *river.Client[pgx.Tx]
 
+	embedding atomic.Int64 // nanoseconds spent in the embedder by this process
+
 	mu       sync.Mutex
 	recovery context.CancelFunc // ends the recovery loop; nil unless started
 	looping  sync.WaitGroup
@@ -121,6 +124,9 @@ func newClient(s *Service) (*river.Client[pgx.Tx], error) {
 	}
 	return client, nil
 }
+
+// Embedding is how long this process has been in the embedder, summed over its workers.
+func (s *Service) Embedding() time.Duration { return time.Duration(s.embedding.Load()) }
 
 // checkDimensions compares the embedder with the column that stores its vectors.
 func checkDimensions(pool *pgxpool.Pool, e Embedder) error {

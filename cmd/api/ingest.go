@@ -62,7 +62,7 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := s.ingestion.Index(ctx); err != nil {
 		return err
 	}
-	outcome.Skipped, outcome.Seconds = found.skipped, time.Since(started).Seconds()
+	outcome.Skipped, outcome.Seconds, outcome.Embedding = found.skipped, time.Since(started).Seconds(), s.ingestion.Embedding().Seconds()
 	if c.JSON {
 		err = printJSON(outcome)
 	} else {
@@ -135,7 +135,9 @@ type outcome struct {
 	Skipped    int               `json:"skipped"`
 	Removed    int               `json:"removed"` // by --mirror
 	Chunks     int               `json:"chunks"`
+	Bytes      int64             `json:"bytes"` // as handed in
 	Seconds    float64           `json:"seconds"`
+	Embedding  float64           `json:"embed_seconds"` // of them in the embedder's forward
 	Documents  []ingest.Document `json:"documents"`
 	Refused    []refusal         `json:"refused"` // files that never became documents
 }
@@ -170,7 +172,7 @@ func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service
 		}
 		o.Total, o.Ready, o.Failed = o.Total+p.Total, o.Ready+p.Ready, o.Failed+p.Failed
 		for _, d := range p.Documents {
-			o.Chunks += d.Chunks
+			o.Chunks, o.Bytes = o.Chunks+d.Chunks, o.Bytes+d.Bytes
 		}
 		o.Documents = append(o.Documents, p.Documents...)
 	}

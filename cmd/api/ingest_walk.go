@@ -22,6 +22,9 @@ type selection struct {
 	NoIgnore bool     `help:"Take what .gitignore and .lessragignore files say to pass over."`
 }
 
+// prose takes running text alone, by name: what training reads, the same whatever an ignore file says.
+var prose = selection{NoIgnore: true, Include: []string{"*.md", "*.markdown", "*.txt", "*.text", "*.html", "*.htm", "*.xhtml"}}
+
 // check refuses globs that do not parse.
 func (s selection) check() error {
 	for _, glob := range slices.Concat(s.Include, s.Exclude) {

@@ -270,7 +270,7 @@ func (c *trainCmd) corpus(ctx context.Context, t *tokenizer.Tokenizer) (teach.Co
 func (c *trainCmd) documents(ctx context.Context, t *tokenizer.Tokenizer) ([]teach.Document, error) {
 	var documents []teach.Document
 	for _, root := range c.Files {
-		found, err := walk([]string{root})
+		found, err := prose.walk([]string{root})
 		if err != nil {
 			return nil, err
 		}
