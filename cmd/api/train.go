@@ -37,6 +37,7 @@ type trainCmd struct {
 	Probes   int      `help:"Held-out windows that the gate reads with and without states; at most 4." default:"2"`
 	Needles  int      `help:"Prompts with a hidden fact that the gate reads." default:"6"`
 	NoGate   bool     `help:"Leave every state on, without measuring what each is worth."`
+	Regate   bool     `help:"Train nothing: gate the maps of --maps anew, on the documents that are held out."`
 }
 
 // Help is what `api train --help` says beside its flags.
@@ -79,19 +80,8 @@ func (c *trainCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	recipe := train.Recipe
-	recipe.Epochs = c.Epochs
-	trainer, err := teach.NewTrainer(r.layerwise, r.config, r.pool, corpus, teach.Options{Hidden: c.Hidden, Rank: c.Rank,
-		Policies: policies, Rows: c.Rows, Recipe: recipe, Work: c.Output + ".work", Progress: showTraining})
-	if err != nil {
-		return err
-	}
 	begun := time.Now()
-	layers, report, err := trainer.Run(ctx)
-	if err != nil {
-		return err
-	}
-	maps, err := c.maps(r, trainer.Shape(), corpus.Names, policies, layers)
+	maps, report, clean, err := c.make(ctx, g, r, corpus, policies)
 	if err != nil {
 		return err
 	}
@@ -107,8 +97,33 @@ func (c *trainCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "training: %s, %d of %d states on, up to %d tokens, in %s\n", c.Output,
-		teach.On(maps.Gate), len(layers)*trainer.Shape().KVHeads, maps.Header.Validated, time.Since(begun).Round(time.Second))
-	return trainer.Clean()
+		teach.On(maps.Gate), len(maps.Layers)*r.config.KVHeads, maps.Header.Validated, time.Since(begun).Round(time.Second))
+	return clean()
+}
+
+// make trains maps, or reads those that are to be gated anew. clean removes what
+// the training left beside them.
+func (c *trainCmd) make(ctx context.Context, g *globals, r *teacher, corpus teach.Corpus, policies []train.Policy) (_ *lesskernels.Maps, _ []teach.LayerReport, clean func() error, err error) {
+	if c.Regate {
+		m, err := lesskernels.ReadMaps(g.Maps)
+		if err != nil {
+			return nil, nil, nil, usageError{fmt.Errorf("--maps: %w", err)}
+		}
+		return m, nil, func() error { return nil }, m.Check(r.hash, r.config.Layers, r.config.Heads, r.config.KVHeads, r.config.HeadDim)
+	}
+	recipe := train.Recipe
+	recipe.Epochs = c.Epochs
+	trainer, err := teach.NewTrainer(r.layerwise, r.config, r.pool, corpus, teach.Options{Hidden: c.Hidden, Rank: c.Rank,
+		Policies: policies, Rows: c.Rows, Recipe: recipe, Work: c.Output + ".work", Progress: showTraining})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	layers, report, err := trainer.Run(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m, err := c.maps(r, trainer.Shape(), corpus.Names, policies, layers)
+	return m, report, trainer.Clean, err
 }
 
 // maps joins the layers to a file's content, rounded as the file will hold them,
@@ -145,6 +160,17 @@ func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, po
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(os.Stderr, "training: %d of %d states help their layer\n", teach.On(gate), r.config.Layers*r.config.KVHeads)
+	half := make([][]int32, min(ablationWindows, len(corpus.HeldOut)))
+	for i := range half {
+		half[i] = corpus.HeldOut[i][:c.Length/2]
+	}
+	gate, err = e.ByNLL(ctx, gate, half, c.bases(), func(layer int, gain float64) {
+		fmt.Fprintf(os.Stderr, "training: the states of layer %d are worth %+.4f nats a token\n", layer, gain)
+	})
+	if err != nil {
+		return err
+	}
 	probes, err := c.probes(r, corpus)
 	if err != nil {
 		return err
@@ -159,13 +185,21 @@ func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, po
 // needleSlack is what states may cost an answer that the cache holds, in nats a token.
 const needleSlack = 0.02
 
+// ablationWindows are read without each layer's states in turn, by half.
+const ablationWindows = 3
+
+// bases are the policies that states are judged by.
+func (c *trainCmd) bases() []train.Policy {
+	budget := min(128, c.Length/8)
+	return []train.Policy{{Name: train.H2O, Budget: budget}, {Name: train.TOVA, Budget: budget}, {Name: train.Sinks, Budget: budget}}
+}
+
 // probes are held-out windows of the length and of twice and four times that,
 // under the policies that caches run, and needles.
 func (c *trainCmd) probes(r *teacher, corpus teach.Corpus) ([]teach.Probe, error) {
-	budget := min(128, c.Length/8)
-	three := []train.Policy{{Name: train.H2O, Budget: budget}, {Name: train.TOVA, Budget: budget}, {Name: train.Sinks, Budget: budget}}
+	three := c.bases()
 	short := corpus.HeldOut[:min(c.Probes, minHeldOut)]
-	probes := teach.TextProbes(short, append(three, train.Policy{Name: train.H2O, Budget: budget / 2}))
+	probes := teach.TextProbes(short, append(three, train.Policy{Name: train.H2O, Budget: three[0].Budget / 2}))
 	if c.Long > 0 {
 		long := corpus.HeldOut[len(corpus.HeldOut)-1]
 		probes = append(probes, teach.TextProbes([][]int32{long[:len(long)/2], long}, three)...)
@@ -191,6 +225,9 @@ func writeTrainingReport(base string, m *lesskernels.Maps, layers []teach.LayerR
 	}
 	if err := os.WriteFile(base+".json", append(text, '\n'), 0o644); err != nil {
 		return err
+	}
+	if layers == nil {
+		return nil // nothing was trained
 	}
 	return os.WriteFile(base+".svg", teach.Plot(layers, m.Gate), 0o644)
 }

@@ -41,17 +41,7 @@ func (e *Evaluator) NLL(ctx context.Context, tokens []int32, from int, r Reading
 	if err != nil {
 		return 0, err
 	}
-	for layer := range e.config.Layers {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		e.reader.Layer(layer, x, func(h *model.Heads) { e.attend(layer, h, r) })
-	}
-	sum, scores := 0.0, e.reader.Scores(x, from, tokens[from+1:])
-	for _, s := range scores {
-		sum += s.NLL
-	}
-	return sum / float64(len(scores)), nil
+	return e.run(ctx, x, 0, r, nil, tokens, from)
 }
 
 // attend fills a layer's attention as the reading wants it.

@@ -43,23 +43,17 @@ func (f *Fitted) Recovered() float64 {
 }
 
 // Fit trains the feature map of one layer. The loss of a sample is its error
-// after the output projection over the mean of the policy's alone. The map of
+// after the output projection over that of its policy alone: a policy that loses
+// much counts no more than one that loses little. The map of
 // the epoch with the lowest held-out error is returned. The error is ctx's, or
 // tells that the samples hold nothing to learn.
 func Fit(ctx context.Context, shape lesskernels.FeatureShape, m *Metric, samples, heldOut []*Sample, o Options) (*Fitted, error) {
 	if len(samples) == 0 || len(heldOut) == 0 {
 		return nil, fmt.Errorf("train: %d samples and %d held out: both must be there", len(samples), len(heldOut))
 	}
-	mean := 0.0
-	for _, s := range samples {
-		mean += m.Policy(s) / float64(len(samples))
-	}
-	alone := make([]float64, len(heldOut))
-	for i, s := range heldOut {
-		alone[i] = m.Policy(s)
-	}
-	if !(mean > 0) || !(slices.Min(alone) > 0) {
-		return nil, fmt.Errorf("train: the policy alone has an error of %v and %v: nothing to win back", mean, slices.Min(alone))
+	alone, aloneHeldOut := m.policies(samples), m.policies(heldOut)
+	if least := min(slices.Min(alone), slices.Min(aloneHeldOut)); !(least > 0) {
+		return nil, fmt.Errorf("train: the policy alone has an error of %v: nothing to win back", least)
 	}
 
 	w, grad := newWeights(shape), newWeights(shape)
@@ -75,11 +69,11 @@ func Fit(ctx context.Context, shape lesskernels.FeatureShape, m *Metric, samples
 				return nil, err
 			}
 			clear(grad.flat)
-			left += layer.gradient(grad, w, samples[n], 1/mean) / mean / float64(len(samples))
+			left += layer.gradient(grad, w, samples[n], 1/alone[n]) / alone[n] / float64(len(samples))
 			clip(grad.flat, o.Clip)
 			opt.update(w.flat, grad.flat, rateAt(epoch*len(samples)+i, steps, o.WarmUp, o.Rate))
 		}
-		held := layer.errors(w, heldOut, alone)
+		held := layer.errors(w, heldOut, aloneHeldOut)
 		if e := average(held); e < bestError {
 			bestError = e
 			kept := newWeights(shape)

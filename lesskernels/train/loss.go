@@ -50,6 +50,14 @@ func (m *Metric) Policy(s *Sample) float64 {
 	return err
 }
 
+func (m *Metric) policies(samples []*Sample) []float64 {
+	errors := make([]float64, len(samples))
+	for i, s := range samples {
+		errors[i] = m.Policy(s)
+	}
+	return errors
+}
+
 // Layer computes losses and gradients of one layer. It is scratch: one
 // goroutine uses it at a time.
 type Layer struct {
