@@ -65,7 +65,7 @@ func openEvalLog(path string) (*evalLog, error) {
 	if l.file, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644); err != nil {
 		return nil, err
 	}
-	if err := l.file.Truncate(int64(len(whole))); err == nil {
+	if err = l.file.Truncate(int64(len(whole))); err == nil {
 		_, err = l.file.Seek(0, io.SeekEnd)
 	}
 	if err != nil {
