@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type modelsCalibrateCmd struct {
 	Lengths []int  `help:"Lengths of the prompts, in tokens." default:"1500,2500" placeholder:"N"`
 	Seed    uint64 `help:"Seed of the prompts." default:"777"`
 	Output  string `help:"File to write. Default: beside the model, where it is found." short:"o" placeholder:"FILE" type:"path"`
+	Plot    string `help:"Draw the heaviest heads into this SVG file." placeholder:"FILE" type:"path"`
 	JSON    bool   `help:"Print one JSON object."`
 }
 
@@ -61,6 +63,11 @@ func (c *modelsCalibrateCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := w.Write(path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	if c.Plot != "" {
+		if err := plotHeads(c.Plot, w); err != nil {
+			return fmt.Errorf("draw %s: %w", c.Plot, err)
+		}
+	}
 	if c.JSON {
 		return printJSON(w)
 	}
@@ -94,33 +101,48 @@ func look(ctx context.Context, engine *decode.Engine, prompts []recall.Prompt) (
 	return mean, nil
 }
 
-// heaviest lists the heads that carry most of the weight.
-func heaviest(w heads.Weights) string {
-	type head struct {
-		layer, kvHead int
-		weight        float32
-	}
-	var all []head
-	var total, shown float32
+// weightedHead is one KV head and what it weighs.
+type weightedHead struct {
+	layer, kvHead int
+	weight        float32
+}
+
+// heaviestFirst are all KV heads by weight.
+func heaviestFirst(w heads.Weights) []weightedHead {
+	var all []weightedHead
 	for layer, row := range w.Weights {
 		for kvHead, weight := range row {
-			all = append(all, head{layer, kvHead, weight})
-			total += weight
+			all = append(all, weightedHead{layer, kvHead, weight})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b head) int {
-		switch {
-		case a.weight > b.weight:
-			return -1
-		case a.weight < b.weight:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b weightedHead) int { return cmp.Compare(b.weight, a.weight) })
+	return all
+}
+
+// votersOf is how many of the heads vote: see cache.Vote.
+func votersOf(all []weightedHead) int { return max(1, (len(all)+2)/5) }
+
+// heaviest lists the heads that vote.
+func heaviest(w heads.Weights) string {
+	all := heaviestFirst(w)
+	var total, shown float32
 	text := ""
-	for _, h := range all[:max(1, len(all)/5)] {
-		text += fmt.Sprintf("layer %2d, KV head %d: %.3f\n", h.layer, h.kvHead, h.weight)
-		shown += h.weight
+	for i, h := range all {
+		total += h.weight
+		if i < votersOf(all) {
+			shown += h.weight
+			text += fmt.Sprintf("layer %2d, KV head %d: %.3f\n", h.layer, h.kvHead, h.weight)
+		}
 	}
-	return text + fmt.Sprintf("%d of %d KV heads carry %.0f%% of the weight\n", max(1, len(all)/5), len(all), 100*shown/max(total, 1e-9))
+	return text + fmt.Sprintf("%d of %d KV heads carry %.0f%% of the weight\n", votersOf(all), len(all), 100*shown/max(total, 1e-9))
+}
+
+// plotHeads draws the heads that vote.
+func plotHeads(path string, w heads.Weights) error {
+	c := chart{title: "The heads that find answers, and vote", unit: "%.2f"}
+	all := heaviestFirst(w)
+	for _, h := range all[:votersOf(all)] {
+		c.add(fmt.Sprintf("layer %d, head %d", h.layer, h.kvHead), "weight", float64(h.weight))
+	}
+	return os.WriteFile(path, []byte(c.svg()), 0o644)
 }
