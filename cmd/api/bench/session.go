@@ -21,9 +21,9 @@ type Session struct {
 	Progress   io.Writer
 }
 
-// Measure runs every work of every contender Runs times. A round's contenders get
-// the same prompts one right after the other; no two rounds share a prompt. They
-// never run at the same time.
+// Measure runs every work of every contender Runs times, one right after the other
+// and never at the same time. No two runs share a prompt: our caches are contenders
+// of one engine, which would know the prompt of the one before.
 func (s *Session) Measure(ctx context.Context) ([]Measured, error) {
 	rounds := make([][]Measured, len(s.Works))
 	for i, w := range s.Works {
@@ -46,9 +46,12 @@ func (s *Session) Measure(ctx context.Context) ([]Measured, error) {
 
 // round runs one work once by every contender.
 func (s *Session) round(ctx context.Context, random *rand.Rand, w Work, measured []Measured) error {
-	prompts := make([][]int32, w.Batch)
-	for i := range prompts {
-		prompts[i] = words(random, w.Prompt, s.Vocabulary)
+	prompts := func() [][]int32 {
+		p := make([][]int32, w.Batch)
+		for i := range p {
+			p[i] = words(random, w.Prompt, s.Vocabulary)
+		}
+		return p
 	}
 	stop, err := keepBusy(ctx, w.Busy)
 	if err != nil {
@@ -57,10 +60,10 @@ func (s *Session) round(ctx context.Context, random *rand.Rand, w Work, measured
 	defer stop()
 	for i := range measured {
 		m := &measured[i]
-		t, err := run(ctx, m.Contender, w, prompts)
+		t, err := run(ctx, m.Contender, w, prompts())
 		for again := 0; err == nil && t.Others > loudest && again < s.Patience; again++ {
 			fmt.Fprintf(s.Progress, "%s, %s: others took %.0f%% of the machine, once more\n", m.Contender.Name, w, 100*t.Others)
-			t, err = run(ctx, m.Contender, w, prompts)
+			t, err = run(ctx, m.Contender, w, prompts())
 		}
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", m.Contender.Name, w, err)

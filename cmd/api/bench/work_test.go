@@ -51,8 +51,8 @@ func (r recorder) Run(_ context.Context, prompts [][]int32, tokens int) (Timing,
 	return Timing{First: r.take, Decode: r.take}, r.fail
 }
 
-// Contenders take turns at every work, with the same prompts in a round and others
-// in the next.
+// Contenders take turns at every work, and no prompt comes twice: an engine may
+// remember it.
 func TestSessionTakesTurns(t *testing.T) {
 	var calls []call
 	s := Session{
@@ -76,11 +76,17 @@ func TestSessionTakesTurns(t *testing.T) {
 	if want := slices.Concat(round, round); !slices.Equal(order, want) {
 		t.Fatalf("order %v, want %v", order, want)
 	}
-	if !slices.Equal(calls[0].prompts[0], calls[2].prompts[0]) || len(calls[0].prompts[0]) != 3 || len(calls[3].prompts) != 2 {
-		t.Error("contenders of a round got different prompts")
+	if len(calls[0].prompts[0]) != 3 || len(calls[3].prompts) != 2 {
+		t.Error("prompts of another length or number than the work's")
 	}
-	if slices.Equal(calls[0].prompts[0], calls[5].prompts[0]) {
-		t.Error("two rounds share a prompt")
+	seen := map[int32]bool{}
+	for _, c := range calls {
+		for _, prompt := range c.prompts {
+			if seen[prompt[0]] {
+				t.Error("a prompt came twice")
+			}
+			seen[prompt[0]] = true
+		}
 	}
 	if len(measured) != 5 {
 		t.Fatalf("%d works measured, want 5", len(measured))
