@@ -53,7 +53,7 @@ func sourceCode(text, language string) (Document, error) {
 
 // declaration is a line at the margin that opens something with a name, in most languages.
 var declaration = regexp.MustCompile(`^(?:(?:pub(?:\([a-z]+\))?|export|default|public|private|protected|internal|static|abstract|final|async|unsafe|extern|inline|const|virtual|sealed|open|data|local|constexpr|template\s*<[^>]*>) )*` +
-	`(?:func|fn|def|class|struct|enum|interface|trait|impl|type|module|namespace|function|object|protocol|extension|message|service|macro_rules!|sub|package|record|union|defmodule|resource|CREATE(?: OR REPLACE)? (?:TABLE|VIEW|FUNCTION|PROCEDURE|INDEX|TYPE|TRIGGER))\b.*`)
+	`(?:func|fn|def|class|struct|enum|interface|trait|impl|type|module|namespace|function|object|protocol|extension|message|service|macro_rules!|sub|record|union|defmodule|resource|CREATE(?: OR REPLACE)? (?:TABLE|VIEW|FUNCTION|PROCEDURE|INDEX|TYPE|TRIGGER))\b.*`)
 
 // cFunction is a definition in the manner of C: a type and a name at the margin, and a parenthesis.
 var cFunction = regexp.MustCompile(`^[A-Za-z_][\w:<>,*&\s]*\s[*&]?[A-Za-z_~][\w:~]*\s*\([^;]*$`)
