@@ -40,8 +40,14 @@ type job struct {
 // task is what the Scheduler sees.
 func (j *job) task(e *Engine) Task {
 	t := Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed, Fed: j.fed, Slots: slices.Max(j.plan.Slots), Passed: j.passed, Staged: j.staged}
+	if !j.plan.Spec.Bounded() {
+		t.Joins = t.Prompt
+	}
 	if j.staged && t.Prompt > 0 {
 		t.Slots = e.options.StagingTokens
+		if len(j.prompt) <= t.Slots {
+			t.Joins = t.Prompt - j.asked(e.options)
+		}
 		t.Probe = e.staging.probe(j, e.scheduler.Tokens(t), e.options)
 	}
 	return t

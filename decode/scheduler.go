@@ -25,6 +25,7 @@ type Task struct {
 	Prompt int   // tokens of its prompt still to feed; 0: it is decoding
 	Fed    int   // tokens of its prompt that were fed
 	Slots  int   // tokens that a block of its prompt attends to at most
+	Joins  int   // of the next tokens of its prompt, those whose blocks may be joined: nothing is evicted or observed there
 	Passed int   // passes in which others fed their prompts and it could not
 	Staged bool  // its prompt is fed into the staging, which holds one at a time
 	Probe  int   // tokens of its question that must be asked before more of the prompt fits; 0: none
@@ -41,7 +42,8 @@ const (
 	// much as everything else does: measured on the default reader, where a token
 	// takes 0.7 ms and 0.4 µs for each slot. Blocks are halved from there on, and
 	// again at three times that, so that a pass takes at most about twice what it
-	// takes at depth 0, and with it the pause of every running answer.
+	// takes at depth 0, and with it the pause of every running answer. Where none
+	// is running, blocks are joined again as far as a cache allows.
 	deepSlots = 2048
 	// patience is how many passes a long prompt lets shorter ones go first: while
 	// they keep coming, it still gets one pass of five.
@@ -84,6 +86,20 @@ func (s Scheduler) Tokens(t Task) int {
 	return min(t.Prompt, s.BlockEnd(t.Fed, t.Slots)-t.Fed)
 }
 
+// joined is how many tokens of its prompt a task feeds next when no answer waits
+// for the pass to end: as many blocks as one of depth 0 has tokens. A last one
+// that is not whole stays alone, as it is in company.
+func (s Scheduler) joined(t Task) int {
+	tokens := s.Tokens(t)
+	for {
+		next := s.BlockEnd(t.Fed+tokens, t.Slots) - t.Fed
+		if next > min(t.Joins, s.Block) {
+			return tokens
+		}
+		tokens = next
+	}
+}
+
 // Admit decides how many of the waiting start running, from the first: free is how
 // many bytes they may take.
 func (s Scheduler) Admit(running int, waiting []Task, free int64) int {
@@ -103,10 +119,13 @@ func (s Scheduler) Next(running []Task) []Step {
 			steps = append(steps, Step{Task: i, Tokens: 1})
 		}
 	}
-	room := s.Block
+	room, feed := s.Block, s.Tokens
+	if len(steps) == 0 {
+		feed = s.joined
+	}
 	for _, i := range prompts(running) {
 		t := running[i]
-		tokens := s.Tokens(t)
+		tokens := feed(t)
 		cost := tokens * share(min(t.Fed, t.Slots))
 		if cost > room && room < s.Block {
 			break // whole blocks only, and nobody overtakes

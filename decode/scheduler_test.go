@@ -31,6 +31,7 @@ func TestScheduler(t *testing.T) {
 	decoding := Task{}
 	prompt := func(tokens int) Task { return Task{Prompt: tokens, Slots: 1 << 20} }
 	at := func(fed, tokens, slots int) Task { return Task{Prompt: tokens, Fed: fed, Slots: slots} }
+	full := func(fed, tokens int) Task { return Task{Prompt: tokens, Fed: fed, Slots: 8192, Joins: tokens} }
 	passed := func(tokens, passes int) Task { return Task{Prompt: tokens, Slots: 1 << 20, Passed: passes} }
 	staged := func(fed, tokens int) Task { return Task{Prompt: tokens, Fed: fed, Slots: 4096, Staged: true} }
 	for _, test := range []struct {
@@ -54,6 +55,12 @@ func TestScheduler(t *testing.T) {
 		{"and halved again", []Task{at(6144, 1000, 8192)}, []Step{{0, 32}}},
 		{"as long as its cache is that deep", []Task{at(6144, 1000, 500)}, []Step{{0, 128}}},
 		{"a deep block takes the time of a whole one", []Task{at(6144, 1000, 8192), prompt(2000)}, []Step{{0, 32}}},
+		{"nobody waits for a pass of a full cache: its blocks are joined", []Task{full(6144, 1000)}, []Step{{0, 128}}},
+		{"beside an answer they are not", []Task{full(6144, 1000), decoding}, []Step{{1, 1}, {0, 32}}},
+		{"a last block that is not whole stays alone", []Task{full(6144, 100)}, []Step{{0, 96}}},
+		{"and comes by itself", []Task{full(6240, 4)}, []Step{{0, 4}}},
+		{"what is observed is fed in the same blocks as in company", []Task{{Prompt: 100, Fed: 6144, Slots: 8192, Joins: 70}}, []Step{{0, 64}}},
+		{"joined blocks end where blocks end", []Task{full(2100, 1000)}, []Step{{0, 76}}},
 		{"one prompt in the staging at a time", []Task{staged(0, 500), staged(128, 600), prompt(700)}, []Step{{1, 128}}},
 		{"of those that wait for it the shortest", []Task{staged(0, 500), staged(0, 60), prompt(5)}, []Step{{2, 5}, {1, 60}}},
 		{"a probe comes before the next block", []Task{{Prompt: 900, Fed: 4000, Slots: 4096, Staged: true, Probe: 20}}, []Step{{0, 20}}},
