@@ -212,7 +212,7 @@ func checkEntry(name string, mode fs.FileMode) error {
 	case strings.HasPrefix(slashed, "/") || len(name) > 1 && name[1] == ':':
 		return errors.New("its name is an absolute path")
 	case slices.Contains(strings.Split(slashed, "/"), ".."):
-		return errors.New("its name leaves the archive by ..")
+		return errors.New("its name has .. in it and would leave the archive")
 	case mode&fs.ModeSymlink != 0:
 		return errors.New("it is a symbolic link, and links are not followed")
 	case !mode.IsRegular():

@@ -240,7 +240,6 @@ type pdfBuilder struct {
 	pages   []int
 	outline []Heading
 	boxes   []Box
-	sizes   []float64 // of headings, largest first
 	last    *pdfLine
 	level   int // of the last line's heading, 0 for prose
 }
