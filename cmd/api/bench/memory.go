@@ -20,6 +20,7 @@ type Memory struct {
 	Resident    int64  `json:"resident_bytes"`
 	Weights     int64  `json:"weight_bytes"`
 	Caches      int64  `json:"cache_bytes"` // the plans of all sequences, exactly
+	Kept        int64  `json:"kept_bytes"`  // beginnings of prompts that later ones may share
 	Scratch     int64  `json:"scratch_bytes"`
 	Unexplained int64  `json:"unexplained_bytes"`
 }
@@ -58,11 +59,11 @@ func MeasureMemory(ctx context.Context, engine *decode.Engine, spec cache.Spec, 
 		return nil, fmt.Errorf("%d of %d sequences run: give them more cache memory", stats.Running, sequences)
 	}
 	m := &Memory{Cache: spec.String(), Budget: budget.String(), Sequences: sequences,
-		Weights: info.WeightBytes, Caches: stats.Promised, Scratch: info.ScratchBytes}
+		Weights: info.WeightBytes, Caches: stats.Promised, Kept: stats.Kept, Scratch: info.ScratchBytes + stats.Staging}
 	if m.Resident, err = resident(); err != nil {
 		return nil, err
 	}
-	m.Unexplained = m.Resident - m.Weights - m.Caches - m.Scratch
+	m.Unexplained = m.Resident - m.Weights - m.Caches - m.Kept - m.Scratch
 	return m, nil
 }
 

@@ -38,8 +38,8 @@ func (r Results) Print(out io.Writer) error {
 		fmt.Fprintf(w, "\nperplexity\tint8\tfloat32\t\nof %d predictions\t%.4f\t%.4f\t\n", a.Tokens, a.Int8, a.Float32)
 	}
 	if m := r.Memory; m != nil {
-		fmt.Fprintf(w, "\nMB resident\tweights\t%d × %s\tscratch\tunexplained\t\n%s\t%s\t%s\t%s\t%s\t\n", m.Sequences, withBudget(m.Cache, m.Budget),
-			megabytes(m.Resident), megabytes(m.Weights), megabytes(m.Caches), megabytes(m.Scratch), megabytes(m.Unexplained))
+		fmt.Fprintf(w, "\nMB resident\tweights\t%d × %s\tkept heads\tscratch\tunexplained\t\n%s\t%s\t%s\t%s\t%s\t%s\t\n", m.Sequences, withBudget(m.Cache, m.Budget),
+			megabytes(m.Resident), megabytes(m.Weights), megabytes(m.Caches), megabytes(m.Kept), megabytes(m.Scratch), megabytes(m.Unexplained))
 	}
 	if err := w.Flush(); err != nil {
 		return err
