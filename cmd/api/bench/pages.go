@@ -60,7 +60,7 @@ func (r Results) ratioFigure() figure {
 func (r Results) stepFigure() figure {
 	f := figure{title: "Milliseconds of a decoding step, by stage", parts: r.Steps[0].Stages}
 	for _, s := range r.Steps {
-		b := bar{label: fmt.Sprintf("%s, depth %d", withBudget(s.Cache, s.Budget), s.Depth), text: fmt.Sprintf("%.2f ms", s.Total())}
+		b := bar{label: fmt.Sprintf("%s, depth %d", s.CacheText(), s.Depth), text: fmt.Sprintf("%.2f ms", s.Total())}
 		for _, stage := range s.Stages {
 			b.values = append(b.values, s.Ms[stage])
 		}

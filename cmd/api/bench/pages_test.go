@@ -62,7 +62,7 @@ func TestWritePages(t *testing.T) {
 	for name, wants := range map[string][]string{
 		"benchmarks.md":   {"Measured 2026-01-02 on A processor", "| decode | 101 | 0 | 1 | full | 200 | tokens/s | 3 | 100–400 |", "2.00× | 4.00× |", "bin/api bench <&>", "holds 190 MB", "onnxruntime 1", "so 1.50×"},
 		"benchmarks.svg":  {"</svg>", "decode at depth 0 against llama.cpp"},
-		"performance.md":  {"| full  | 0 | 5.00 | 200 |", "products: layers and logits | 4.00 | 80% |"},
+		"performance.md":  {"| full | 0 | 5.00 | 200 |", "products: layers and logits | 4.00 | 80% |"},
 		"performance.svg": {"</svg>", "full, depth 0", "5.00 ms"},
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, name))

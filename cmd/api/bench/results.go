@@ -73,7 +73,8 @@ type Row struct {
 }
 
 // Merge joins sessions of one machine and model: runs of the same work are added
-// up, of anything else the later one's figures stay.
+// up, of anything else the
+// later one's figures stay, and the shortest load.
 func Merge(sessions ...Results) (Results, error) {
 	if len(sessions) == 0 {
 		return Results{}, errors.New("no results")
@@ -92,7 +93,9 @@ func Merge(sessions ...Results) (Results, error) {
 		all.Limits.Int8GOPs = max(all.Limits.Int8GOPs, s.Limits.Int8GOPs)
 		all.Measured = mergeMeasured(all.Measured, s.Measured)
 		all.Accuracy = cmp.Or(s.Accuracy, all.Accuracy)
-		all.LoadMs = cmp.Or(s.LoadMs, all.LoadMs)
+		if s.LoadMs > 0 {
+			all.LoadMs = min(s.LoadMs, cmp.Or(all.LoadMs, s.LoadMs)) // the others had to wait, or to read the file
+		}
 		all.Memory, all.Texts = cmp.Or(s.Memory, all.Memory), cmp.Or(s.Texts, all.Texts)
 		if s.Steps != nil {
 			all.Steps = s.Steps

@@ -22,6 +22,9 @@ type Step struct {
 	Held   int64              `json:"held_bytes"`
 }
 
+// CacheText is the step's cache with its budget.
+func (s Step) CacheText() string { return withBudget(s.Cache, s.Budget) }
+
 // Total is the milliseconds of all stages.
 func (s Step) Total() float64 {
 	total := 0.0

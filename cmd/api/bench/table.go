@@ -28,7 +28,7 @@ func (r Results) Print(out io.Writer) error {
 	}
 	for _, s := range r.Steps {
 		for _, stage := range s.Stages {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%.3f\t%s\t\n", withBudget(s.Cache, s.Budget), s.Depth, stage, s.Ms[stage], share(s.Ms[stage]/s.Total()))
+			fmt.Fprintf(w, "%s\t%d\t%s\t%.3f\t%s\t\n", s.CacheText(), s.Depth, stage, s.Ms[stage], share(s.Ms[stage]/s.Total()))
 		}
 	}
 	if t := r.Texts; t != nil {
