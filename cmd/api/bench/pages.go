@@ -23,7 +23,7 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 // WritePages writes what was measured into a directory of documentation: figures
 // against the peer, and where the time of a step goes.
 func (r Results) WritePages(dir string) error {
-	if len(r.Rows) > 0 {
+	if len(r.Goals) > 0 {
 		if err := r.writePage(dir, "benchmarks", r.ratioFigure()); err != nil {
 			return err
 		}
