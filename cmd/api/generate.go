@@ -17,6 +17,7 @@ type generateCmd struct {
 	Chat       bool   `help:"Put the prompt into the model's chat template as the user's turn."`
 	cacheFlags
 	Question      int      `help:"How many of the prompt's last tokens are its question, for caches that keep what a question needs (snapkv, vote); 0: not known." default:"0" placeholder:"TOKENS"`
+	Staging       int      `help:"Tokens of a prompt that snapkv and vote read at once; a longer prompt is read in chunks." default:"4096" placeholder:"TOKENS"`
 	MaxTokens     int      `help:"Tokens to decode at most." default:"128"`
 	Stop          []string `help:"Stop before this text; may be repeated." sep:"none"`
 	Temperature   float32  `help:"0 takes the likeliest token always." default:"0"`
@@ -65,7 +66,7 @@ func (c *generateCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openEngine(decode.Options{}); err != nil {
+	if err := s.openEngine(decode.Options{StagingTokens: c.Staging}); err != nil {
 		return err
 	}
 	prompt, err := c.encode(s.engine, text)

@@ -23,6 +23,7 @@ type serveCmd struct {
 	Questions  string   `help:"A file of questions, one a line, that the page offers on a first visit." placeholder:"FILE" type:"existingfile"`
 	cacheFlags
 	CacheMemory string `help:"Memory of all caches together; divided by the bytes of one sequence it gives the answers that run at a time." default:"512MiB" placeholder:"BYTES"`
+	Staging     int    `help:"Tokens of a prompt that snapkv and vote read at once; a longer prompt is read in chunks." default:"4096" placeholder:"TOKENS"`
 	Queue       int    `help:"Answers that may wait for a slot; more are told to come back." default:"64"`
 	answerFlags
 }
@@ -55,7 +56,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 
 	s := &stack{globals: g, address: listener.Addr().String()}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
 		return err
 	}
 	if plan, err := s.engine.Plan(spec, budget); err != nil {
