@@ -31,6 +31,7 @@ fetch: ## download Postgres, the reader and the embedder into assets/ (once; off
 .PHONY: fetch-eval
 fetch-eval: fetch ## download the documents that evaluations read into assets/documents (Debian's packages)
 	@sh fetch/documents.sh debian-faq python3.11-doc debian-handbook bash-doc git-doc sqlite3-doc postgresql-doc-15
+	@python3 fetch/faq.py $(LESSRAG_ASSETS)/documents $(LESSRAG_ASSETS)/faq
 
 .PHONY: fetch-train
 fetch-train: fetch ## download the documents that the shipped feature maps learn from into assets/training
