@@ -11,7 +11,6 @@ type Metric struct {
 	width  int
 	m      []float32 // [width, width]
 	scaled []float32
-	part   []float32
 }
 
 // NewMetric is that of the output projection wo [outputs, width].

@@ -18,7 +18,6 @@ type state struct {
 	weight   []float32 // [group, rows] share of the state in the softmax
 	sumH     []float32 // [rank, dim] gradient of the state
 	sumZ     []float32 // [rank]
-	dMean    []float32 // [dim]
 	numer    []float32 // [dim]
 	psi      []float32 // [n, rank]
 	phi      []float32 // [group, rows, rank]
