@@ -28,10 +28,10 @@ func (s *Sequence) Copy(n int) (*Sequence, error) {
 	if s.plain() { // tokens, and neither statistics nor states
 		p = Plan{Spec: Spec{Policy: Full}, Shape: p.Shape, Keep: n}
 	}
-	p.Slots, p.Bytes = make([]int, len(s.heads)), 0
+	p.Slots, p.Groups, p.Bytes = make([]int, len(s.heads)), make([]int, len(s.heads)), 0
 	for i := range s.heads {
 		p.Slots[i] = s.heads[i].before(n)
-		p.Bytes += int64(p.Slots[i])*p.slotBytes() + p.fixedBytes(i)
+		p.Bytes += p.bytes(i, p.Slots[i], p.Groups[i])
 	}
 	c, err := NewSequence(p, Handlers{}, s.Scratch)
 	if err != nil {

@@ -2,8 +2,8 @@ package cache
 
 import (
 	"fmt"
-	"math"
 	"slices"
+	"sort"
 )
 
 // DefaultPercent of the model's context is what a bounded cache keeps when its
@@ -47,6 +47,7 @@ type Plan struct {
 	Interval int   // tokens beyond Keep that a KV head may hold between evictions; 0 where nothing is evicted
 	Keeps    []int // [layers·kvHeads] tokens of each KV head that survive an eviction
 	Slots    []int // [layers·kvHeads] tokens that each KV head has room for
+	Groups   []int // [layers·kvHeads] groups of GroupTokens among them that are packed
 	Bytes    int64 // for one sequence, exactly
 }
 
@@ -70,34 +71,63 @@ func (p Plan) sinkTokens() int {
 	return 0
 }
 
-// slotBytes is one token of one KV head, with what is observed of it.
-func (p Plan) slotBytes() int64 { return p.Shape.slotBytes() + 4*int64(p.width()) }
+// noteBytes is what a slot of one KV head takes beside key and value: its position and
+// what is observed of it.
+func (p Plan) noteBytes() int64 { return 4 + 4*int64(p.width()) }
 
-// fixedBytes is what KV head i takes whatever its slots: its state, and the exact
-// copy of renumbered sinks.
+// fixedBytes is what KV head i takes whatever its slots: its state, the exact copy of
+// renumbered sinks, and what pruning channels needs.
 func (p Plan) fixedBytes(i int) int64 {
-	return 4*int64(p.stateFloats(i)) + 2*int64(p.sinkTokens()*p.Shape.HeadDim)
+	return 4*int64(p.stateFloats(i)+p.queryFloats()) + 2*int64(p.sinkTokens()*p.Shape.HeadDim+p.maskWords())
 }
 
 // divide gives each KV head its slots and adds up the bytes.
 func (p *Plan) divide(keeps []int) {
-	p.Keeps, p.Slots, p.Bytes = keeps, make([]int, len(keeps)), 0
+	p.Keeps, p.Slots, p.Groups, p.Bytes = keeps, make([]int, len(keeps)), make([]int, len(keeps)), 0
 	for i, keep := range keeps {
-		p.Slots[i] = min(keep+p.Interval, p.Shape.Context)
-		p.Bytes += int64(p.Slots[i])*p.slotBytes() + p.fixedBytes(i)
+		p.Slots[i], p.Groups[i] = p.slots(min(keep+p.Interval, p.Shape.Context))
+		p.Bytes += p.bytes(i, p.Slots[i], p.Groups[i])
 	}
 }
 
 // Divide gives KV heads budgets of their own, [layers·kvHeads] tokens, as a Choice
-// may ask. It refuses what takes more bytes than p.
+// may ask. It refuses what takes more bytes than p; where packed groups do not divide
+// as tokens do, heads give up a group each, those first that have most to spare.
 func (p Plan) Divide(keeps []int) (Plan, error) {
 	divided := p
 	divided.divide(slices.Clone(keeps))
+	for divided.Bytes > p.Bytes && p.packs() && len(keeps) == len(p.Slots) && sum(keeps) <= sum(p.Keeps) {
+		divided.shrink()
+	}
 	if len(keeps) != len(p.Slots) || slices.Min(keeps) < 0 || divided.Bytes > p.Bytes {
 		return Plan{}, &PlanError{Spec: p.Spec, Budget: p.Budget,
 			Reason: fmt.Sprintf("%d KV heads with budgets of their own would take %d of %d bytes", len(keeps), divided.Bytes, p.Bytes)}
 	}
 	return divided, nil
+}
+
+// shrink takes a packed group from the KV head that would have the most unused slots
+// in its last one.
+func (p *Plan) shrink() {
+	most, at := 0, -1
+	for i, slots := range p.Slots {
+		if unused := slots - p.Keeps[i] - p.Interval + GroupTokens; p.Groups[i] > 0 && unused > most {
+			most, at = unused, i
+		}
+	}
+	if at < 0 {
+		panic("cache: no group is left to give up")
+	}
+	p.Keeps[at] = min(p.Keeps[at], p.Slots[at]-GroupTokens-p.Interval)
+	p.divide(p.Keeps)
+}
+
+func sum(list []int) int {
+	total := 0
+	for _, n := range list {
+		total += n
+	}
+	return total
 }
 
 // refuse tells what is wrong with the Shape, "" if nothing.
@@ -164,7 +194,7 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 	case budget.Tokens != 0:
 		keep = budget.Tokens
 	case budget.Bytes != 0:
-		keep = int(min(p.slotsIn(budget.Bytes), math.MaxInt32)) - p.Interval
+		keep = p.slotsIn(budget.Bytes) - p.Interval
 	case spec.Bounded():
 		keep = shape.Context * DefaultPercent / 100
 	default:
@@ -182,18 +212,24 @@ func NewPlan(spec Spec, budget Budget, shape Shape) (Plan, error) {
 	return p, nil
 }
 
-// tokenBytes is one token over all layers and KV heads, with what is observed of it.
+// tokenBytes is one recent token over all layers and KV heads, with what is observed of it.
 func (p Plan) tokenBytes() int64 {
-	return int64(p.Shape.Layers) * int64(p.Shape.KVHeads) * p.slotBytes()
+	return int64(p.Shape.Layers) * int64(p.Shape.KVHeads) * (4*int64(p.Shape.HeadDim) + p.noteBytes())
 }
 
 // slotsIn is how many slots of every KV head a number of bytes holds beside what
-// does not depend on slots.
-func (p Plan) slotsIn(bytes int64) int64 {
-	for i := range p.Shape.Layers * p.Shape.KVHeads {
-		bytes -= p.fixedBytes(i)
+// does not depend on slots: so many that one more would not fit, or one more packed
+// group. It is at most the context and some.
+func (p Plan) slotsIn(bytes int64) int {
+	fits := func(slots int) bool {
+		left := bytes
+		for i := range p.Shape.Layers * p.Shape.KVHeads {
+			n, groups := p.slots(slots)
+			left -= p.bytes(i, n, groups)
+		}
+		return left >= 0
 	}
-	return bytes / p.tokenBytes()
+	return sort.Search(p.Shape.Context+p.Interval+GroupTokens, func(slots int) bool { return !fits(slots + 1) })
 }
 
 // FullBytes is what a full cache of that many tokens would hold.

@@ -110,7 +110,7 @@ func (s *Sequence) Held() Held {
 	var bytes, slots, absorbed int64
 	for i := range s.heads {
 		slots += int64(s.heads[i].len)
-		bytes += int64(s.heads[i].len)*s.plan.slotBytes() + s.plan.fixedBytes(i)
+		bytes += s.plan.bytes(i, s.heads[i].len, 0)
 		absorbed += int64(s.states[i].Absorbed)
 	}
 	heads := int64(max(1, len(s.heads)))

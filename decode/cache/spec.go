@@ -6,6 +6,7 @@ package cache
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,10 +19,15 @@ const (
 	TOVA      = "tova"      // what the newest query attends to
 	SnapKV    = "snapkv"    // what the question attends to
 	Vote      = "vote"      // whole sentences that the heads which find answers agree on
+
+	BUZZ    = "buzz"    // segments with a heavy hitter each
+	CORM    = "corm"    // what recent queries found important
+	Cascade = "cascade" // sub-caches, each of which takes half as many tokens as the one before
+	Elastic = "elastic" // merges what it drops into what it keeps
 )
 
 // policies are all the names that parse, those of later builds included.
-var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, "buzz", "corm", "cascade", "elastic"}
+var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, BUZZ, CORM, Cascade, Elastic}
 
 // What this build can run: these policies, bounded ones with any of these states.
 var (
@@ -35,8 +41,14 @@ type Spec struct {
 	Policy string // one of the names above
 	State  string // what absorbs evicted tokens: "", "less" or "moment"
 	Bits   int    // storage precision of KIVI: 0 (bf16), 2 or 4
-	Think  int    // percent of the key channels that ThinK prunes: 0 or 40
+	Think  int    // percent of the key channels that ThinK prunes: 0 to mostThink
 }
+
+// The shares that ThinK may prune, in percent: of thinkDefault the paper finds no loss.
+const (
+	thinkDefault = 40
+	mostThink    = 90
+)
 
 // SpecError tells that a text names no cache.
 type SpecError struct {
@@ -45,8 +57,8 @@ type SpecError struct {
 }
 
 func (e *SpecError) Error() string {
-	return fmt.Sprintf("cache %q: %s; the form is policy[+less|+moment][+kivi2|+kivi4][+think40] with policy one of %s",
-		e.Text, e.Reason, strings.Join(policies, ", "))
+	return fmt.Sprintf("cache %q: %s; the form is policy[+less|+moment][+kivi2|+kivi4][+think|+think1…%d] with policy one of %s",
+		e.Text, e.Reason, mostThink, strings.Join(policies, ", "))
 }
 
 // UnavailableError tells that a cache is known but that this build cannot run it.
@@ -59,7 +71,8 @@ func (e *UnavailableError) Error() string {
 		e.Spec, strings.Join(available, ", "))
 }
 
-// ParseSpec reads "policy[+less|+moment][+kivi2|+kivi4][+think40]". Every known
+// ParseSpec reads "policy[+less|+moment][+kivi2|+kivi4][+think|+thinkN]", parts in any
+// order: N is the percentage of key channels to prune, 40 where none is given. Every known
 // name parses; Spec.Available tells whether this build can run it.
 func ParseSpec(text string) (Spec, error) {
 	fail := func(format string, args ...any) (Spec, error) {
@@ -84,22 +97,51 @@ func ParseSpec(text string) (Spec, error) {
 				return fail("one precision at most, kivi%d or %s", s.Bits, part)
 			}
 			s.Bits = int(part[4] - '0')
-		case "think40":
-			if s.Think != 0 {
-				return fail("%s appears twice", part)
-			}
-			s.Think = 40
 		default:
-			return fail("unknown part %q", part)
+			percent, ok := parseThink(part)
+			switch {
+			case !ok:
+				return fail("unknown part %q", part)
+			case s.Think != 0:
+				return fail("one share of channels to prune at most, think%d or %s", s.Think, part)
+			}
+			s.Think = percent
 		}
 	}
-	switch {
-	case s.Policy == Full && s.State != "":
-		return fail("full evicts nothing, so %s has nothing to absorb", s.State)
-	case s.Policy == "elastic" && s.State != "":
-		return fail("elastic merges what it drops, so %s would count it twice", s.State)
+	if reason := s.conflict(); reason != "" {
+		return fail("%s", reason)
 	}
 	return s, nil
+}
+
+// parseThink reads "think" or "thinkN".
+func parseThink(part string) (percent int, ok bool) {
+	digits, ok := strings.CutPrefix(part, "think")
+	if digits == "" {
+		return thinkDefault, ok
+	}
+	percent, err := strconv.Atoi(digits)
+	return percent, ok && err == nil && percent >= 1 && percent <= mostThink && digits == strconv.Itoa(percent)
+}
+
+// conflict tells which parts of the Spec exclude each other, and why; "" if none do.
+func (s Spec) conflict() string {
+	switch {
+	case !s.Bounded() && s.State != "":
+		return fmt.Sprintf("full evicts nothing, so %s has nothing to absorb", s.State)
+	case s.Policy == Elastic && s.State != "":
+		return fmt.Sprintf("elastic merges what it drops into its neighbours, so %s would count it twice", s.State)
+	}
+	return ""
+}
+
+// Blends tells whether keys and values of passages that were stored earlier may be
+// put together into a sequence (CacheBlend); the error says why not.
+func (s Spec) Blends() error {
+	if s.Policy == Cascade {
+		return &SpecError{Text: s.String(), Reason: "cascade reads a prompt chunk by chunk and places every token anew, so stored passages have no place that they would keep in it"}
+	}
+	return nil
 }
 
 // String is the text that ParseSpec reads, its parts in the order of the form.

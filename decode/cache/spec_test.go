@@ -13,6 +13,9 @@ func TestParseSpec(t *testing.T) {
 		"vote+less":                {Policy: "vote", State: "less"},
 		"h2o+moment+kivi4+think40": {Policy: "h2o", State: "moment", Bits: 4, Think: 40},
 		"full+kivi2":               {Policy: Full, Bits: 2},
+		"h2o+think+kivi4+less":     {Policy: "h2o", State: "less", Bits: 4, Think: 40},
+		"sinks+think25":            {Policy: Sinks, Think: 25},
+		"cascade+moment+think90":   {Policy: Cascade, State: "moment", Think: 90},
 	} {
 		got, err := ParseSpec(text)
 		if err != nil || got != want {
@@ -24,10 +27,31 @@ func TestParseSpec(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "lru", "+less", "h2o+", "h2o+less+moment", "h2o+kivi2+kivi4", "h2o+kivi3",
-		"tova+think40+think40", "full+less", "elastic+less", "H2O", "h2o less", strings.Repeat("h2o+", 100)} {
+		"tova+think40+think40", "tova+think+think20", "tova+think0", "tova+think91", "tova+think07", "tova+think-1", "tova+thin", "elastic+moment", "full+less", "elastic+less", "H2O", "h2o less", strings.Repeat("h2o+", 100)} {
 		var wrong *SpecError
 		if spec, err := ParseSpec(text); !errors.As(err, &wrong) {
 			t.Errorf("%q: %+v, %v; want a *SpecError", text, spec, err)
+		}
+	}
+}
+
+// Parts that exclude each other are refused with the reason.
+func TestConflicts(t *testing.T) {
+	for text, reason := range map[string]string{
+		"full+less+kivi4":   "nothing to absorb",
+		"elastic+less":      "count it twice",
+		"elastic+moment":    "count it twice",
+		"sinks+kivi2+kivi4": "one precision",
+	} {
+		if _, err := ParseSpec(text); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v, want a reason with %q", text, err, reason)
+		}
+	}
+	for _, policy := range policies {
+		err := Spec{Policy: policy}.Blends()
+		var wrong *SpecError
+		if refused := errors.As(err, &wrong); refused != (policy == Cascade) || refused && !strings.Contains(wrong.Reason, "chunk by chunk") {
+			t.Errorf("%s and stored passages: %v", policy, err)
 		}
 	}
 }
