@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"lessrag/cmd/api/postgres"
 	"lessrag/cmd/api/postgres/pgtest"
@@ -110,5 +112,39 @@ func TestDownAndUp(t *testing.T) {
 	}
 	if !tables(t, pool)["chunks"] {
 		t.Error("no table chunks after going down and up")
+	}
+}
+
+// TestLexiconOfWhatIsThere holds the counts that a migration makes of passages that came before it.
+func TestLexiconOfWhatIsThere(t *testing.T) {
+	pool := pgtest.New(t)
+	_, err := pool.Exec(t.Context(), `
+		INSERT INTO collections (name, embedder, dimensions) VALUES ('c', 'e', 384);
+		INSERT INTO documents (collection_id, name, hash, bytes) SELECT id, 'd', '', 1 FROM collections;
+		INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, tokens, embedding, lexemes)
+		SELECT d.id, d.collection_id, n, '', 0, 0, n, array_fill(1, ARRAY[384])::halfvec, to_tsvector('simple', CASE n WHEN 3 THEN 'one two two' ELSE 'one' END)
+		FROM documents d, generate_series(1, 3) n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = `SELECT string_agg(lexeme || ' ' || l.chunks, ', ' ORDER BY lexeme) || ' of ' || min(t.chunks) || ', ' || min(t.tokens)
+		FROM lexicon l JOIN lexicon_totals t USING (collection_id)`
+	for _, kept := range []string{"by triggers", "by the migration"} {
+		var got string
+		if err := pool.QueryRow(t.Context(), count).Scan(&got); err != nil || got != "one 3, two 1 of 3, 6" {
+			t.Errorf("%s: %q, %v", kept, got, err)
+		}
+		db := stdlib.OpenDBFromPool(pool)
+		defer db.Close()
+		provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.Files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := provider.DownTo(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := provider.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func TestSearchWords(t *testing.T) {
 	for _, c := range []struct{ query, want string }{
 		{"extract archive", "phrase all any"},
 		{"What extracts the archives?", "phrase all any"},
-		{`"extract archive"`, "phrase any all"},
+		{`"extract archive"`, "phrase all any"},
 		{"tar or story", "phrase all"},
 		{"archive -extract", "phrase all any"},
 		{"archive (-extract)", "phrase all any"},

@@ -12,19 +12,38 @@ import (
 // the limit where that is more.
 func candidates(limit int) int { return max(40, limit) }
 
+// The constants of the two formulas in searchSQL.
+const (
+	fusionK      = 60    // of reciprocal ranks
+	saturation   = 1.2   // BM25's k1: how soon more of the same word says nothing more
+	lengthWeight = 0.75  // BM25's b: how much a long passage has to repeat its words
+	mostMatches  = 5_000 // passages that are looked at by words, if the rarest word is in no more
+)
+
 // searchSQL is a search in one statement: two lists of candidates, fused by
-// reciprocal rank (Cormack, Clarke and Büttcher 2009, k = 60). Texts are
-// joined after the fusion: joined inside, they would cost the vector list its
-// index. Its parameters are named in statement; %s takes the filter.
+// reciprocal rank (Cormack, Clarke and Büttcher 2009). Texts are joined after
+// the fusion: joined inside, they would cost the vector list its index. Its
+// parameters are named in statement.
 //
-// The words match in two ways: all of them (websearch_to_tsquery, with its
-// phrases and "or"), and any of them, since questions seldom find every word
-// of theirs in one passage. Any ranks below all. Note that ts_rank_cd knows
-// nothing of how rare a word is: it is not BM25.
+// The words are ranked by BM25 (Robertson and Zaragoza 2009, equation 3.15,
+// with the inverse document frequency that is never negative), from what the
+// table lexicon knows of the collection. Passages that hold all words, as
+// websearch_to_tsquery understands them with its phrases, come first. Only
+// passages that hold one of the rarest words are looked at, so that words that
+// are everywhere cost nothing: rarest first, words are taken until mostMatches
+// passages may hold them.
+//
+// How often a passage holds a word follows from ts_rank: for a single word it
+// is Σ 1/j² for j up to that number, over π²/6, and the rest of that sum is
+// very nearly 1/(number + ½).
 const searchSQL = `
-WITH words AS NOT MATERIALIZED (
-    SELECT websearch_to_tsquery($3::regconfig, $4) AS every,
-           regexp_replace(websearch_to_tsquery($3::regconfig, $4)::text, ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery AS any
+WITH asked AS MATERIALIZED (
+    SELECT ('''' || replace(replace(lexeme, '', '\'), '''', '''''') || '''')::tsquery AS word,
+           ln(1 + (t.chunks - l.chunks + 0.5) / (l.chunks + 0.5)) AS weight, t.tokens::float8 / t.chunks AS length,
+           row_number() OVER rarest = 1 OR sum(l.chunks) OVER rarest <= $9::int AS rare
+    FROM lexicon l JOIN lexicon_totals t USING (collection_id)
+    WHERE collection_id = $1::uuid AND $6::boolean AND lexeme = ANY (tsvector_to_array(to_tsvector($3::regconfig, $4)))
+    WINDOW rarest AS (ORDER BY l.chunks, lexeme ROWS UNBOUNDED PRECEDING)
 ), nearest AS MATERIALIZED (
     SELECT id, embedding <=> $2::halfvec AS distance
     FROM chunks
@@ -32,22 +51,29 @@ WITH words AS NOT MATERIALIZED (
     ORDER BY embedding <=> $2::halfvec
     LIMIT $7
 ), matched AS MATERIALIZED (
-    SELECT id, lexemes @@ words.every AS every, ts_rank_cd(lexemes, words.any, 1) AS weight
-    FROM words, chunks
-    WHERE collection_id = $1::uuid AND $6::boolean AND lexemes @@ words.any %[1]s
+    SELECT c.id, c.lexemes @@ websearch_to_tsquery($3::regconfig, $4) AS every, (
+               SELECT sum(weight * n * (1 + $10::float8) / (n + $10::float8 * (1 - $11::float8 + $11::float8 * c.tokens / length)))
+               FROM asked, LATERAL round(1 / (1.644934 * (1 - least(ts_rank('{1,1,1,1}', c.lexemes, word), 0.999))) - 0.5) AS n
+           ) AS weight
+    FROM (
+        SELECT id, tokens, setweight(lexemes, 'D') AS lexemes -- read once, not once for every word
+        FROM chunks
+        WHERE collection_id = $1::uuid AND lexemes @@ (SELECT string_agg(word::text, ' | ')::tsquery FROM asked WHERE rare) %[1]s
+        OFFSET 0
+    ) c
     ORDER BY every DESC, weight DESC, id
     LIMIT $7
 ), fused AS (
     SELECT id, coalesce(v.rank, 0) AS vector, coalesce(l.rank, 0) AS lexical,
-           coalesce(1 / (60 + v.rank)::float8, 0) + coalesce(1 / (60 + l.rank)::float8, 0) AS score
+           coalesce(1 / ($12::float8 + v.rank), 0) + coalesce(1 / ($12::float8 + l.rank), 0) AS score
     FROM (SELECT id, row_number() OVER (ORDER BY distance, id) AS rank FROM nearest) v
     FULL JOIN (SELECT id, row_number() OVER (ORDER BY every DESC, weight DESC, id) AS rank FROM matched) l USING (id)
     ORDER BY score DESC, v.rank NULLS LAST, id
     LIMIT $8
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, f.score, coalesce(1 - (c.embedding <=> $2::halfvec), 0), c.lexemes @@ words.every, f.vector, f.lexical
-FROM words, fused f JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
+       c.tokens, f.score, coalesce(1 - (c.embedding <=> $2::halfvec), 0), c.lexemes @@ websearch_to_tsquery($3::regconfig, $4), f.vector, f.lexical
+FROM fused f JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
 ORDER BY f.score DESC, f.vector = 0, f.vector, c.id`
 
 // byMetadata narrows a list to some documents. IS TRUE keeps the planner from
@@ -61,7 +87,8 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	if vector != nil {
 		embedding = pgvector.NewHalfVector(vector)
 	}
-	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit)}
+	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
+		mostMatches, float64(saturation), float64(lengthWeight), float64(fusionK)}
 	if len(filter) == 0 {
 		return fmt.Sprintf(searchSQL, ""), args
 	}

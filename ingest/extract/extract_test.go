@@ -118,7 +118,7 @@ const page = `<!DOCTYPE html>
 <h1>Tuning</h1>
 <p>Memory matters <b>most</b>. Set <code>shared_buffers</code> to a quarter of it, as <a href="http://x.example/why">explained elsewhere</a>.
 It is read at the start of the server, so that a change needs a restart, which is why it comes first in this list of settings.</p>
-<h2>Work memory</h2>
+<h2>Work memory<a class="headerlink" href="#work-memory" title="Permalink to this headline">¶</a></h2>
 <p>Sorting takes place in work memory, and what does not fit is written to disk, which takes its time as everybody knows who has waited for it.</p>
 <ul><li>Raise it for reports</li><li>Keep it low for many sessions</li></ul>
 <ol><li>First measure</li><li>Then change</li></ol>
@@ -146,7 +146,7 @@ func TestHTMLKeepsStructure(t *testing.T) {
 			t.Errorf("%q is missing", want)
 		}
 	}
-	for _, no := range []string{"steal", "color: red", "evil.example", "x.example", "a comment", "Next chapter", "<", `\_`, "&"} {
+	for _, no := range []string{"steal", "color: red", "evil.example", "x.example", "a comment", "Next chapter", "<", `\_`, "&", "¶"} {
 		if strings.Contains(d.Text, no) {
 			t.Errorf("%q is there", no)
 		}

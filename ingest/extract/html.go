@@ -165,9 +165,14 @@ func toMarkdown(n *dom.Node) (string, error) {
 	return string(markdown), err
 }
 
-// children renders a link as what it says.
+// permalinks are what generators of pages write behind a heading for a link to it.
+var permalinks = []string{"¶", "#", "§", "🔗"}
+
+// children renders a link as what it says, and one to its own place as nothing.
 func children(ctx converter.Context, w converter.Writer, n *dom.Node) converter.RenderStatus {
-	ctx.RenderChildNodes(ctx, w, n)
+	if n.FirstChild == nil || n.FirstChild != n.LastChild || !slices.Contains(permalinks, strings.TrimSpace(n.FirstChild.Data)) {
+		ctx.RenderChildNodes(ctx, w, n)
+	}
 	return converter.RenderSuccess
 }
 
