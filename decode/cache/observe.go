@@ -1,5 +1,7 @@
 package cache
 
+import "lessrag/lesskernels/cpu"
+
 // Observed tells which rows of a block of n tokens, whose last question rows are
 // the question's, the sequence wants the attention of: those from first on, joined
 // by reduce within each query head. first is n where none is wanted.
@@ -21,7 +23,8 @@ func (s *Sequence) Observed(n, question int) (first int, reduce Reduce) {
 // Observe takes the attention of the rows that Observed named over the tokens that
 // a KV head holds from slot from on: columns [group, tokens], a number for each
 // query head and token. Where the block does not fit, the attention over its own
-// tokens goes to Insert. Calls for different slots may run at the same time.
+// tokens goes to Insert. Calls for different slots may run at the same time. It uses
+// columns up.
 func (s *Sequence) Observe(layer, kvHead, from int, columns []float32) {
 	h := s.head(layer, kvHead)
 	n := len(columns) / max(1, s.plan.Shape.Group)
@@ -38,18 +41,38 @@ func (s *Sequence) join(attention, columns []float32, tokens int) {
 	if tokens == 0 {
 		return
 	}
-	for head := range len(columns) / tokens {
-		row := columns[head*tokens : (head+1)*tokens]
-		if seen.Reduce == Max {
-			for i, p := range row {
+	heads := len(columns) / tokens
+	row := func(head int) []float32 { return columns[head*tokens : (head+1)*tokens] }
+	switch {
+	case seen.Reduce == Max && s.width > 1:
+		for head := range heads {
+			for i, p := range row(head) {
 				at := i*s.width + head
 				attention[at] = max(attention[at], p)
 			}
-			continue
 		}
-		for i, p := range row {
-			attention[i] += p
+	case seen.Reduce == Sum:
+		for head := range heads {
+			cpu.Axpy(attention, 1, row(head))
 		}
+	default: // Decayed, Last, Max of one query head: the largest of the query heads first
+		most := row(0)
+		for head := 1; head < heads; head++ {
+			raise(most, row(head))
+		}
+		if seen.Reduce == Decayed {
+			cpu.Axpy(attention, 1, most)
+		} else {
+			raise(attention, most)
+		}
+	}
+}
+
+// raise makes dst the larger of both, number by number.
+func raise(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, p := range x {
+		dst[i] = max(dst[i], p)
 	}
 }
 

@@ -1,6 +1,9 @@
 package cache
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Policy scores tokens; a higher score is kept. It is pure: the same statistics
 // give the same scores, and it knows neither who stores nor who absorbs.
@@ -43,14 +46,26 @@ const (
 	QuestionRows             // the queries that a Work marks as the question's, seen by a Chooser
 )
 
-// Reduce is how the rows of one query head are joined; query heads are added.
+// Reduce is how the rows of one query head are joined, and then the query heads of
+// a KV head.
 type Reduce int
 
 // The reductions.
 const (
-	Sum Reduce = iota
-	Max
+	Sum     Reduce = iota // rows are added, and query heads
+	Max                   // the largest of the rows, for each query head
+	Decayed               // rows are added, later ones weighing more (Rise); of query heads the largest, block by block
+	Last                  // the last step t = position + 1 whose query gave at least 1/t, of any query head; 0: none
 )
+
+// decay is by how much a row of attention weighs less with every step (Cascading KV
+// cache, arXiv 2406.17808).
+const decay = 0.9999999
+
+// Rise is the logarithm of what the row of a position weighs under Decayed. Rows
+// that come rise where the paper's average sinks: what has been added up stays as it
+// is, and only sums of one time are compared.
+func Rise(position int) float64 { return -float64(position) * math.Log(decay) }
 
 // Statistics is what a Policy knows of the tokens that it scores: those that a
 // KV head holds, in the order of their positions.

@@ -25,6 +25,8 @@ type activations struct {
 	blockColumns []float32 // [Works][kvHeads, group, n] attention over the block's own tokens
 	out          []float32 // [logit rows, vocab]
 
+	rowWeights []float32 // of the spans of blocks of one row: see span
+
 	workers  chan *attendWorker // one for each thread
 	partials partials
 }

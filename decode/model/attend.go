@@ -23,6 +23,8 @@ type span struct {
 	k, v    []uint16 // [slots, stored] bf16
 	slots   int
 	visible int
+
+	weights, peak []float32 // of the block's one row, where its policy watches: see cpu.AttendRow
 }
 
 // sees is how many slots query i of the block sees.
@@ -72,6 +74,7 @@ func (c *CPU) store(b *batch, layer int) {
 		}
 	}
 	c.absorb()
+	c.keepWeights(b)
 	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
 	c.Clock.Mark(Cache)
 }
@@ -192,7 +195,11 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 			}
 			to, toLSE = w.one[:n*group*dim], w.oneLSE[:n*group]
 		}
-		cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
+		if span.weights != nil {
+			cpu.AttendRow(c.isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
+		} else {
+			cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
+		}
 		if s > t.spans[0] {
 			cpu.Merge(c.isa, out, lse, to, toLSE, dim)
 		}

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cpu"
 )
@@ -27,31 +29,45 @@ func (b *batch) watch(i, kvHead, first int, own bool) {
 	}
 }
 
+// keepWeights lets attention leave its softmax weights behind where a block of one
+// row is watched: a token of an answer costs no second look at the keys.
+func (c *CPU) keepWeights(b *batch) {
+	group, n := c.config.Group(), 0
+	for i := range b.watched {
+		if t := &b.watched[i]; b.blocks[t.block].n == 1 {
+			n += group * (b.spans[t.span].slots + 1)
+		}
+	}
+	c.rowWeights = resize(c.rowWeights, n)
+	rest := c.rowWeights
+	for i := range b.watched {
+		t := &b.watched[i]
+		if span := &b.spans[t.span]; b.blocks[t.block].n == 1 {
+			span.weights, rest = rest[:group*span.slots], rest[group*span.slots:]
+			span.peak, rest = rest[:group], rest[group:]
+		}
+	}
+}
+
 // observe gives the policies of a layer the attention that they ask for: softmax
 // weights over what was held exactly and the block.
 func (c *CPU) observe(b *batch, layer int) {
 	c.run(len(b.watched), func(i int, w *attendWorker) { c.observeSpan(b, layer, &b.watched[i], w) })
 }
 
-// observeSpan takes the rows tile by tile.
+// observeSpan joins what the span's slots got: w.columns [group, slots].
 func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) {
-	group, dim := c.config.Group(), c.stored
+	group := c.config.Group()
 	block, span := &b.blocks[t.block], &b.spans[t.span]
 	w.columns = resize(w.columns, group*span.slots)
 	clear(w.columns)
-	reduce := cpu.Sum
-	if block.reduce == cache.Max {
-		reduce = cpu.Max
-	}
-	for from := block.observed; from < block.n; from += tileQueries {
-		n := min(tileQueries, block.n-from)
-		for i := range n {
-			row := block.first + from + i
-			c.gather(w.q[i*group*dim:], row, t.kvHead)
-			copy(w.lse[i*group:], rowOf(c.lse, row*c.config.KVHeads+t.kvHead, group))
-			w.visible[i] = span.sees(from + i)
-		}
-		cpu.Columns(c.isa, w.columns, w.q[:n*group*dim], w.lse[:n*group], span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
+	switch {
+	case span.weights != nil:
+		c.observeRow(b, t, w)
+	case block.reduce == cache.Last:
+		c.observeLast(b, t, w)
+	default:
+		c.observeRows(b, t, w)
 	}
 	if !t.own {
 		block.sequence.Observe(layer, t.kvHead, t.from, w.columns)
@@ -60,6 +76,86 @@ func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) 
 	own := c.ownColumns(block)[t.kvHead*group*block.n:]
 	for g := range group {
 		copy(own[g*block.n+t.from:], rowOf(w.columns, g, span.slots))
+	}
+}
+
+// observeRow takes the weights that attention left behind for a block's one row.
+func (c *CPU) observeRow(b *batch, t *observeTask, w *attendWorker) {
+	block, span := &b.blocks[t.block], &b.spans[t.span]
+	group, position := c.config.Group(), b.positions[block.first]
+	for g := range group {
+		lse := float64(rowOf(c.lse, block.first*c.config.KVHeads+t.kvHead, group)[g])
+		share := float64(span.peak[g]) - lse
+		if block.reduce == cache.Decayed {
+			share += cache.Rise(position)
+		}
+		columns := rowOf(w.columns, g, span.slots)
+		cpu.Axpy(columns, float32(math.Exp(share)), rowOf(span.weights, g, span.slots))
+		if block.reduce == cache.Last {
+			clear(span.weights[g*span.slots : (g+1)*span.slots])
+			markImportant(rowOf(span.weights, g, span.slots), columns, position)
+			copy(columns, rowOf(span.weights, g, span.slots))
+		}
+	}
+}
+
+// observeRows adds up the rows tile by tile, or takes the most of them.
+func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
+	group, dim := c.config.Group(), c.stored
+	block, span := &b.blocks[t.block], &b.spans[t.span]
+	reduce := cpu.Sum
+	if block.reduce == cache.Max {
+		reduce = cpu.Max
+	}
+	for from := block.observed; from < block.n; from += tileQueries {
+		n := min(tileQueries, block.n-from)
+		for i := range n {
+			c.gatherObserved(b, t, from+i, w.q[i*group*dim:], w.lse[i*group:(i+1)*group])
+			w.visible[i] = span.sees(from + i)
+		}
+		cpu.Columns(c.isa, w.columns, w.q[:n*group*dim], w.lse[:n*group], span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
+	}
+}
+
+// observeLast goes row by row: it matters which of them found a slot important.
+func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
+	group, dim := c.config.Group(), c.stored
+	block, span := &b.blocks[t.block], &b.spans[t.span]
+	w.one = resize(w.one, max(len(w.one), group*span.slots))
+	row := w.one[:group*span.slots]
+	for i := block.observed; i < block.n; i++ {
+		if w.visible[0] = span.sees(i); w.visible[0] == 0 {
+			continue
+		}
+		clear(row)
+		c.gatherObserved(b, t, i, w.q, w.lse[:group])
+		cpu.Columns(c.isa, row, w.q[:group*dim], w.lse[:group], span.k, group, dim, w.visible[:1], c.scale, cpu.Sum, &w.kernel)
+		markImportant(w.columns, row, b.positions[block.first+i])
+	}
+}
+
+// gatherObserved copies the queries and log-sum-exps of row i of a block.
+func (c *CPU) gatherObserved(b *batch, t *observeTask, i int, q, lse []float32) {
+	block := &b.blocks[t.block]
+	row := block.first + i
+	c.gather(q, row, t.kvHead)
+	copy(lse, rowOf(c.lse, row*c.config.KVHeads+t.kvHead, len(lse)))
+	if block.reduce == cache.Decayed {
+		for g := range lse {
+			lse[g] = float32(float64(lse[g]) - cache.Rise(b.positions[row]))
+		}
+	}
+}
+
+// markImportant writes to last [slots] the step of the query at a position where
+// its weights make a slot important: see cache.Last.
+func markImportant(last, weights []float32, position int) {
+	step := float32(position + 1)
+	least := 1 / step
+	for i, p := range weights {
+		if p >= least {
+			last[i] = step
+		}
 	}
 }
 

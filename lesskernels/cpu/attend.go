@@ -45,6 +45,33 @@ func Attend(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, v
 	attention{out, lse, q, slotRows{bf16: k}, slotRows{bf16: v}, group, headDim, visible, scale}.run(isa, s)
 }
 
+// AttendRow is Attend for one row of queries that sees all slots, and keeps what
+// policies observe of it, which then costs no second reading of the keys:
+//
+//	weights [group, slots] f32, slots = len(k)/headDim
+//	peak    [group]
+//
+// The softmax weight of a slot over everything that the row sees, of which these
+// slots may be a part, is weight·e^(peak − lse) with the log-sum-exp over all.
+func AttendRow(isa ISA, out, lse, weights, peak, q []float32, k, v []uint16, group, headDim int, scale float32, s *Scratch) {
+	slots := len(k) / headDim
+	visible := [1]int32{int32(slots)}
+	a := attention{out, lse, q, slotRows{bf16: k}, slotRows{bf16: v}, group, headDim, visible[:], scale}
+	a.check()
+	if len(weights) < group*slots || len(peak) < group {
+		panic(fmt.Sprintf("cpu: weights of %d query heads over %d slots: %d values, peak %d", group, slots, len(weights), len(peak)))
+	}
+	if a.assemblyRow(isa, weights, peak, s) {
+		return
+	}
+	if !a.assembly(isa, s) {
+		a.portable(s)
+	}
+	copy(peak, lse[:group])
+	clear(weights[:group*slots])
+	Columns(isa, weights, q, lse, k, group, headDim, visible[:], scale, Sum, s)
+}
+
 // AttendFloat32 is Attend over float32 keys and values.
 func AttendFloat32(isa ISA, out, lse, q, k, v []float32, group, headDim int, visible []int32, scale float32, s *Scratch) {
 	attention{out, lse, q, slotRows{f32: k}, slotRows{f32: v}, group, headDim, visible, scale}.run(isa, s)

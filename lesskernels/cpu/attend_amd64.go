@@ -83,18 +83,36 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 		for g := 0; g < a.group; g += maxRow {
 			row, end := i*a.group+g, i*a.group+min(g+maxRow, a.group)
 			k.row(a.out[row*a.headDim:end*a.headDim], a.lse[row:end], a.q[row*a.headDim:end*a.headDim],
-				a.k.bf16, a.v.bf16, a.headDim, int(slots), a.scale, s)
+				a.k.bf16, a.v.bf16, a.headDim, int(slots), a.scale, nil, nil, s)
 		}
 	}
 	return true
 }
 
+// assemblyRow is one row of which the weights are wanted; false means that no
+// kernel keeps them.
+func (a attention) assemblyRow(isa ISA, weights, peak []float32, s *Scratch) bool {
+	k := isa.attendKernels(a.headDim)
+	if k == nil || a.headDim%(2*k.lanes) != 0 {
+		return false
+	}
+	slots := int(a.visible[0])
+	for g := 0; g < a.group; g += maxRow {
+		end := min(g+maxRow, a.group)
+		k.row(a.out[g*a.headDim:end*a.headDim], a.lse[g:end], a.q[g*a.headDim:end*a.headDim],
+			a.k.bf16, a.v.bf16, a.headDim, slots, a.scale, weights[g*slots:end*slots], peak[g:end], s)
+	}
+	return true
+}
+
 // row is the attention of up to four queries q [len(lse), headDim] that see the
-// same slots. Scores are kept in powers of two.
-func (k *attendKernels) row(out, lse, q []float32, keys, values []uint16, headDim, slots int, scale float32, s *Scratch) {
+// same slots. Scores are kept in powers of two. weights and peaks are those of
+// AttendRow, or nil.
+func (k *attendKernels) row(out, lse, q []float32, keys, values []uint16, headDim, slots int, scale float32, weights, peaks []float32, s *Scratch) {
 	group := len(lse)
 	if slots == 0 {
 		hideAll(out, lse)
+		clear(peaks)
 		return
 	}
 	stride := (slots + lanes - 1) &^ (lanes - 1)
@@ -108,6 +126,10 @@ func (k *attendKernels) row(out, lse, q []float32, keys, values []uint16, headDi
 		peak := k.max(&row[0], uintptr(stride))
 		sum := k.exp2Sum(&row[0], uintptr(stride), peak)
 		lse[g], weight[g] = naturalLSE(peak, sum), 1/sum
+		if weights != nil {
+			copy(weights[g*slots:(g+1)*slots], row)
+			peaks[g] = peak * math.Ln2
+		}
 	}
 	for c := 0; c < headDim; {
 		columns, kernel := 4*k.lanes, k.wide[group]

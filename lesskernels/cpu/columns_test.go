@@ -114,3 +114,46 @@ func TestColumnsExtremes(t *testing.T) {
 		}
 	}
 }
+
+// TestAttendRow compares a row with Attend, and its weights with the columns of the
+// same row, where the slots are all that it sees and where they are a part.
+func TestAttendRow(t *testing.T) {
+	for _, isa := range isas() {
+		for _, headDim := range []int{1, 16, 20, 40, 64, 80, 128, 256} {
+			for _, group := range []int{1, 3, 4, 8, 9} {
+				rng := rand.New(rand.NewPCG(uint64(headDim), uint64(group)))
+				var s Scratch
+				for _, slots := range []int{1, 3, 16, 47, 131} {
+					q, k, v := randomFloats(rng, group*headDim), make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+					BF16(k, randomFloats(rng, len(k)))
+					BF16(v, randomFloats(rng, len(v)))
+					out, lse := make([]float32, group*headDim), make([]float32, group)
+					weights, peak := randomFloats(rng, group*slots), make([]float32, group)
+					AttendRow(isa, out, lse, weights, peak, q, k, v, group, headDim, 0.3, &s)
+
+					wantOut, wantLSE := make([]float32, len(out)), make([]float32, group)
+					visible := []int32{int32(slots)}
+					Attend(Portable, wantOut, wantLSE, q, k, v, group, headDim, visible, 0.3, &s)
+					for i, want := range wantOut {
+						if !(abs(out[i]-want) <= 1e-4) || !(abs(lse[i/headDim]-wantLSE[i/headDim]) <= 1e-4) {
+							t.Fatalf("%v, headDim %d, group %d, %d slots: output %d is %v of mass %v, want %v of %v",
+								isa, headDim, group, slots, i, out[i], lse[i/headDim], want, wantLSE[i/headDim])
+						}
+					}
+					const beside = 0.7 // nats of mass elsewhere
+					for g := range lse {
+						lse[g] += beside
+					}
+					want := make([]float32, group*slots)
+					Columns(Portable, want, q, lse, k, group, headDim, visible, 0.3, Sum, &s)
+					for i, p := range want {
+						got := weights[i] * float32(math.Exp(float64(peak[i/slots]-lse[i/slots])))
+						if !(abs(got-p) <= 1e-5*(p+0.1)) {
+							t.Fatalf("%v, headDim %d, group %d, %d slots: weight %d is %v, want %v", isa, headDim, group, slots, i, got, p)
+						}
+					}
+				}
+			}
+		}
+	}
+}
