@@ -2,6 +2,7 @@ package retrieve
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -12,26 +13,76 @@ const (
 	repeatedSpan  = 0.5
 )
 
-// distinct returns the first limit passages that repeat none before them: by
-// covering half of the same span of a document, or by saying the same in
-// nearly the same words anywhere.
-func distinct(passages []Passage, limit int) []Passage {
+// mostJoined is the tokens that a passage joined of neighbours may have.
+const mostJoined = 600
+
+// places returns the first limit different places that passages, best first,
+// are found at. Neighbours in one section become one passage, at the place of
+// the better: what answers a question often reaches over the end of a passage,
+// and five pieces of one section tell less than five places. One that repeats
+// another in nearly the same words is dropped.
+func places(passages []Passage, limit int) []Passage {
+	return gather(passages, limit, join)
+}
+
+// distinct returns the passages that repeat none before them: by covering half
+// of the same span of a document, or by saying the same in nearly the same
+// words anywhere.
+func distinct(passages []Passage) []Passage {
+	return gather(passages, len(passages), func(kept *Passage, p Passage) bool { return overlap(*kept, p) >= repeatedSpan })
+}
+
+// gather keeps the first limit passages, but those that one kept before takes
+// in, and those that repeat one.
+func gather(passages []Passage, limit int, takes func(kept *Passage, p Passage) bool) []Passage {
 	kept := make([]Passage, 0, min(limit, len(passages)))
 	var words []wordSet
 next:
 	for _, p := range passages {
-		if len(kept) == limit {
-			break
-		}
 		w := newWordSet(p.Text)
 		for i := range kept {
-			if overlap(kept[i], p) >= repeatedSpan || w.jaccard(words[i]) >= repeatedWords {
+			if w.jaccard(words[i]) >= repeatedWords {
+				continue next
+			}
+			if takes(&kept[i], p) {
+				words[i] = newWordSet(kept[i].Text)
 				continue next
 			}
 		}
-		kept, words = append(kept, p), append(words, w)
+		if len(kept) < limit {
+			kept, words = append(kept, p), append(words, w)
+		}
 	}
 	return kept
+}
+
+// join takes a neighbour in the same section into a passage, and tells whether
+// it is part of it now. The text between them was only space.
+func join(to *Passage, p Passage) bool {
+	if to.DocumentID != p.DocumentID || !slices.Equal(to.HeadingPath, p.HeadingPath) {
+		return false
+	}
+	if p.Start >= to.Start && p.End <= to.End {
+		return true
+	}
+	first, second := *to, p
+	if p.ordinal < to.ordinal {
+		first, second = p, *to
+	}
+	if second.ordinal > first.last+1 || to.Tokens+p.Tokens > mostJoined {
+		return false
+	}
+	text := first.Text
+	if gap := second.Start - first.End; gap > 0 {
+		text += strings.Repeat("\n", gap)
+	}
+	text += second.Text[max(first.End-second.Start, 0):]
+	to.Text, to.Start, to.End, to.Tokens = text, first.Start, second.End, to.Tokens+p.Tokens
+	to.ordinal, to.last = first.ordinal, second.last
+	to.AllTerms = to.AllTerms || p.AllTerms
+	to.Similarity = max(to.Similarity, p.Similarity)
+	to.Page = first.Page
+	return true
 }
 
 // overlap is the common span of two passages as a share of the shorter one.

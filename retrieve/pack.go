@@ -8,7 +8,7 @@ type TokenCounter interface{ Count(text string) int }
 // repeats another is left out, and so is one that does not fit, though a
 // shorter one after it may. dropped counts all that were left out.
 func Pack(passages []Passage, t TokenCounter, budget int) (kept []Passage, dropped int) {
-	for _, p := range distinct(passages, len(passages)) {
+	for _, p := range distinct(passages) {
 		if n := t.Count(block(len(kept)+1, p)); n <= budget {
 			budget -= n
 			kept = append(kept, p)

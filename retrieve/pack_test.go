@@ -45,16 +45,12 @@ func TestPack(t *testing.T) {
 	}
 }
 
-func TestDistinctLimit(t *testing.T) {
-	all := []Passage{passage("a", "one", 0), passage("b", "two", 0), passage("c", "three", 0)}
-	if got := names(distinct(all, 2)); got != "a b" {
-		t.Errorf("the first two are %q", got)
-	}
+func TestDistinct(t *testing.T) {
 	neighbours := []Passage{passage("a", "alpha beta gamma delta", 0), passage("a", "delta epsilon zeta eta", 17)}
-	if got := len(distinct(neighbours, 2)); got != 2 {
+	if got := len(distinct(neighbours)); got != 2 {
 		t.Errorf("neighbours that share a word: %d of 2 stay", got)
 	}
-	if got := len(distinct([]Passage{passage("a", "…", 0), passage("b", "!", 0)}, 2)); got != 2 {
+	if got := len(distinct([]Passage{passage("a", "…", 0), passage("b", "!", 0)})); got != 2 {
 		t.Errorf("passages without words: %d of 2 stay", got)
 	}
 }

@@ -4,7 +4,8 @@
 // shows. Only Searcher touches the database; everything else is pure.
 package retrieve
 
-// Passage is one chunk of a document, as a search found it.
+// Passage is a piece of a document, as a search found it: a chunk, or several
+// neighbours joined, with the ID, the score and the ranks of the best of them.
 type Passage struct {
 	ID          int64    `json:"id"`
 	DocumentID  string   `json:"document_id"`
@@ -15,10 +16,12 @@ type Passage struct {
 	Page        *int     `json:"page"` // nil for formats without pages
 	HeadingPath []string `json:"heading_path"`
 	Tokens      int      `json:"tokens"`     // of Text, by the decoder's tokenizer
-	Score       float64  `json:"score"`      // fused: Σ 1/(60+rank)
+	Score       float64  `json:"score"`      // fused: Σ 1/(10+rank)
 	Similarity  float64  `json:"similarity"` // cosine to the question; 0 in lexical mode, which embeds nothing
 	AllTerms    bool     `json:"all_terms"`  // every word of the question, stop words apart, is in the passage
 	Ranks       Ranks    `json:"ranks"`
+
+	ordinal, last int // the chunks of the document that it is made of
 }
 
 // Document names where a passage stands.

@@ -121,7 +121,7 @@ func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []con
 	if err != nil {
 		return nil, err
 	}
-	return distinct(passages, q.Limit), nil
+	return places(passages, q.Limit), nil
 }
 
 // read runs f in a read-only transaction, whose settings end with it.
@@ -141,6 +141,7 @@ func (s *Searcher) read(ctx context.Context, exact bool, f func(pgx.Tx) error) e
 
 func scanPassage(row pgx.CollectableRow) (p Passage, err error) {
 	err = row.Scan(&p.ID, &p.DocumentID, &p.Document.Name, &p.Document.Source, &p.Text, &p.Start, &p.End, &p.Page, &p.HeadingPath,
-		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical)
+		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical, &p.ordinal)
+	p.last = p.ordinal
 	return p, err
 }

