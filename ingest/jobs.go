@@ -101,26 +101,9 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if job.Attempt > job.MaxAttempts {
 		return &badDocument{fmt.Sprintf("the service died %d times while working on this document", job.MaxAttempts)}
 	}
-	if err := t.load(ctx); err != nil {
-		return err
-	}
-	if err := t.enter(ctx, Extracting); err != nil {
-		return err
-	}
-	document, err := extract.Extract(ctx, t.name, t.mediaType, t.content)
-	if ctx.Err() != nil {
-		return ctx.Err() // the document is not at fault
-	}
+	document, chunks, err := t.read(ctx)
 	if err != nil {
-		return &badDocument{err.Error()}
-	}
-	t.content = nil
-	if err := t.enter(ctx, Chunking); err != nil {
 		return err
-	}
-	chunks := chunkDocument(document, t.tokens, t.settings.sizes(t.options))
-	if len(chunks) == 0 {
-		return &badDocument{extract.NoText(t.name).Error()}
 	}
 	if err := t.enter(ctx, Embedding); err != nil {
 		return err
@@ -129,6 +112,39 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 		return err
 	}
 	return t.publish(ctx, document, len(chunks))
+}
+
+// read loads the document, extracts its text and cuts it. One worker does so at a time: what a document may unpack to
+// is held once, however many are embedded and stored meanwhile.
+func (t *task) read(ctx context.Context) (document extract.Document, chunks []Chunk, err error) {
+	select {
+	case t.reading <- struct{}{}:
+		defer func() { <-t.reading }()
+	case <-ctx.Done():
+		return document, nil, ctx.Err()
+	}
+	if err := t.load(ctx); err != nil {
+		return document, nil, err
+	}
+	if err := t.enter(ctx, Extracting); err != nil {
+		return document, nil, err
+	}
+	document, err = extract.Extract(ctx, t.name, t.mediaType, t.content)
+	if ctx.Err() != nil {
+		return document, nil, ctx.Err() // the document is not at fault
+	}
+	if err != nil {
+		return document, nil, &badDocument{err.Error()}
+	}
+	t.content = nil
+	if err := t.enter(ctx, Chunking); err != nil {
+		return document, nil, err
+	}
+	chunks = chunkDocument(document, t.tokens, t.settings.sizes(t.options))
+	if len(chunks) == 0 {
+		return document, nil, &badDocument{extract.NoText(t.name).Error()}
+	}
+	return document, chunks, nil
 }
 
 // conclude turns the outcome of a run into the document's state and the job's.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pgvector/pgvector-go"
@@ -70,9 +69,7 @@ func (t *task) embed(ctx context.Context, part []Chunk, first, total int) ([][]f
 		for i, c := range batch {
 			texts[i] = part[c].embeddedText()
 		}
-		began := time.Now()
-		embedded, err := t.embedder.Embed(ctx, texts)
-		t.embedding.Add(int64(time.Since(began)))
+		embedded, err := t.forward(ctx, texts)
 		if err != nil {
 			return nil, fmt.Errorf("embed %d passages: %w", len(texts), err)
 		}
@@ -88,6 +85,12 @@ func (t *task) embed(ctx context.Context, part []Chunk, first, total int) ([][]f
 		}
 	}
 	return vectors, nil
+}
+
+// forward calls the embedder, on the meter.
+func (t *task) forward(ctx context.Context, texts []string) ([][]float32, error) {
+	defer t.embedding.enter()()
+	return t.embedder.Embed(ctx, texts)
 }
 
 func checkVectors(vectors [][]float32, n, dim int) error {

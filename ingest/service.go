@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,7 +35,7 @@ type TokenCounter interface {
 
 // Options bound the work. The zero value is a sensible service.
 type Options struct {
-	Workers      int          // documents worked on at once by this process; 0 means 1
+	Workers      int          // documents worked on at once by this process; 0 means 2, so that one is embedded while another is read or stored
 	MaxBytes     int64        // largest document accepted; 0 means 64 MiB
 	ChunkTokens  int          // target size of a passage; 0 means 200
 	ChunkMax     int          // no passage is larger; 0 means 256
@@ -46,7 +45,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Workers = cmp.Or(o.Workers, 1)
+	o.Workers = cmp.Or(o.Workers, 2)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.ChunkTokens = cmp.Or(o.ChunkTokens, 200)
 	o.ChunkMax = cmp.Or(o.ChunkMax, 256)
@@ -81,7 +80,8 @@ type Service struct {
 	log      *slog.Logger
 	river    *river.Client[pgx.Tx]
 
-	embedding atomic.Int64 // nanoseconds spent in the embedder by this process
+	reading   chan struct{} // holds one token: the right to extract and cut, which bounds memory whatever Workers is
+	embedding meter
 
 	mu       sync.Mutex
 	recovery context.CancelFunc // ends the recovery loop; nil unless started
@@ -98,7 +98,7 @@ func New(pool *pgxpool.Pool, e Embedder, t TokenCounter, o Options) (*Service, e
 	if err := checkDimensions(pool, e); err != nil {
 		return nil, err
 	}
-	s := &Service{pool: pool, embedder: e, tokens: t, options: o, log: o.Logger}
+	s := &Service{pool: pool, embedder: e, tokens: t, options: o, log: o.Logger, reading: make(chan struct{}, 1)}
 	client, err := newClient(s)
 	if err != nil {
 		return nil, err
@@ -125,8 +125,8 @@ func newClient(s *Service) (*river.Client[pgx.Tx], error) {
 	return client, nil
 }
 
-// Embedding is how long this process has been in the embedder, summed over its workers.
-func (s *Service) Embedding() time.Duration { return time.Duration(s.embedding.Load()) }
+// Embedding is how long this process has been in the embedder; two workers at once count once.
+func (s *Service) Embedding() time.Duration { return s.embedding.time() }
 
 // checkDimensions compares the embedder with the column that stores its vectors.
 func checkDimensions(pool *pgxpool.Pool, e Embedder) error {

@@ -28,8 +28,12 @@ type benchCmd struct {
 	Patience  int          `help:"How often a run is repeated beside which other programs took more than a tenth of the machine." default:"2"`
 	Seed      uint64       `help:"Seed of the prompts; each run has its own." default:"1"`
 	Busy      int          `help:"Also decode beside this many processes that keep the cores busy, and say what share of the speed is kept." default:"0" placeholder:"N"`
-	Peer      string       `help:"Run the same works through this peer, in turn with ours: llama.cpp. make peer builds it; with --embedding it is onnxruntime." enum:",llama.cpp,onnxruntime" default:""`
+	Peer      string       `help:"Run the same works through this peer, in turn with ours: llama.cpp. make peer builds it; with --embedding it is onnxruntime, with --documents sentence-transformers." enum:",llama.cpp,onnxruntime,sentence-transformers" default:""`
 	PeerFiles []string     `help:"Weights that the peer reads. Default: ours, and for the default reader the same requantised to Q4_0." placeholder:"FILE"`
+	Documents []string     `help:"Measure how fast the HTML pages of these directories come in, in a database of its own, in place of the decoder." placeholder:"DIR" type:"existingdir"`
+	Pages     int          `help:"How many of those pages, drawn at random; 0 means all." default:"1000"`
+	Slice     int          `help:"Pages in a row before it is the peer's turn." default:"50"`
+	Python    string       `help:"The Python of --peer sentence-transformers, one with torch, sentence-transformers and psycopg." placeholder:"FILE" default:"python3"`
 	Embedding bool         `help:"Measure the embedder on chunks of full length in place of the decoder."`
 	Steps     bool         `help:"Measure where the time of a step goes, by cache and depth, in place of rates."`
 	Memory    bool         `help:"Measure the resident memory while four answers run, in place of rates."`
@@ -74,8 +78,10 @@ func (c *benchCmd) check() error {
 		return usageError{errors.New("--tokens must be at least 2; --runs and --batches at least 1; --depths and --busy at least 0")}
 	case len(c.Caches) == 0:
 		return usageError{errors.New("--caches names no cache")}
-	case (c.Peer == "onnxruntime") != (c.Embedding && c.Peer != ""):
-		return usageError{errors.New("--peer onnxruntime goes with --embedding, and --peer llama.cpp without")}
+	case c.Peer != "" && c.Peer != c.peer():
+		return usageError{fmt.Errorf("--peer %s does not do this work; here it is %s", c.Peer, c.peer())}
+	case c.Pages < 0 || c.Slice < 1:
+		return usageError{errors.New("--pages must be at least 0, and --slice at least 1")}
 	case len(c.PeerFiles) > 0 && c.Peer != "llama.cpp":
 		return usageError{errors.New("--peer-files goes with --peer llama.cpp")}
 	}
@@ -92,6 +98,17 @@ func (c *benchCmd) check() error {
 		c.parsed = append(c.parsed, entry)
 	}
 	return nil
+}
+
+// peer is the one that does the work that is asked for.
+func (c *benchCmd) peer() string {
+	switch {
+	case len(c.Documents) > 0:
+		return "sentence-transformers"
+	case c.Embedding:
+		return "onnxruntime"
+	}
+	return "llama.cpp"
 }
 
 func (c *benchCmd) results(ctx context.Context, g *globals) (bench.Results, error) {
@@ -111,6 +128,9 @@ func (c *benchCmd) results(ctx context.Context, g *globals) (bench.Results, erro
 // measure opens what is measured, and closes it.
 func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
+	if len(c.Documents) > 0 {
+		return c.measureDocuments(ctx, s, r)
+	}
 	if c.Embedding {
 		return c.measureEmbedder(ctx, s, r)
 	}

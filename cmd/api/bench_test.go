@@ -68,3 +68,34 @@ func TestBenchWithoutPeer(t *testing.T) {
 		t.Errorf("exit code %d, %q, %q", out.code, out.stdout, out.stderr)
 	}
 }
+
+// Every page of a directory comes in, each content once; handing them in again embeds nothing.
+func TestBenchDocuments(t *testing.T) {
+	pages := t.TempDir()
+	for name, text := range map[string]string{"a.html": "lantern", "b.html": "bridge", "c.html": "tower", "copy.html": "tower", "d.txt": "no page"} {
+		page := "<html><body><h1>" + text + "</h1><p>" + strings.Repeat("The "+text+" stands by the harbour. ", 40) + "</body></html>"
+		if err := os.WriteFile(filepath.Join(pages, name), []byte(page), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := runJSON[bench.Results](t, t.TempDir(), "bench", "--documents", pages, "--pages", "0", "--slice", "2", "--json").Documents
+	if len(all) != 1 {
+		t.Fatalf("%d results", len(all))
+	}
+	d := all[0]
+	if d.Documents != 3 || d.Ready != 3 || d.Failed != 0 || len(d.Slices) != 2 || d.Chunks < 6 || d.Bytes < 3000 {
+		t.Errorf("got %+v", d)
+	}
+	if !(d.Embedding > 0) || !(d.Embedding <= d.Seconds) || d.AgainEmbed != 0 || !(d.Again > 0) {
+		t.Errorf("%v s of %v s in the embedder, again %v s of %v s", d.Embedding, d.Seconds, d.AgainEmbed, d.Again)
+	}
+	for want, args := range map[string][]string{
+		"make fetch-eval": {"--documents", pages, "--pages", "9"},
+		"--peer":          {"--documents", pages, "--peer", "onnxruntime"},
+		"--slice":         {"--documents", pages, "--slice", "0"},
+	} {
+		if out := runAPI(t, t.TempDir(), append([]string{"bench"}, args...)...); out.code != exitUsage || !strings.Contains(out.stderr, want) {
+			t.Errorf("%v: exit code %d, %q", args, out.code, out.stderr)
+		}
+	}
+}

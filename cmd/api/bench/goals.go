@@ -83,6 +83,13 @@ func goals(r *Results) []Goal {
 	if r.Texts != nil {
 		add(fmt.Sprintf("embedding of chunks of %d tokens against onnxruntime", r.Texts.Tokens), 1.5, "×", r.Texts.Ratio)
 	}
+	for _, d := range r.Documents {
+		if d.Peer != nil {
+			add(fmt.Sprintf("%d documents taken in against a plain pipeline in Python", d.Documents), 2, "×", d.Peer.Ratio)
+		} else {
+			add(fmt.Sprintf("time of %d documents in which the embedder computes", d.Documents), 0.9, "%", d.Share())
+		}
+	}
 	most := func(name string, want, got float64, unit string) {
 		list = append(list, Goal{Name: name, Want: want, Most: true, Got: got, Unit: unit, Reached: got <= want})
 	}

@@ -15,6 +15,8 @@ var pageFiles embed.FS
 
 var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"number": number, "times": func(x float64) string { return orDash(x, times) }, "share": share, "mb": megabytes, "mark": mark,
+	"mbs":       func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) },
+	"permille":  func(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) },
 	"peer":      func(x float64) string { return orDash(x, number) },
 	"ms":        func(x float64) string { return fmt.Sprintf("%.2f", x) },
 	"perSecond": func(ms float64) string { return number(1000 / ms) },

@@ -20,7 +20,7 @@ import (
 // programs are what speaks to the peers' libraries, in Python: a JSON object a
 // line, set-up first, then a request for every answer.
 //
-//go:embed peer/llama.py peer/onnx.py
+//go:embed peer/llama.py peer/onnx.py peer/documents.py
 var programs embed.FS
 
 // Where `make peer` puts things, below the assets directory.
@@ -101,12 +101,17 @@ func quantisation(file string) string {
 	return name
 }
 
-// openPeer starts one of the programs and sends it its set-up.
+// openPeer starts one of the programs that `make peer` has built for, and sends it its set-up.
 func openPeer(ctx context.Context, assets, program string, setup any) (*Peer, error) {
 	python := filepath.Join(assets, peerPython)
 	if _, err := os.Stat(python); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is missing: %w", python, ErrNoPeer)
 	}
+	return openPython(ctx, python, program, setup)
+}
+
+// openPython starts one of the programs with a Python.
+func openPython(ctx context.Context, python, program string, setup any) (*Peer, error) {
 	source, err := programs.ReadFile("peer/" + program)
 	if err != nil {
 		return nil, err

@@ -10,19 +10,20 @@ import (
 
 // Results are what one or several sessions on one machine found.
 type Results struct {
-	Date     string     `json:"date"`
-	Commands []string   `json:"commands"`
-	Machine  Machine    `json:"machine"`
-	Limits   Limits     `json:"limits"`
-	Model    Model      `json:"model"`
-	Rows     []Row      `json:"runs"` // computed from what follows
-	Goals    []Goal     `json:"goals"`
-	Measured []Measured `json:"measured"`
-	LoadMs   float64    `json:"load_ms,omitempty"` // of the model, its file in the page cache
-	Memory   *Memory    `json:"memory,omitempty"`
-	Texts    *Texts     `json:"embedding,omitempty"`
-	Accuracy *Accuracy  `json:"accuracy,omitempty"`
-	Steps    []Step     `json:"steps,omitempty"`
+	Date      string      `json:"date"`
+	Commands  []string    `json:"commands"`
+	Machine   Machine     `json:"machine"`
+	Limits    Limits      `json:"limits"`
+	Model     Model       `json:"model"`
+	Rows      []Row       `json:"runs"` // computed from what follows
+	Goals     []Goal      `json:"goals"`
+	Measured  []Measured  `json:"measured"`
+	LoadMs    float64     `json:"load_ms,omitempty"` // of the model, its file in the page cache
+	Memory    *Memory     `json:"memory,omitempty"`
+	Texts     *Texts      `json:"embedding,omitempty"`
+	Accuracy  *Accuracy   `json:"accuracy,omitempty"`
+	Steps     []Step      `json:"steps,omitempty"`
+	Documents []Documents `json:"documents,omitempty"`
 }
 
 // Machine is where it was measured.
@@ -82,7 +83,7 @@ func Merge(sessions ...Results) (Results, error) {
 	all := sessions[0]
 	for _, s := range sessions[1:] {
 		if all.Model == (Model{}) {
-			all.Model = s.Model // the embedder's sessions have none
+			all.Model = s.Model // the sessions of the embedder and of documents have none
 		}
 		if s.Machine != all.Machine || s.Model != all.Model && s.Model != (Model{}) {
 			return Results{}, fmt.Errorf("results of %v with %s and of %v with %s do not go together", all.Machine, all.Model.Name, s.Machine, s.Model.Name)
@@ -100,6 +101,7 @@ func Merge(sessions ...Results) (Results, error) {
 		if s.Steps != nil {
 			all.Steps = s.Steps
 		}
+		all.Documents = append(slices.Clip(all.Documents), s.Documents...)
 	}
 	all.Finish()
 	return all, nil

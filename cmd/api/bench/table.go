@@ -34,6 +34,14 @@ func (r Results) Print(out io.Writer) error {
 	if t := r.Texts; t != nil {
 		fmt.Fprintf(w, "\nembedding\ttokens/s\tpeer\tratio\t\nchunks of %d\t%.0f\t%s\t%s\t\n", t.Tokens, t.Value, orDash(t.PeerValue, number), orDash(t.Ratio, times))
 	}
+	for _, d := range r.Documents {
+		fmt.Fprintf(w, "\ndocuments\tfailed\tchunks\ts\tdocuments/s\tchunks/s\tMB/s\tembedding\tagain s\t\n%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.3f\t%.1f%%\t%.2f\t\n",
+			d.Documents, d.Failed, d.Chunks, d.Seconds, d.DocumentRate(), d.ChunkRate(), d.ByteRate(), 100*d.Share(), d.Again)
+		if p := d.Peer; p != nil {
+			fmt.Fprintf(w, "\npeer\tchunks\ts\tembedding\tstoring\tratio\tof a chunk\twithout its storing\t\n%s\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%s\t\n",
+				p.Name, p.Chunks, p.Seconds, p.Embedding, p.Storing, times(p.Ratio), times(p.ChunkRatio), times(p.PureRatio))
+		}
+	}
 	if a := r.Accuracy; a != nil {
 		fmt.Fprintf(w, "\nperplexity\tint8\tfloat32\t\nof %d predictions\t%.4f\t%.4f\t\n", a.Tokens, a.Int8, a.Float32)
 	}
