@@ -17,9 +17,9 @@ import (
 	"lessrag/lesskernels/cpu"
 )
 
-// batchRows is the most tokens of one pass: enough for the matrix products,
-// few enough that a question does not wait long behind a document.
-const batchRows = 256
+// batchRows is the most tokens of one pass: enough that handing work to threads costs little,
+// few enough that a question waits less than 50 ms behind a document.
+const batchRows = 512
 
 // Model is an embedder. It is safe for concurrent use: passes take turns, so
 // that a short call gets in between the passes of a long one.

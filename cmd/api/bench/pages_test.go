@@ -62,7 +62,7 @@ func TestWritePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, wants := range map[string][]string{
-		"benchmarks.md":   {"Measured 2026-01-02 on A processor", "| decode | 101 | 0 | 1 | full | 200 | tokens/s | 3 | 100–400 |", "2.00× | 4.00× |", "bin/api bench <&>", "holds 190 MB", "onnxruntime 1", "so 1.50×",
+		"benchmarks.md": {"Measured 2026-01-02 on A processor", "| decode | 101 | 0 | 1 | full | 200 | tokens/s | 3 | 100–400 |", "2.00× | 4.00× |", "bin/api bench <&>", "holds 190 MB", "onnxruntime 1", "so 1.50×",
 			"| 1000 | 0 | 9000 | 12.0 | 100 | 10.0 | 90.0 | 0.12 | 96.0% |", "a plain one", "2.50× our time for the pages, 2.40× without its storing, 3.00× for a chunk", "against a plain pipeline in Python | 2.50×"},
 		"benchmarks.svg":  {"</svg>", "decode at depth 0 against llama.cpp"},
 		"performance.md":  {"| full | 0 | 5.00 | 200 |", "products: layers and logits | 4.00 | 80% |"},
