@@ -1,5 +1,7 @@
 package retrieve
 
+import "slices"
+
 // TokenCounter counts a text's tokens as the reader will see it.
 type TokenCounter interface{ Count(text string) int }
 
@@ -15,4 +17,14 @@ func Pack(passages []Passage, t TokenCounter, budget int) (kept []Passage, dropp
 		}
 	}
 	return kept, len(passages) - len(kept)
+}
+
+// Cost is the tokens that a passage takes in a prompt.
+func Cost(p Passage, t TokenCounter) int { return t.Count(block(1, p)) }
+
+// Beside returns the passages that tell more than those given: none that one
+// of them covers half of, or that repeats one.
+func Beside(given, found []Passage) []Passage {
+	fresh := distinct(append(slices.Clone(given), found...))
+	return fresh[min(len(distinct(given)), len(fresh)):]
 }

@@ -3,6 +3,7 @@ package retrieve
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,8 +14,21 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// Turn is an earlier exchange of the conversation.
-type Turn struct{ Question, Answer string }
+// Turn is an earlier exchange of the conversation, with the passages that its
+// prompt added.
+type Turn struct {
+	Question, Answer string
+	Passages         []Passage
+}
+
+// Given are the passages of some turns, in the order of their numbers.
+func Given(turns []Turn) []Passage {
+	var all []Passage
+	for _, t := range turns {
+		all = append(all, t.Passages...)
+	}
+	return all
+}
 
 const system = "Answer the question in one to three sentences, using only the numbered passages. Cite the passages like [1]."
 
@@ -23,8 +37,11 @@ const system = "Answer the question in one to three sentences, using only the nu
 var Stops = []string{"\n[", "\nQuestion:"}
 
 // Prompt asks the reader to answer question from the passages. The system
-// message never changes, earlier turns come next and the passages stand
-// before the question, so that what repeats is a prefix and can be reused.
+// message never changes, earlier turns come next exactly as they were asked,
+// and the passages stand before the question: the prompt of a conversation
+// begins with the prompt of its turn before, and what was read then need not
+// be read again. Passages are numbered through all turns, so those of this one
+// go on after Given.
 //
 // The best passage stands last, next to the question: there a small reader
 // uses it most, and a cache that keeps recent tokens keeps it. Of 24 questions
@@ -33,15 +50,30 @@ var Stops = []string{"\n[", "\nQuestion:"}
 // testdata/measure_prompts.py measures it.
 func Prompt(question string, passages []Passage, history ...Turn) []Message {
 	messages := []Message{{"system", system}}
+	given := 0
 	for _, t := range history {
-		messages = append(messages, Message{"user", t.Question}, Message{"assistant", t.Answer})
+		messages = append(messages, Message{"user", asking(t.Question, t.Passages, given)},
+			Message{"assistant", withoutMarkers(t.Answer)})
+		given += len(t.Passages)
 	}
+	return append(messages, Message{"user", asking(question, passages, given)})
+}
+
+var spacedMarker = regexp.MustCompile(`(?:^|\s+)\[\d+(?:\s*[,;]\s*\d+)*\]`)
+
+// withoutMarkers is an answer without its citations.
+func withoutMarkers(answer string) string {
+	return strings.TrimSpace(spacedMarker.ReplaceAllString(answer, ""))
+}
+
+// asking is what a user says: passages, numbered after those given, and a question.
+func asking(question string, passages []Passage, given int) string {
 	var b strings.Builder
 	for i, p := range slices.Backward(passages) {
-		b.WriteString(block(i+1, p))
+		b.WriteString(block(given+i+1, p))
 	}
 	b.WriteString("Question: " + question)
-	return append(messages, Message{"user", b.String()})
+	return b.String()
 }
 
 // block is one passage as the reader sees it.

@@ -27,10 +27,16 @@ func TestPromptPrefix(t *testing.T) {
 	if !strings.Contains(last.Content, want) {
 		t.Errorf("the passages are %q, want %q", last.Content, want)
 	}
-	follow := Prompt("And b?", passages, Turn{"What is a?", "It is a [1]."}, Turn{"Why?", "So [2]."})
-	turns := follow[len(first)-1:]
-	if len(turns) != 5 || turns[0] != (Message{"user", "What is a?"}) || turns[3] != (Message{"assistant", "So [2]."}) {
-		t.Errorf("earlier turns are %+v", turns)
+	turns := []Turn{{"What is a?", "It is a [1].", passages}, {"Why?", "So.", passages[:1]}}
+	follow := Prompt("And b?", passages[1:], turns...)
+	if !slices.Equal(follow[:len(first)], first) || follow[len(first)] != (Message{"assistant", "It is a."}) {
+		t.Errorf("the turns do not begin with the first prompt: %+v", follow)
+	}
+	if second := Prompt("Why?", passages[:1], turns[0]); !slices.Equal(follow[:len(second)], second) || !strings.HasPrefix(second[len(second)-1].Content, "[3] a.md\n") {
+		t.Errorf("the turns do not begin with the second prompt: %+v", follow)
+	}
+	if last := follow[len(follow)-1].Content; !strings.HasPrefix(last, "[4] b.md") || len(Given(turns)) != 3 {
+		t.Errorf("the passages of the third turn are %q, after %d", last, len(Given(turns)))
 	}
 	for i, m := range follow {
 		if want := []string{"user", "assistant"}[(i+1)%2]; i > 0 && m.Role != want {

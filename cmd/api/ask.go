@@ -118,6 +118,6 @@ type answerFlags struct {
 func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
 	return answer.Defaults{
 		Collection: collection, Cache: c.Cache, Budget: c.bounded(),
-		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: f.ContextTokens / 4, MaxTokens: f.MaxTokens,
+		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: 2 * f.ContextTokens, MaxTokens: f.MaxTokens,
 	}
 }

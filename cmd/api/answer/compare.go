@@ -82,11 +82,11 @@ func (s *Service) Compare(ctx context.Context, q Question, readings []Reading, d
 		}
 		return c, nil
 	}
-	written, passages, err := s.prompt(narrowest(plans), results.Passages)
+	written, err := s.prompt(narrowest(plans), results.Passages)
 	if err != nil {
 		return Comparison{}, err
 	}
-	c.Passages, c.Dropped = passages, len(results.Passages)-len(passages)
+	c.Passages, c.Dropped = written.passages, written.dropped
 	s.readAll(ctx, &c, readings, plans, written, done)
 	return c, ctx.Err()
 }

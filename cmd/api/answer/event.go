@@ -26,6 +26,8 @@ type Retrieval struct {
 	RunID          string             `json:"run_id"`
 	ConversationID string             `json:"conversation_id"`
 	Passages       []retrieve.Passage `json:"passages"`
+	Given          int                `json:"given,omitempty"`       // of the passages, the first ones: those of earlier turns
+	SearchText     string             `json:"search_text,omitempty"` // what was searched for, where not the question itself
 	RetrievalMS    float64            `json:"retrieval_ms"`
 	Memory         Memory             `json:"memory"` // as planned; usage reports what was held
 }
@@ -96,10 +98,12 @@ type Record struct {
 	RunID          string              `json:"run_id"`
 	ConversationID string              `json:"conversation_id"`
 	Question       string              `json:"question"`
+	SearchText     string              `json:"search_text,omitempty"` // what was searched for, where not the question itself
 	Collection     string              `json:"collection"`
 	Answer         string              `json:"answer"`
 	Citations      []retrieve.Citation `json:"citations"`
 	Passages       []retrieve.Passage  `json:"passages"`
+	Given          int                 `json:"given,omitempty"` // of the passages, the first ones: those of earlier turns
 	Report
 	FinishReason string   `json:"finish_reason"` // "" while it runs
 	Error        *Failure `json:"error,omitempty"`

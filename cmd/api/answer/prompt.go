@@ -11,31 +11,47 @@ import (
 // prompt is what the reader reads.
 type prompt struct {
 	tokens   []int32
-	question int // of the last tokens: for caches that keep what the question needs
+	question int                // of the last tokens: for caches that keep what the question needs
+	passages []retrieve.Passage // all that stand in it, by number
+	given    int                // of them, those of earlier turns
+	dropped  int                // found, and left out for want of room
 }
 
+// followShare is the part of the passages' token budget that a later turn may
+// add to what the conversation has read.
+const followShare = 3
+
 // prompt packs the passages into their token budget and writes the prompt.
-// When it would leave no room in the model's context for the answer, earlier
-// turns give way first, then the last passages.
-func (s *Service) prompt(p plan, found []retrieve.Passage) (written prompt, kept []retrieve.Passage, err error) {
-	kept, _ = retrieve.Pack(found, s.Engine.Tokenizer(), p.context)
-	turns := p.turns
-	for len(kept) > 0 {
-		messages := retrieve.Prompt(p.text, kept, turns...)
-		written.tokens, err = s.encode(messages)
-		switch {
-		case err != nil:
-			return prompt{}, nil, err
-		case len(written.tokens)+p.maxTokens <= p.room:
-			written.question, err = s.asked(written.tokens, messages, p.text)
-			return written, kept, err
-		case len(turns) > 0:
-			turns = turns[1:]
-		default:
-			kept = kept[:len(kept)-1]
+// What an earlier turn was given is not given again. When the prompt would
+// leave no room in the model's context for the answer, earlier turns give way
+// first, then the last passages.
+func (s *Service) prompt(p plan, found []retrieve.Passage) (written prompt, err error) {
+	for turns := p.turns; ; turns = turns[1:] {
+		given := retrieve.Given(turns)
+		fresh := retrieve.Beside(given, found)
+		budget := p.context
+		if len(given) > 0 && len(fresh) > 0 {
+			budget = min(budget, max(budget/followShare, retrieve.Cost(fresh[0], s.Engine.Tokenizer())))
+		}
+		kept, _ := retrieve.Pack(fresh, s.Engine.Tokenizer(), budget)
+		for n := len(kept); n > 0 || n == 0 && len(given) > 0; n-- {
+			messages := retrieve.Prompt(p.text, kept[:n], turns...)
+			written = prompt{passages: append(given, kept[:n]...), given: len(given), dropped: len(fresh) - n}
+			if written.tokens, err = s.encode(messages); err != nil {
+				return prompt{}, err
+			}
+			if len(written.tokens)+p.maxTokens <= p.room {
+				written.question, err = s.asked(written.tokens, messages, p.text)
+				return written, err
+			}
+			if len(turns) > 0 {
+				break // the oldest of them gives way
+			}
+		}
+		if len(turns) == 0 {
+			return prompt{}, errNoRoom
 		}
 	}
-	return prompt{}, nil, errNoRoom
 }
 
 // asked is how many last tokens of a prompt are its question and what the template

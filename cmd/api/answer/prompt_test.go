@@ -26,9 +26,9 @@ func TestAsked(t *testing.T) {
 	passages := []retrieve.Passage{{Text: "The kettle holds 1.7 litres. What does the kettle hold?"}, {Text: "The lamp has 9 watts."}}
 	for _, question := range []string{"What does the kettle hold?", "?", "Question: how many watts has the lamp"} {
 		found := append([]retrieve.Passage(nil), passages...)
-		written, kept, err := s.prompt(plan{text: question, context: 500, room: 8192, maxTokens: 10}, found)
-		if err != nil || len(kept) != len(passages) {
-			t.Fatalf("%q: %d passages, %v", question, len(kept), err)
+		written, err := s.prompt(plan{text: question, context: 500, room: 8192, maxTokens: 10}, found)
+		if err != nil || len(written.passages) != len(passages) {
+			t.Fatalf("%q: %d passages, %v", question, len(written.passages), err)
 		}
 		var asked strings.Builder
 		for _, token := range written.tokens[len(written.tokens)-written.question:] {

@@ -107,6 +107,8 @@ func TestCheckNamesEveryBadField(t *testing.T) {
 
 func TestRecentTurns(t *testing.T) {
 	newest := []retrieve.Turn{{Question: "q3", Answer: "a b"}, {Question: "q2", Answer: "a b c"}, {Question: "q1", Answer: "a"}}
+	newest[1].Passages = []retrieve.Passage{{Text: "of it"}}
+	newest[1].Answer = "a"
 	for budget, want := range map[int][]string{0: nil, 2: nil, 3: {"q3"}, 6: {"q3"}, 7: {"q2", "q3"}, 8: {"q2", "q3"}, 9: {"q1", "q2", "q3"}} {
 		var got []string
 		for _, turn := range recent(newest, words{}, budget) {

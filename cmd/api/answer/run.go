@@ -103,7 +103,8 @@ func (r *Run) emit(name string, data any) {
 	defer r.mu.Unlock()
 	switch d := data.(type) {
 	case Retrieval:
-		r.record.Passages, r.record.Timing.RetrievalMS, r.record.Memory = d.Passages, d.RetrievalMS, d.Memory
+		r.record.Passages, r.record.Given, r.record.SearchText = d.Passages, d.Given, d.SearchText
+		r.record.Timing.RetrievalMS, r.record.Memory = d.RetrievalMS, d.Memory
 	case Delta:
 		r.text.WriteString(d.Text)
 	case retrieve.Citation:

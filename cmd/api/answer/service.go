@@ -116,19 +116,20 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	reached := sync.OnceFunc(s.reached)
 	defer reached()
 
-	results, err := s.Searcher.Search(ctx, retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit})
+	text, reworded := s.searchText(ctx, p)
+	results, err := s.Searcher.Search(ctx, retrieve.Query{Text: text, Collection: p.collection, Limit: p.limit})
 	if err != nil {
 		return "", err
 	}
 	found := results.Passages
 	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
 	if !retrieve.Relevant(found) {
-		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, report.Timing.RetrievalMS, report.Memory})
+		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, 0, reworded, report.Timing.RetrievalMS, report.Memory})
 		r.emit(EventDelta, Delta{retrieve.RefusalText})
 		r.emit(EventUsage, report)
 		return FinishRefused, nil
 	}
-	written, passages, err := s.prompt(p, found)
+	written, err := s.prompt(p, found)
 	if err != nil {
 		return "", err
 	}
@@ -139,8 +140,8 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 		}
 		report.Memory.BudgetBytes = needed.Bytes
 	}
-	report.Memory.DroppedPassages = len(found) - len(passages)
-	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, passages, report.Timing.RetrievalMS, report.Memory})
+	report.Memory.DroppedPassages = written.dropped
+	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, written.passages, written.given, reworded, report.Timing.RetrievalMS, report.Memory})
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -153,5 +154,5 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 		return "", err
 	}
 	reached()
-	return read(r, chunks, stop, passages, report, start)
+	return read(r, chunks, stop, written.passages, report, start)
 }

@@ -55,25 +55,34 @@ func (s *Service) open(ctx context.Context, p *plan, conversation string) error 
 // HistoryTokens together, oldest first.
 func (s *Service) turns(ctx context.Context, conversation pgtype.UUID) ([]retrieve.Turn, error) {
 	rows, err := s.Pool.Query(ctx, `
-		SELECT question, answer FROM runs
+		SELECT question, answer, coalesce(record->'passages', '[]'), coalesce((record->>'given')::int, 0) FROM runs
 		WHERE conversation_id = $1 AND answer <> '' AND record->>'finish_reason' IN ('stop', 'length')
 		ORDER BY created_at DESC LIMIT 20`, conversation)
 	if err != nil {
 		return nil, fmt.Errorf("read the conversation: %w", err)
 	}
-	turns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[retrieve.Turn])
+	turns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t retrieve.Turn, err error) {
+		var given int
+		if err = row.Scan(&t.Question, &t.Answer, &t.Passages, &given); err == nil {
+			t.Passages = t.Passages[min(given, len(t.Passages)):]
+		}
+		return t, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the conversation: %w", err)
 	}
 	return recent(turns, s.Engine.Tokenizer(), s.Defaults.HistoryTokens), nil
 }
 
-// recent keeps the turns, newest first, that fit into budget tokens together
-// and returns them oldest first.
+// recent keeps the turns, newest first, that fit into budget tokens together,
+// passages included, and returns them oldest first.
 func recent(newestFirst []retrieve.Turn, tokens retrieve.TokenCounter, budget int) []retrieve.Turn {
 	var kept []retrieve.Turn
 	for _, t := range newestFirst {
 		budget -= tokens.Count(t.Question) + tokens.Count(t.Answer)
+		for _, p := range t.Passages {
+			budget -= tokens.Count(p.Text)
+		}
 		if budget < 0 {
 			break
 		}

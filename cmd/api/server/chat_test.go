@@ -228,18 +228,42 @@ func TestChatDisconnectFreesTheSlot(t *testing.T) {
 	}
 }
 
+// A later turn goes on from what was read: the passages of the turn before stay
+// in the prompt, and it need not be read again.
 func TestChatConversation(t *testing.T) {
 	s := newService(t, nil).withFacts()
-	_, text := s.request("POST", "/api/v1/chat", asked+`}`, nil)
-	first := decoded[answer.Record](t, text)
-	_, text = s.request("POST", "/api/v1/chat", `{"question":"And the toll for a bicycle?","conversation_id":"`+first.ConversationID+`"}`, nil)
-	second := decoded[answer.Record](t, text)
+	converse := func() (first, second answer.Record) {
+		_, text := s.request("POST", "/api/v1/chat", asked+`}`, nil)
+		first = decoded[answer.Record](t, text)
+		_, text = s.request("POST", "/api/v1/chat", `{"question":"And the toll for a bicycle?","conversation_id":"`+first.ConversationID+`"}`, nil)
+		return first, decoded[answer.Record](t, text)
+	}
+	first, second := converse()
 	if second.ConversationID != first.ConversationID || second.RunID == first.RunID {
 		t.Fatalf("went on as %+v", second)
 	}
-	_, text = s.request("POST", "/api/v1/chat", `{"question":"And the toll for a bicycle?"}`, nil)
-	if alone := decoded[answer.Record](t, text); second.Usage.PromptTokens <= alone.Usage.PromptTokens {
-		t.Errorf("with the turn before, the prompt has %d tokens; without, %d", second.Usage.PromptTokens, alone.Usage.PromptTokens)
+	if second.Given != len(first.Passages) || !reflect.DeepEqual(second.Passages[:second.Given], first.Passages) {
+		t.Errorf("%d passages were given, %+v; want those of the turn before, %+v", second.Given, second.Passages, first.Passages)
+	}
+	ids := map[int64]bool{}
+	for _, p := range second.Passages {
+		if ids[p.ID] {
+			t.Errorf("passage %d is there twice", p.ID)
+		}
+		ids[p.ID] = true
+	}
+	if second.Usage.ReusedTokens < first.Usage.PromptTokens-256 || second.Usage.ReusedTokens == 0 {
+		t.Errorf("%d tokens were reused of a first prompt of %d", second.Usage.ReusedTokens, first.Usage.PromptTokens)
+	}
+	if first.SearchText != "" || !strings.Contains(second.SearchText, "toll") || second.SearchText == second.Question {
+		t.Errorf("searched for %q and %q", first.SearchText, second.SearchText)
+	}
+	if stored := storedRecord(t, s, second.RunID); !reflect.DeepEqual(stored, second) {
+		t.Errorf("stored as %+v, answered %+v", stored, second)
+	}
+	_, again := converse()
+	if again.Answer != second.Answer || again.SearchText != second.SearchText || again.Usage.PromptTokens != second.Usage.PromptTokens {
+		t.Errorf("the same conversation again gave %+v, want %+v", again, second)
 	}
 }
 

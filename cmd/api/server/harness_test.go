@@ -122,7 +122,7 @@ func newService(t *testing.T, change func(*Config)) *service {
 		Searcher: searcher, Engine: models.engine, Pool: s.pool, Log: log,
 		Defaults: answer.Defaults{
 			Collection: "facts", Cache: "sinks", Budget: "256", Limit: 3,
-			ContextTokens: 400, HistoryTokens: 100, MaxTokens: 24, Sampling: decode.Sampling{RepeatPenalty: 1.1},
+			ContextTokens: 400, HistoryTokens: 1000, MaxTokens: 24, Sampling: decode.Sampling{RepeatPenalty: 1.1},
 		},
 	}
 	config := Config{
