@@ -102,7 +102,7 @@ const defaultBudget = "2048"
 
 // cacheFlags choose the cache of a sequence.
 type cacheFlags struct {
-	Cache  string `help:"Cache: policy[+less|+moment], policy one of full, sinks, streaming, h2o, tova, snapkv, vote." default:"${default_cache}"`
+	Cache  string `help:"Cache: policy[+less|+moment], policy one of full, sinks, streaming, h2o, tova, snapkv, vote, buzz, corm, cascade, elastic, elastic-values." default:"${default_cache}"`
 	Budget string `help:"Budget of one sequence: 5% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes). Default: ${default_budget} for a bounded cache, what the tokens need for full."`
 }
 

@@ -12,7 +12,7 @@ import (
 // of the question are observed there. Later evictions ask Score, which finds the
 // Choice's scores as Statistics.Attention.
 type Chooser interface {
-	Policy
+	Scorer
 	Choose(Staged) Choice
 }
 
@@ -127,7 +127,7 @@ func (s *Sequence) Rewind(n int) {
 func (s *Sequence) Reset() {
 	for i := range s.heads {
 		s.heads[i].len = 0
-		s.heads[i].turned = false
+		s.heads[i].turned, s.heads[i].decided = false, 0
 		clear(s.heads[i].attention)
 		s.states[i].clear()
 	}

@@ -59,7 +59,7 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 		}
 		copy(to.attention[:to.len*s.width], h.attention)
 		copy(to.sinks, h.sinks)
-		to.turned = h.turned
+		to.turned, to.decided = h.turned, h.decided
 		s.states[i].copyFrom(&from.states[i])
 	}
 	s.position, s.evicted = n, from.evicted

@@ -6,8 +6,9 @@ import (
 )
 
 // evict cuts every KV head of the layer down to its budget, counting a block of
-// n tokens that is not stored yet as if it followed what the head holds.
-func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n int) {
+// n tokens that is not stored yet as if it followed what the head holds. Room is
+// made for coming tokens.
+func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n, coming int) {
 	if s.plan.Staging || !s.plan.Spec.Bounded() {
 		panic(fmt.Sprintf("cache: a cache of %d slots that evicts nothing was fed beyond them", s.plan.Keep))
 	}
@@ -17,11 +18,12 @@ func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n int) {
 		size := len(columns) / kvHeads
 		s.join(s.block[kvHead*n:(kvHead+1)*n], columns[kvHead*size:(kvHead+1)*size], n)
 	}
+	var about Statistics
 	for kvHead := range kvHeads {
 		i := layer*kvHeads + kvHead
 		h := &s.heads[i]
 		if kvHead == 0 || s.policy.Grain() == PerHead {
-			s.choose(layer, kvHead, n)
+			about = s.choose(layer, kvHead, n, coming)
 		}
 		var block head
 		if n > 0 {
@@ -31,16 +33,20 @@ func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n int) {
 				block.attention = s.block[from:to]
 			}
 		}
+		s.merge(h, block, about)
 		s.compact(i, block)
 		if s.plan.sinkTokens() > 0 {
-			s.renumber(h)
+			s.renumber(h, len(about.Positions))
+		}
+		if d, ok := s.policy.(Decider); ok && (d.Eager() || h.len < len(about.Positions)) {
+			h.decided = s.position + n
 		}
 	}
 }
 
 // choose asks the policy which of the tokens stay: s.kept, rising indices into
 // what the head holds followed by the block.
-func (s *Sequence) choose(layer, kvHead, n int) {
+func (s *Sequence) choose(layer, kvHead, n, coming int) Statistics {
 	h := s.head(layer, kvHead)
 	s.positions = append(s.positions[:0], h.positions[:h.len]...)
 	for i := range n {
@@ -49,10 +55,17 @@ func (s *Sequence) choose(layer, kvHead, n int) {
 	total := len(s.positions)
 	s.scores = slices.Grow(s.scores[:0], total)[:total]
 	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
-	keep := s.plan.Keeps[layer*s.plan.Shape.KVHeads+kvHead]
-	s.policy.Score(s.scores, Statistics{Layer: layer, Head: kvHead, Positions: s.positions,
-		Attention: s.sum(layer, kvHead, n), Keep: keep, Chosen: s.chosen})
-	s.kept = Keep(s.kept[:0], s.scores, keep, s.sorted)
+	about := Statistics{Layer: layer, Head: kvHead, Position: s.position + n, Decided: h.decided, Coming: coming,
+		Positions: s.positions, Attention: s.sum(layer, kvHead, n),
+		Keep: s.plan.Keeps[layer*s.plan.Shape.KVHeads+kvHead], Chosen: s.chosen}
+	switch policy := s.policy.(type) {
+	case Decider:
+		s.kept = policy.Decide(s.kept[:0], about)
+	case Scorer:
+		policy.Score(s.scores, about)
+		s.kept = Keep(s.kept[:0], s.scores, about.Keep, s.sorted)
+	}
+	return about
 }
 
 // compact leaves in KV head i the tokens s.kept and hands every other one over,
@@ -60,6 +73,8 @@ func (s *Sequence) choose(layer, kvHead, n int) {
 func (s *Sequence) compact(i int, block head) {
 	h := &s.heads[i]
 	held := h.len
+	s.newest = s.position + block.len - 1
+	s.total = held + block.len
 	split, _ := slices.BinarySearch(s.kept, int32(held))
 	h.len = 0
 	s.sift(i, *h, 0, held, s.kept[:split])
@@ -75,7 +90,7 @@ func (s *Sequence) sift(i int, source head, base, n int, kept []int32) {
 		first, last = first-base, last-base
 		k, v, positions := source.k[first*dim:last*dim], source.v[first*dim:last*dim], source.positions[first:last]
 		if !keep {
-			s.handOver(i, k, v, positions)
+			s.handOver(i, s.unturned(i, k, positions, base+first), v, positions)
 			return
 		}
 		copy(h.k[h.len*dim:], k)

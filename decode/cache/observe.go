@@ -38,7 +38,7 @@ func (s *Sequence) join(attention, columns []float32, tokens int) {
 	if seen.Rows == NewestRow {
 		clear(attention)
 	}
-	if tokens == 0 {
+	if len(columns) == 0 {
 		return
 	}
 	heads := len(columns) / tokens

@@ -65,7 +65,7 @@ func (p Plan) width() int {
 
 // sinkTokens is how many keys of a KV head are kept a second time.
 func (p Plan) sinkTokens() int {
-	if p.Spec.Policy == Streaming {
+	if p.Spec.renumbers() {
 		return SinkTokens
 	}
 	return 0

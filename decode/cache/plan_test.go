@@ -76,9 +76,9 @@ func TestNewPlanRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want a *PlanError", name, err)
 		}
 	}
-	_, err := NewPlan(Spec{Policy: "buzz", State: "less"}, Budget{}, shape)
+	_, err := NewPlan(Spec{Policy: "buzz", Bits: 3}, Budget{}, shape)
 	var missing *UnavailableError
 	if !errors.As(err, &missing) {
-		t.Errorf("buzz+less: %v, want an *UnavailableError", err)
+		t.Errorf("buzz+kivi3: %v, want an *UnavailableError", err)
 	}
 }

@@ -5,17 +5,42 @@ import (
 	"math"
 )
 
-// Policy scores tokens; a higher score is kept. It is pure: the same statistics
-// give the same scores, and it knows neither who stores nor who absorbs.
+// Policy says which tokens stay. It is pure: the same statistics give the same
+// answer, and it knows neither who stores nor who absorbs. It is a Scorer or a
+// Decider.
 type Policy interface {
-	// Score fills scores[i] for the token Positions[i]; +Inf protects it.
-	Score(scores []float32, s Statistics)
-	// Grain tells for how many KV heads one call of Score decides.
+	// Grain tells for how many KV heads one answer holds.
 	Grain() Grain
 	// Minimum is the smallest budget, in tokens, that the policy works with.
 	Minimum() int
 	// Observes tells whose attention Statistics must hold.
 	Observes() Observation
+}
+
+// Scorer is a Policy that scores tokens; those with the highest scores are kept, as
+// many as the budget has room for.
+type Scorer interface {
+	Policy
+	// Score fills scores[i] for the token Positions[i]; +Inf protects it.
+	Score(scores []float32, s Statistics)
+}
+
+// Decider is a Policy that names the tokens that stay.
+type Decider interface {
+	Policy
+	// Decide appends to kept the indices of what stays, rising: at most s.Keep.
+	Decide(kept []int32, s Statistics) []int32
+	// Eager tells that it decides every Plan.Interval tokens, and not only when
+	// tokens do not fit any more.
+	Eager() bool
+}
+
+// Merger is a Decider that merges tokens into others in place of dropping them.
+type Merger interface {
+	Decider
+	// Merges tells whether what does not stay by this decision becomes a part of the
+	// nearest token that does, and whether in its key too.
+	Merges(s Statistics) (values, keys bool)
 }
 
 // Grain tells how widely a decision of a Policy holds.
@@ -71,6 +96,9 @@ func Rise(position int) float64 { return -float64(position) * math.Log(decay) }
 // KV head holds, in the order of their positions.
 type Statistics struct {
 	Layer, Head int       // Head is 0 where one call decides for the layer
+	Position    int       // of the next token: how many there were so far
+	Decided     int       // Position when this KV head was last decided on; 0: never
+	Coming      int       // tokens of the block for which room is made, or which is among Positions
 	Positions   []int32   // [tokens] original positions, rising
 	Attention   []float32 // [tokens] attention observed, added up over the query heads that the decision holds for; after a Choice, its scores; nil where nothing is observed
 	Keep        int       // how many tokens will stay
@@ -95,6 +123,16 @@ func NewPolicy(s Spec) Policy {
 		return snapKV{pool: snapPool, window: snapWindow}
 	case Vote:
 		return vote{}
+	case BUZZ:
+		return buzz{stride: buzzStride}
+	case CORM:
+		return corm{window: cormWindow}
+	case Cascade:
+		return cascade{rings: cascadeRings}
+	case Elastic:
+		return elastic{keys: true}
+	case ElasticValues:
+		return elastic{}
 	}
 	panic(fmt.Sprintf("cache: no policy for %s", s))
 }

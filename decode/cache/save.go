@@ -39,6 +39,7 @@ type saved struct {
 	Held     []int
 	Absorbed []int
 	Turned   []bool
+	Decided  []int // position of the last decision; nil: never
 	Position int
 	Chosen   int
 	Evicted  int64
@@ -55,6 +56,7 @@ func (s *Sequence) Save(w io.Writer, model string) error {
 	for i := range s.heads {
 		h.Held = append(h.Held, s.heads[i].len)
 		h.Turned = append(h.Turned, s.heads[i].turned)
+		h.Decided = append(h.Decided, s.heads[i].decided)
 		h.Absorbed = append(h.Absorbed, s.states[i].Absorbed)
 	}
 	header, err := json.Marshal(h)
@@ -165,7 +167,7 @@ func (h saved) plan(model string, shape Shape) (Plan, error) {
 		return Plan{}, err
 	}
 	n := len(plan.Slots)
-	if len(h.Held) != n || len(h.Absorbed) != n || len(h.Turned) != n {
+	if len(h.Held) != n || len(h.Absorbed) != n || len(h.Turned) != n || h.Decided != nil && len(h.Decided) != n {
 		return Plan{}, fmt.Errorf("counts for %d, %d and %d of %d KV heads", len(h.Held), len(h.Absorbed), len(h.Turned), n)
 	}
 	if h.Position < 0 || h.Position > math.MaxInt32 || h.Chosen < 0 || h.Chosen > h.Position || h.Evicted < 0 ||
@@ -176,6 +178,11 @@ func (h saved) plan(model string, shape Shape) (Plan, error) {
 		if held < 0 || held > min(plan.Slots[i], h.Position) || h.Absorbed[i] < 0 || h.Absorbed[i] > h.Position-held ||
 			h.Turned[i] && (plan.sinkTokens() == 0 || held < SinkTokens) {
 			return Plan{}, fmt.Errorf("KV head %d: %d tokens held and %d absorbed of %d, with %d slots", i, held, h.Absorbed[i], h.Position, plan.Slots[i])
+		}
+	}
+	for i, at := range h.Decided {
+		if at < 0 || at > h.Position {
+			return Plan{}, fmt.Errorf("KV head %d: decided on at %d of %d", i, at, h.Position)
 		}
 	}
 	return plan, nil
@@ -191,6 +198,9 @@ func (s Shape) same(other Shape) bool {
 func (s *Sequence) fill(in io.Reader, h saved, sum func() uint32) error {
 	for i := range s.heads {
 		s.heads[i].len, s.heads[i].turned = h.Held[i], h.Turned[i]
+		if h.Decided != nil {
+			s.heads[i].decided = h.Decided[i]
+		}
 		for _, part := range s.parts(i) {
 			if err := binary.Read(in, binary.LittleEndian, part); err != nil && err != io.EOF {
 				return err

@@ -26,7 +26,8 @@ func saveOf(t *testing.T, spec Spec, n int) (*feeder, []byte) {
 
 // A restored sequence holds what the saved one held, and goes on alike.
 func TestSaveAndRestore(t *testing.T) {
-	for _, spec := range []Spec{{Policy: Sinks}, {Policy: H2O}, {Policy: TOVA}, {Policy: Sinks, State: Moment}} {
+	for _, spec := range []Spec{{Policy: Sinks}, {Policy: H2O}, {Policy: TOVA}, {Policy: Sinks, State: Moment},
+		{Policy: BUZZ}, {Policy: CORM}, {Policy: Cascade, State: Moment}} {
 		for _, n := range []int{0, 1, 20, 57} {
 			f, data := saveOf(t, spec, n)
 			g := newFeeder(t, spec, Budget{Tokens: 20}, savedShape)

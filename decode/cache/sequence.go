@@ -5,8 +5,8 @@ import (
 )
 
 // Absorb takes tokens that a KV head has just evicted: consecutive rows, each
-// token of a sequence exactly once. Keys are as they were stored: post-RoPE, at
-// their original positions. state is the head's, nil where it has none; its
+// token of a sequence exactly once. Keys are post-RoPE, at their original positions
+// (but for a head without a state of a policy that numbers tokens anew: as they lay). state is the head's, nil where it has none; its
 // Absorbed counts the tokens afterwards. k, v and positions are valid during the call
 // only.
 type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
@@ -15,7 +15,7 @@ type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf
 // needs it: without Absorb, evicted tokens are forgotten.
 type Handlers struct {
 	Absorb Absorb
-	Turn   Turn // for the policy streaming
+	Turn   Turn // for policies that number tokens anew
 }
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
@@ -46,6 +46,7 @@ type head struct {
 	positions []int32   // [slots] original positions
 	attention []float32 // [slots, width] observed, or chosen
 	len       int       // slots in use
+	decided   int       // the sequence's position when tokens were last evicted, or could have been
 
 	sinks  []uint16 // [SinkTokens, headDim] the sinks' keys at their original positions, where they are renumbered
 	turned bool     // sinks is filled
@@ -60,6 +61,11 @@ type Scratch struct {
 	scores    []float32
 	sorted    []float32
 	kept      []int32
+	original  []uint16  // keys as they were before they were numbered anew
+	merged    []float64 // [headDim/Parts] a mean
+	rounded   []float32
+
+	total, newest int // tokens that are decided on, and the position of the last
 }
 
 // NewSequence takes the Plan's memory.
@@ -169,9 +175,15 @@ func (s *Sequence) Fits(layer, n int) bool {
 // MakeRoom readies the layer for a block of n tokens: where the block does not
 // fit, KV heads that exceed their budget are cut down to it.
 func (s *Sequence) MakeRoom(layer, n int) {
-	if !s.Fits(layer, n) {
-		s.evict(layer, nil, nil, nil, 0)
+	if !s.Fits(layer, n) || s.due(layer) {
+		s.evict(layer, nil, nil, nil, 0, n)
 	}
+}
+
+// due tells whether the policy wants to decide although all fits.
+func (s *Sequence) due(layer int) bool {
+	p, ok := s.policy.(Decider)
+	return ok && p.Eager() && s.position-s.head(layer, 0).decided >= s.plan.Interval
 }
 
 // Append stores a block that Fits: k, v [n, headDim] of one KV head.
@@ -196,7 +208,8 @@ func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
 // columns [kvHeads, group, n] is what Observed asks for over the block's own
 // tokens, nil where no row was observed.
 func (s *Sequence) Insert(layer int, k, v []uint16, columns []float32) {
-	s.evict(layer, k, v, columns, len(k)/(s.plan.Shape.KVHeads*s.plan.Shape.HeadDim))
+	n := len(k) / (s.plan.Shape.KVHeads * s.plan.Shape.HeadDim)
+	s.evict(layer, k, v, columns, n, n)
 }
 
 // Advance ends a block of n tokens, when all layers have stored it.

@@ -24,14 +24,16 @@ const (
 	CORM    = "corm"    // what recent queries found important
 	Cascade = "cascade" // sub-caches, each of which takes half as many tokens as the one before
 	Elastic = "elastic" // merges what it drops into what it keeps
+
+	ElasticValues = "elastic-values" // merges their values only
 )
 
 // policies are all the names that parse, those of later builds included.
-var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, BUZZ, CORM, Cascade, Elastic}
+var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, BUZZ, CORM, Cascade, Elastic, ElasticValues}
 
 // What this build can run: these policies, bounded ones with any of these states.
 var (
-	available       = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote}
+	available       = policies
 	availableStates = []string{"", Less, Moment}
 )
 
@@ -129,8 +131,8 @@ func (s Spec) conflict() string {
 	switch {
 	case !s.Bounded() && s.State != "":
 		return fmt.Sprintf("full evicts nothing, so %s has nothing to absorb", s.State)
-	case s.Policy == Elastic && s.State != "":
-		return fmt.Sprintf("elastic merges what it drops into its neighbours, so %s would count it twice", s.State)
+	case (s.Policy == Elastic || s.Policy == ElasticValues) && s.State != "":
+		return fmt.Sprintf("%s merges what it drops into its neighbours, so %s would count it twice", s.Policy, s.State)
 	}
 	return ""
 }
@@ -179,7 +181,12 @@ func (s Spec) AsksQuestion() bool {
 
 // Unlimited tells whether a sequence may run beyond the model's context: its
 // policy numbers what it keeps anew.
-func (s Spec) Unlimited() bool { return s.Policy == Streaming }
+func (s Spec) Unlimited() bool { return s.renumbers() }
+
+// renumbers tells whether what is kept is numbered anew, without gaps.
+func (s Spec) renumbers() bool {
+	return s.Policy == Streaming || s.Policy == BUZZ || s.Policy == Cascade
+}
 
 // Bounded tells whether the cache evicts, and so whether it needs a budget.
 func (s Spec) Bounded() bool {

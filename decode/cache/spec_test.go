@@ -27,7 +27,7 @@ func TestParseSpec(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "lru", "+less", "h2o+", "h2o+less+moment", "h2o+kivi2+kivi4", "h2o+kivi3",
-		"tova+think40+think40", "tova+think+think20", "tova+think0", "tova+think91", "tova+think07", "tova+think-1", "tova+thin", "elastic+moment", "full+less", "elastic+less", "H2O", "h2o less", strings.Repeat("h2o+", 100)} {
+		"tova+think40+think40", "tova+think+think20", "tova+think0", "tova+think91", "tova+think07", "tova+think-1", "tova+thin", "elastic+moment", "full+less", "elastic+less", "elastic-values+moment", "H2O", "h2o less", strings.Repeat("h2o+", 100)} {
 		var wrong *SpecError
 		if spec, err := ParseSpec(text); !errors.As(err, &wrong) {
 			t.Errorf("%q: %+v, %v; want a *SpecError", text, spec, err)
@@ -57,7 +57,8 @@ func TestConflicts(t *testing.T) {
 }
 
 func TestAvailable(t *testing.T) {
-	for _, text := range []string{"full", "sinks", "streaming", "h2o", "tova", "snapkv", "h2o+less", "sinks+moment"} {
+	for _, text := range []string{"full", "sinks", "streaming", "h2o", "tova", "snapkv", "h2o+less", "sinks+moment",
+		"buzz", "buzz+less", "corm+moment", "cascade+less", "elastic", "elastic-values"} {
 		spec, err := ParseSpec(text)
 		if err != nil || spec.Available() != nil {
 			t.Errorf("%s: %v, %v", text, err, spec.Available())
@@ -66,7 +67,7 @@ func TestAvailable(t *testing.T) {
 	if err := (Spec{}).Available(); err != nil {
 		t.Errorf("the zero Spec: %v", err)
 	}
-	for _, text := range []string{"buzz", "buzz+less", "h2o+kivi4", "sinks+think40", "full+kivi2"} {
+	for _, text := range []string{"h2o+kivi4", "sinks+think40", "full+kivi2"} {
 		spec, err := ParseSpec(text)
 		if err != nil {
 			t.Fatal(err)

@@ -27,7 +27,12 @@ type vectors map[string]struct {
 
 func readVectors(t *testing.T) vectors {
 	t.Helper()
-	f, err := os.Open("../../lesskernels/testdata/less_h2o_small.json.gz")
+	return readVectorsOf(t, "../../lesskernels/testdata/less_h2o_small.json.gz")
+}
+
+func readVectorsOf(t *testing.T, path string) vectors {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

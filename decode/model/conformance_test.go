@@ -159,6 +159,10 @@ func (c *conformance) checkBatches(t *testing.T) {
 		{"tova+less", cache.Budget{Tokens: 11}, 1, 41, 9},
 		{"streaming+moment", cache.Budget{Tokens: 14}, 2, 52, 0},
 		{"snapkv+less", cache.Budget{Percent: 100}, 4, 1, 7},
+		{"buzz", cache.Budget{Tokens: 20}, 2, 49, 11},
+		{"corm+moment", cache.Budget{Tokens: 17}, 3, 66, 2},
+		{"cascade+less", cache.Budget{Tokens: 21}, 2, 58, 4},
+		{"elastic", cache.Budget{Tokens: 19}, 3, 44, 6},
 	}
 	const block, tokens = 20, 24
 	// feed runs members side by side, a prompt block or one token each per pass.
@@ -281,7 +285,7 @@ func TestConformance(t *testing.T) {
 		tolerance float64
 	}{{Float32, 1e-4}, {Int8, 0.03}} {
 		t.Run(string(test.math), func(t *testing.T) {
-			c := newCPU(t, tinyPath, test.math, Limits{Tokens: 300, Sequences: 8})
+			c := newCPU(t, tinyPath, test.math, Limits{Tokens: 300, Sequences: 12})
 			if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
 				t.Fatal(err)
 			}

@@ -30,7 +30,7 @@ func TestObserved(t *testing.T) {
 	const tokens, question = 90, 7
 	for _, group := range []int{1, 3} {
 		for _, m := range []Math{Int8, Float32} {
-			for _, policy := range []string{"h2o", "tova", "vote", "snapkv"} {
+			for _, policy := range []string{"h2o", "tova", "vote", "snapkv", "buzz", "corm"} {
 				t.Run(fmt.Sprintf("%s/%s/%d", policy, m, group), func(t *testing.T) {
 					c := synthetic(t, m, 64, group, 2, 200)
 					r := newLayerRun(t, c, "full", cache.Budget{}, 1, tokens)
@@ -54,7 +54,7 @@ func TestObserved(t *testing.T) {
 					}
 					r.question = question
 					r.feed(question)
-					first := map[string]int{"h2o": 0, "tova": tokens - 1, "vote": tokens - question, "snapkv": tokens - question}[policy]
+					first := map[string]int{"h2o": 0, "buzz": 0, "corm": 0, "tova": tokens - 1, "vote": tokens - question, "snapkv": tokens - question}[policy]
 					width := 1
 					if policy == "vote" {
 						width = group
@@ -65,11 +65,13 @@ func TestObserved(t *testing.T) {
 						for token := first; token < tokens; token++ {
 							for g := range group {
 								for position, p := range r.weights(token, kvHead*group+g) {
-									if policy == "vote" {
-										at := position*width + g
+									switch at := position*width + g; {
+									case policy == "vote":
 										want[at] = max(want[at], p)
-									} else {
+									case policy != "corm":
 										want[position] += p
+									case p >= 1/float64(token+1):
+										want[position] = float64(token + 1)
 									}
 								}
 							}

@@ -42,15 +42,15 @@ func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, head int
 			}
 			held := r.held[token][kvHead]
 			evicted := absent(held, r.first[token])
-			for _, position := range held {
+			for i, position := range held {
 				key := r.wide(r.storedK, int(position), kvHead)
-				if r.s.Plan().Spec.Policy == cache.Streaming && position < cache.SinkTokens && len(evicted) > 0 {
-					want := r.c.turned(key, len(evicted))
+				if by := r.first[token] - len(held) + i - int(position); r.s.Plan().Spec.Unlimited() && by != 0 {
+					want := r.c.turned(key, by)
 					got := make([]float32, config.HeadDim)
-					r.c.widen(got, rowOf(r.segmentSinks[token][kvHead], int(position), r.c.stored))
-					for i, x := range got {
-						if !(math.Abs(float64(x)-want[i]) <= math.Abs(want[i])/128+1e-6) {
-							r.t.Fatalf("token %d: sink %d is not turned by %d positions: %v, want %v", token, position, len(evicted), x, want[i])
+					r.c.widen(got, rowOf(r.segments[token][kvHead], i, r.c.stored))
+					for j, x := range got {
+						if pair := math.Hypot(want[j&^1], want[j|1]); !(math.Abs(float64(x)-want[j]) <= r.rounding(int(position))*pair+1e-6) {
+							r.t.Fatalf("token %d: key %d is not turned by %d positions: %v, want %v", token, position, by, x, want[j])
 						}
 					}
 					key = doubles(got)
@@ -74,6 +74,18 @@ func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, head int
 		}
 	}
 	return out
+}
+
+// rounding is how far a key may be from where it was turned to, as a part of its
+// pair: sinks are turned once, others again and again.
+func (r *layerRun) rounding(position int) float64 {
+	switch {
+	case r.c.math == Float32:
+		return 1e-3
+	case position < cache.SinkTokens:
+		return 1. / 128
+	}
+	return 1. / 16
 }
 
 // less is LESS's segment of attention over evicted tokens in matrix form.
@@ -162,7 +174,7 @@ func (r *layerRun) near(want []float64, tolerance float64) {
 // token or in blocks, and asking the state gives for every token attention over what
 // it saw exactly and the matrix form over what was evicted before it.
 func TestRecurrentIsMaskedParallel(t *testing.T) {
-	policies := []string{"h2o", "tova", "sinks", "streaming", "vote"}
+	policies := []string{"h2o", "tova", "sinks", "streaming", "vote", "buzz", "corm", "cascade", "snapkv"}
 	inputs := []lesskernels.Inputs{lesskernels.PreRoPE, lesskernels.PostRoPE}
 	i := 0
 	for _, dim := range []int{64, 128, 256} {
@@ -178,13 +190,19 @@ func TestRecurrentIsMaskedParallel(t *testing.T) {
 					}
 					budget := cache.Budget{Tokens: 39 + i%4}
 					tokenByToken := newLayerRun(t, c, policy+"+less", budget, 1, 71).feedAll(1)
-					tokenByToken.near(tokenByToken.masked(maps, tokenByToken.less(maps)), 1e-5)
+					again := 0.0 // a key that was turned again and again is absorbed as far from itself
+					if m == Int8 && (policy == "buzz" || policy == "cascade") {
+						again = 0.05
+					} else if policy == "buzz" || policy == "cascade" {
+						again = 1e-3
+					}
+					tokenByToken.near(tokenByToken.masked(maps, tokenByToken.less(maps)), 1e-5+again)
 					blocks := newLayerRun(t, c, policy+"+less", budget, 6, 131).feedAll(7, 70, 1, 1, 1, 3)
-					blocks.near(blocks.masked(maps, blocks.less(maps)), 2e-4)
+					blocks.near(blocks.masked(maps, blocks.less(maps)), 2e-4+again)
 					plain := newLayerRun(t, c, policy, budget, 3, 70).feedAll(11, 1, 1)
 					plain.near(plain.masked(nil, nil), 1e-5)
 					moment := newLayerRun(t, c, policy+"+moment", budget, 3, 70).feedAll(11, 1, 1)
-					moment.near(moment.masked(nil, moment.moments()), 1e-5)
+					moment.near(moment.masked(nil, moment.moments()), 1e-5+again)
 				})
 			}
 		}
@@ -199,7 +217,7 @@ func TestStateThatIsNotNeeded(t *testing.T) {
 		full := newLayerRun(t, c, "full", cache.Budget{}, 0, 83).feedAll(9, 1).out
 		shut := func(int, int) float32 { return float32(math.Inf(-1)) }
 		var plain []float32
-		for _, policy := range []string{"sinks", "streaming", "h2o", "tova", "snapkv", "vote"} {
+		for _, policy := range []string{"sinks", "streaming", "h2o", "tova", "snapkv", "vote", "buzz", "corm", "cascade"} {
 			c.memory = memory{}
 			plain = newLayerRun(t, c, policy, cache.Budget{Tokens: 40}, 2, 83).feedAll(9, 1).out
 			if slices.Equal(plain, full) {

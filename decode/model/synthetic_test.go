@@ -115,12 +115,12 @@ type layerRun struct {
 	question int       // of the next block's tokens
 	probing  bool      // the next block is a probe
 
-	out          []float32   // [tokens, heads, headDim]
-	held         [][][]int32 // [tokens][kvHeads] positions that a token saw exactly, before its block
-	first        []int       // [tokens] of the token's block
-	storedK      []uint16    // [tokens, kvHeads, stored]
-	storedV      []uint16
-	segmentSinks [][][]uint16 // [tokens][kvHeads] the first four keys that it saw, as they lay there
+	out      []float32   // [tokens, heads, headDim]
+	held     [][][]int32 // [tokens][kvHeads] positions that a token saw exactly, before its block
+	first    []int       // [tokens] of the token's block
+	storedK  []uint16    // [tokens, kvHeads, stored]
+	storedV  []uint16
+	segments [][][]uint16 // [tokens][kvHeads] the keys of held, as they lay there
 }
 
 func newLayerRun(t *testing.T, c *CPU, spec string, budget cache.Budget, interval, tokens int) *layerRun {
@@ -155,7 +155,7 @@ func (r *layerRun) feed(n int) {
 	copy(c.v, r.v[from*config.KVHeads*config.HeadDim:][:n*config.KVHeads*config.HeadDim])
 	c.rope(b)
 	c.store(b, 0)
-	held, sinks := make([][]int32, config.KVHeads), make([][]uint16, config.KVHeads)
+	held, segment := make([][]int32, config.KVHeads), make([][]uint16, config.KVHeads)
 	for head := range config.KVHeads {
 		for _, position := range r.s.Positions(0, head) {
 			if int(position) < from {
@@ -163,14 +163,14 @@ func (r *layerRun) feed(n int) {
 			}
 		}
 		k, _ := r.s.Segment(0, head)
-		sinks[head] = append(sinks[head], k[:min(len(k), cache.SinkTokens*c.stored)]...)
+		segment[head] = append(segment[head], k[:len(held[head])*c.stored]...)
 	}
 	for i := range n {
 		for head := range config.KVHeads {
 			r.storedK = append(r.storedK, rowOf(c.blockK, head*n+i, c.stored)...)
 			r.storedV = append(r.storedV, rowOf(c.blockV, head*n+i, c.stored)...)
 		}
-		r.held, r.first, r.segmentSinks = append(r.held, held), append(r.first, from), append(r.segmentSinks, sinks)
+		r.held, r.first, r.segments = append(r.held, held), append(r.first, from), append(r.segments, segment)
 	}
 	c.attend(b, 0)
 	c.observe(b, 0)
@@ -191,7 +191,7 @@ func (r *layerRun) probe(n int) {
 	r.question, r.probing = 0, false
 	config := r.c.config
 	r.out = r.out[:at*config.Heads*config.HeadDim]
-	r.held, r.first, r.segmentSinks = r.held[:at], r.first[:at], r.segmentSinks[:at]
+	r.held, r.first, r.segments = r.held[:at], r.first[:at], r.segments[:at]
 	r.storedK, r.storedV = r.storedK[:at*config.KVHeads*r.c.stored], r.storedV[:at*config.KVHeads*r.c.stored]
 }
 

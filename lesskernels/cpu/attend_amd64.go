@@ -89,11 +89,11 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 	return true
 }
 
-// assemblyRow is one row of which the weights are wanted; false means that no
-// kernel keeps them.
+// assemblyRow is one row of which the weights are wanted; false means that the
+// kernel that assembly takes for the shape does not keep them.
 func (a attention) assemblyRow(isa ISA, weights, peak []float32, s *Scratch) bool {
 	k := isa.attendKernels(a.headDim)
-	if k == nil || a.headDim%(2*k.lanes) != 0 {
+	if k == nil || a.group >= fewQueries || a.headDim%(2*k.lanes) != 0 {
 		return false
 	}
 	slots := int(a.visible[0])

@@ -1,0 +1,77 @@
+package cache
+
+import (
+	"math"
+
+	"lessrag/lesskernels/cpu"
+)
+
+// merge replaces the values, and where the policy says so the keys, of what stays of
+// a KV head's tokens and a block by the mean over them and all tokens that do not stay
+// and are nearest to them by position; of two as near, the earlier takes it. It does
+// so before anything moves.
+func (s *Sequence) merge(h *head, block head, about Statistics) {
+	policy, ok := s.policy.(Merger)
+	if !ok || len(s.kept) == 0 {
+		return
+	}
+	values, keys := policy.Merges(about)
+	if !values {
+		return
+	}
+	from := 0 // the first token that may be nearest to this anchor
+	for j, anchor := range s.kept {
+		to := len(about.Positions)
+		if j+1 < len(s.kept) {
+			next := s.kept[j+1]
+			for to = int(anchor) + 1; to < int(next); to++ {
+				if about.Positions[to]-about.Positions[anchor] > about.Positions[next]-about.Positions[to] {
+					break
+				}
+			}
+		}
+		if to-from > 1 {
+			s.mean(h, block, from, to, int(anchor), func(h *head) []uint16 { return h.v })
+			if keys {
+				s.mean(h, block, from, to, int(anchor), func(h *head) []uint16 { return h.k })
+			}
+		}
+		from = to
+	}
+}
+
+// mean writes to the anchor's row the mean of the rows from…to of what a KV head
+// holds followed by a block.
+func (s *Sequence) mean(h *head, block head, from, to, anchor int, rows func(*head) []uint16) {
+	dim, parts := s.plan.Shape.HeadDim, max(1, s.plan.Shape.Parts)
+	row := func(i int) []uint16 {
+		if i < h.len {
+			return rows(h)[i*dim : (i+1)*dim]
+		}
+		return rows(&block)[(i-h.len)*dim : (i-h.len+1)*dim]
+	}
+	width := dim / parts
+	if cap(s.merged) < width {
+		s.merged, s.rounded = make([]float64, width), make([]float32, width)
+	}
+	sum, rounded := s.merged[:width], s.rounded[:width]
+	clear(sum)
+	for i := from; i < to; i++ {
+		for j, x := range row(i) { // parts of a number are added as the numbers are
+			sum[j%width] += float64(math.Float32frombits(uint32(x) << 16))
+		}
+	}
+	for j := range sum {
+		sum[j] /= float64(to - from)
+	}
+	for part := range parts { // each holds what rounding those before left over
+		for j, x := range sum {
+			rounded[j] = float32(x)
+		}
+		to := row(anchor)[part*width : (part+1)*width]
+		cpu.BF16(to, rounded)
+		for j, x := range to {
+			sum[j] -= float64(math.Float32frombits(uint32(x) << 16))
+		}
+	}
+}
