@@ -18,17 +18,24 @@ const (
 )
 
 // span is a run of slots of one KV head. Query i of the block sees the first
-// min(slots, visible+i) of them, and none where that is negative.
+// min(slots, visible+i) of them, and none where that is negative; where the block's
+// rows are not consecutive, i is the row's position in place of its number.
 type span struct {
 	k, v    []uint16 // [slots, stored] bf16
 	slots   int
 	visible int
+	rows    []int // [n] positions of the block's rows, rising; nil: consecutive
 
 	weights, peak []float32 // of the block's one row, where its policy watches: see cpu.AttendRow
 }
 
 // sees is how many slots query i of the block sees.
-func (s *span) sees(i int) int32 { return int32(max(0, min(s.slots, s.visible+i))) }
+func (s *span) sees(i int) int32 {
+	if s.rows != nil {
+		i = s.rows[i]
+	}
+	return int32(max(0, min(s.slots, s.visible+i)))
+}
 
 // attendTask is a tile of queries of one KV head over some spans.
 type attendTask struct {
@@ -104,7 +111,7 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 		to := min(n, from+tileQueries)
 		task := attendTask{block: i, kvHead: kvHead, from: from, to: to, spans: [2]int{firstSpan, len(b.spans)}, partial: -1}
 		for _, s := range b.spans[firstSpan:] {
-			task.cost += (to - from) * max(0, min(s.slots, s.visible+to))
+			task.cost += (to - from) * int(s.sees(to-1))
 		}
 		b.tasks = append(b.tasks, task)
 	}

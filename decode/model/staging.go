@@ -23,5 +23,12 @@ func (c *CPU) Take(s, staging Sequence, choice cache.Choice) {
 	c.absorb()
 }
 
-// Reset empties a staging sequence for the next prompt.
+// Move fills a new sequence with what its policy keeps of a desk; its states absorb
+// the rest.
+func (c *CPU) Move(s, desk Sequence) {
+	s.(*cache.Sequence).Move(desk.(*cache.Sequence))
+	c.absorb()
+}
+
+// Reset empties a staging sequence, or a desk, for the next prompt.
 func (c *CPU) Reset(s Sequence) { s.(*cache.Sequence).Reset() }
