@@ -3,6 +3,7 @@ package decode
 import (
 	"lessrag/decode/cache"
 	"lessrag/decode/model"
+	"lessrag/decode/passages"
 )
 
 // Backend computes forward passes on one device. It is used by one goroutine at
@@ -26,6 +27,12 @@ type Backend interface {
 	Retain(staging model.Sequence, c cache.Choice)
 	Take(s, staging model.Sequence, c cache.Choice)
 	Reset(staging model.Sequence)
+
+	// A desk holds a prompt while it is put together from passages: see model.Blend
+	// and cache.NewDesk. Passage copies what a full sequence holds of one.
+	Blend(b *model.Blend, rows int) (done bool, err error)
+	Move(s, desk model.Sequence)
+	Passage(s model.Sequence, first, n int) *passages.Passage
 
 	Config() model.Config
 	Shape() cache.Shape // what sequences are planned with

@@ -33,6 +33,11 @@ type Engine struct {
 
 	prefixes prefixes // of the goroutine
 	staging  staging
+	desk     model.Sequence // nil until a prompt was blended
+	idle     idle
+
+	identity string         // of what computes passages: weights, feature maps and arithmetic
+	writes   sync.WaitGroup // of passages to their store
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -97,6 +102,8 @@ func (e *Engine) run() {
 		case call := <-e.calls:
 			call(e.backend)
 		case <-e.wake:
+		case <-e.idle.wait():
+			e.useIdleTime()
 		}
 	}
 }
@@ -105,10 +112,16 @@ func (e *Engine) run() {
 // there was anything to do.
 func (e *Engine) step() bool {
 	e.clock.Start()
+	e.admit()
+	blended := e.blend()
 	jobs, works := e.schedule()
 	if len(jobs) == 0 {
-		return false
+		if blended {
+			e.idle.began = false
+		}
+		return blended
 	}
+	e.idle.began = false
 	results, err := e.backend.Forward(works)
 	for i, j := range jobs {
 		if err != nil {
@@ -246,9 +259,15 @@ func (e *Engine) shutDown() {
 	for len(e.prefixes) > 0 {
 		e.drop(e.prefixes[0])
 	}
-	if e.staging.sequence != nil {
-		e.staging.sequence.Free()
+	for _, s := range []model.Sequence{e.staging.sequence, e.desk} {
+		if s != nil {
+			s.Free()
+		}
 	}
+	if e.idle.feeder != nil {
+		e.idle.feeder.free()
+	}
+	e.writes.Wait()
 	e.backend.Close()
 	for _, release := range e.release {
 		release()

@@ -14,6 +14,7 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/decode/model"
+	"lessrag/decode/passages"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,6 +61,10 @@ func (l *letters) Staged(model.Sequence) cache.Staged       { panic("letters sta
 func (l *letters) Retain(model.Sequence, cache.Choice)      { panic("letters stage nothing") }
 func (l *letters) Take(_, _ model.Sequence, _ cache.Choice) { panic("letters stage nothing") }
 func (l *letters) Reset(model.Sequence)                     { panic("letters stage nothing") }
+
+func (l *letters) Blend(*model.Blend, int) (bool, error)              { panic("letters blend nothing") }
+func (l *letters) Move(_, _ model.Sequence)                           { panic("letters blend nothing") }
+func (l *letters) Passage(model.Sequence, int, int) *passages.Passage { panic("letters blend nothing") }
 
 func (l *letters) Config() model.Config { return model.Config{Vocab: 27, Context: l.context} }
 func (l *letters) Close()               {}

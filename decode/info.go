@@ -2,6 +2,7 @@ package decode
 
 import (
 	"lessrag/decode/model"
+	"lessrag/decode/passages"
 	"lessrag/lesskernels"
 )
 
@@ -37,10 +38,16 @@ type Stats struct {
 	CacheMemory int64 // bytes for all caches
 	Promised    int64 // bytes of the running sequences' plans
 	Kept        int64 // bytes of kept prompt beginnings; they give way to a request
+	Desk        int64 // bytes in which prompts are put together from passages, not part of CacheMemory either
 	Staging     int64 // bytes of the staging, which are not part of CacheMemory
 	Tokens      int64 // produced since the start
 	Prompt      int64 // prompt tokens fed since the start
 	Reused      int64 // prompt tokens that were not fed: kept from an earlier prompt
+	Blended     int64 // prompt tokens that came from stored passages
+	Recomputed  int64 // of them, computed anew, in a layer on average
+	Unwritten   int64 // passages whose file could not be written
+
+	Passages passages.Stats // of the store; zero without one
 }
 
 // Info describes the model.
@@ -51,6 +58,9 @@ func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.stats
+	if e.options.Passages != nil {
+		s.Passages = e.options.Passages.Stats()
+	}
 	s.Running, s.Queued = len(e.running), len(e.waiting)
 	s.Promised, s.Kept = s.CacheMemory-e.free-e.kept, e.kept
 	return s

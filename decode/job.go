@@ -26,13 +26,15 @@ type job struct {
 	out       outbox
 	unwatch   func() bool // stops waking the engine when ctx ends
 
-	sequence model.Sequence // nil while waiting, and while its prompt is staged
-	fed      int            // prompt tokens
-	reused   int            // of them, from a kept prefix
-	keepAt   []int          // where the cache is copied: see keepPoints
-	passed   int            // passes that fed other prompts since this one was fed
-	tokens   []int32        // produced; the last one is fed next
-	written  []byte         // text sent
+	sequence   model.Sequence // nil while waiting, and while its prompt is staged
+	fed        int            // prompt tokens
+	reused     int            // of them, from a kept prefix or stored passages
+	blend      *blending      // nil where nothing is blended
+	recomputed int            // of the reused tokens, how many were computed anew
+	keepAt     []int          // where the cache is copied: see keepPoints
+	passed     int            // passes that fed other prompts since this one was fed
+	tokens     []int32        // produced; the last one is fed next
+	written    []byte         // text sent
 
 	submitted, admitted, prefilled, first, last time.Time
 }
@@ -90,7 +92,7 @@ func (j *job) write(text string) {
 func (j *job) result(reason string) *Result {
 	r := &Result{
 		Text: string(j.written), Tokens: j.tokens, FinishReason: reason,
-		PromptTokens: len(j.prompt), ReusedTokens: j.reused, CompletionTokens: len(j.tokens), Scores: j.scores,
+		PromptTokens: len(j.prompt), ReusedTokens: j.reused, RecomputedTokens: j.recomputed, CompletionTokens: len(j.tokens), Scores: j.scores,
 		Queue:   between(j.submitted, j.admitted),
 		Prefill: between(j.admitted, j.prefilled),
 		TTFT:    between(j.submitted, j.first),

@@ -65,6 +65,7 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape().TokenBytes(),
 		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
 	}
+	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
 	if maps != nil {
 		e.info.Maps = &maps.Header
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lessrag/decode/model"
+	"lessrag/decode/passages"
 )
 
 // Options of an Engine; zero values are sensible.
@@ -25,6 +26,8 @@ type Options struct {
 	// [layers·kvHeads] none below 0: see Calibrate. nil: those of the maps; without any, all vote and
 	// keep the same.
 	HeadWeights []float32
+
+	Passages *passages.Store // what was computed of passages, for Request.Blend; nil: none is kept
 
 	Maps    string // a .less file with feature maps and head weights; "": those built in for the model, if any; NoMaps: none
 	Profile bool   // time the stages of every pass: see Engine.Profile

@@ -26,6 +26,7 @@ type Request struct {
 	Budget    cache.Budget // zero: for full what prompt and answer need, otherwise cache.DefaultPercent of the context
 	Question  int          // how many of the last prompt tokens are the question: the last turn and what the template adds; 0: unknown
 	MaxTokens int          // tokens to produce at most; 0: DefaultMaxTokens
+	Blend     *Blend       // nil, or which parts of the prompt are passages that may be known from other prompts
 	Force     []int32      // tokens to produce in place of chosen ones, to learn how likely they are: Result.Scores; MaxTokens and end tokens mean nothing then
 	IgnoreEnd bool         // an end token is like any other: to time a given number of tokens
 	Stop      []string     // texts that end the answer and are not part of it
@@ -47,7 +48,8 @@ type Result struct {
 	Tokens           []int32 // produced, the end token not included
 	FinishReason     string
 	PromptTokens     int
-	ReusedTokens     int // of the prompt: taken from what an earlier one with the same beginning had left
+	ReusedTokens     int // of the prompt: taken from what an earlier one with the same beginning had left, or from stored passages
+	RecomputedTokens int // of the reused tokens of passages: computed anew, in a layer on average
 	CompletionTokens int
 	Scores           []model.Score // of the Request's Force, one for each
 

@@ -7,10 +7,9 @@ import (
 	"lessrag/decode/model"
 )
 
-// schedule admits waiting jobs and lays out the next pass.
+// schedule lays out the next pass.
 func (e *Engine) schedule() ([]*job, []model.Work) {
-	e.admit()
-	running := e.snapshot()
+	running := slices.DeleteFunc(e.snapshot(), (*job).waitsForBlend)
 	steps := e.scheduler.Next(e.tasks(running))
 	passed := func(j *job) bool { return j.fed < len(j.prompt) }
 	if !slices.ContainsFunc(steps, func(s Step) bool { return passed(running[s.Task]) }) {
@@ -64,7 +63,10 @@ func (e *Engine) admit() {
 // prompt has been read.
 func (e *Engine) start(j *job) (err error) {
 	e.reclaim(0) // what admission promised beyond what was free
-	if j.staged {
+	if e.preferPrefix(j); j.blend != nil {
+		e.idle.learn(j.blend.missing)
+	}
+	if j.staged || j.blended() {
 		return nil
 	}
 	if j.sequence, err = e.backend.NewSequence(j.plan); err != nil {

@@ -101,16 +101,18 @@ func (e *Engine) stagedWork(j *job, n int) model.Work {
 	return w
 }
 
-// choose asks the cache of the job in the staging what its question needs: of a
-// chunk, up to keep tokens of every KV head, or at the end of the prompt.
-func (e *Engine) choose(j *job, keep int, end bool) cache.Choice {
-	s := e.backend.Staged(e.staging.sequence)
+// choose asks the cache of a job what its question needs of the prompt in the staging
+// or on the desk: of a chunk, up to keep tokens of every KV head, or at the end.
+func (e *Engine) choose(j *job, scratch model.Sequence, keep int, end bool) cache.Choice {
+	s := e.backend.Staged(scratch)
 	s.Keep = slices.Repeat([]int{keep}, len(s.Positions))
-	s.Question, s.End, s.Weights = len(j.prompt)-j.asked(e.options), end, e.headWeights
+	read := len(j.prompt)
+	s.Question, s.End, s.Weights = read-j.asked(e.options), end, e.headWeights
 	if !end {
-		s.Question = j.fed // the probe stood there
+		read = j.fed
+		s.Question = read // the probe stood there
 	}
-	s.Sentences = cache.Sentences(j.fed, func(i int) []byte { return e.piece(j.prompt[i]) })
+	s.Sentences = cache.Sentences(read, func(i int) []byte { return e.piece(j.prompt[i]) })
 	return cache.NewPolicy(j.plan.Spec).(cache.Chooser).Choose(s)
 }
 
@@ -119,7 +121,7 @@ func (e *Engine) choose(j *job, keep int, end bool) cache.Choice {
 // quarters.
 func (e *Engine) shrink(j *job) error {
 	s, tokens := &e.staging, e.options.StagingTokens
-	choice := e.choose(j, min(max(j.plan.Keep, tokens/2), tokens*3/4), false)
+	choice := e.choose(j, s.sequence, min(max(j.plan.Keep, tokens/2), tokens*3/4), false)
 	e.backend.Retain(s.sequence, choice)
 	s.held = 0
 	for _, kept := range choice.Kept {
@@ -131,9 +133,19 @@ func (e *Engine) shrink(j *job) error {
 	return nil
 }
 
-// settle moves what the question needs from the staging to the job's own sequence.
+// settle ends the job's time in the staging.
 func (e *Engine) settle(j *job) error {
-	choice := e.choose(j, j.plan.Keep, true)
+	if err := e.settleFrom(j, e.staging.sequence); err != nil {
+		return err
+	}
+	e.staging.job = nil
+	return nil
+}
+
+// settleFrom moves what the question needs from the staging, or from a desk, to the
+// job's own sequence.
+func (e *Engine) settleFrom(j *job, scratch model.Sequence) error {
+	choice := e.choose(j, scratch, j.plan.Keep, true)
 	plan := j.plan
 	if choice.Keep != nil {
 		var err error
@@ -146,7 +158,6 @@ func (e *Engine) settle(j *job) error {
 		return err
 	}
 	j.sequence = s
-	e.backend.Take(s, e.staging.sequence, choice)
-	e.staging.job = nil
+	e.backend.Take(s, scratch, choice)
 	return nil
 }

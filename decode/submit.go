@@ -67,6 +67,11 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 			return nil, &InvalidError{Field: "stop", Reason: "must not hold an empty text"}
 		}
 	}
+	if r.Blend != nil {
+		if err := e.checkBlend(r); err != nil {
+			return nil, err
+		}
+	}
 	sampler, err := NewSampler(r.Sampling, r.Prompt)
 	if err != nil {
 		return nil, err
@@ -84,7 +89,7 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, force: slices.Clone(r.Force), ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, blend: e.find(r), prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, force: slices.Clone(r.Force), ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 

@@ -77,8 +77,26 @@ func asking(question string, passages []Passage, given int) string {
 }
 
 // block is one passage as the reader sees it.
-func block(n int, p Passage) string {
+func block(n int, p Passage) string { return fmt.Sprintf("[%d]%s", n, body(p)) }
+
+// Bodies are the passages as the reader sees them behind their numbers, in the order
+// in which Prompt writes them: the same text for a passage in every prompt.
+func Bodies(passages []Passage) []string {
+	bodies := make([]string, 0, len(passages))
+	for _, p := range slices.Backward(passages) {
+		bodies = append(bodies, body(p))
+	}
+	return bodies
+}
+
+// Head is what prompts begin with up to the first passage's number, and a number.
+func Head() []Message { return []Message{{"system", system}, {"user", FirstNumber}} }
+
+// FirstNumber is where Head ends: the reader reads a passage behind it.
+const FirstNumber = "[1]"
+
+func body(p Passage) string {
 	source := strings.Join(append([]string{path.Base(p.Document.Name)}, p.HeadingPath...), " > ")
 	source = strings.Join(strings.Fields(source), " ") // one line, whatever a name holds
-	return fmt.Sprintf("[%d] %s\n%s\n\n", n, source, strings.TrimSpace(p.Text))
+	return fmt.Sprintf(" %s\n%s\n\n", source, strings.TrimSpace(p.Text))
 }

@@ -16,6 +16,7 @@ type askCmd struct {
 	Collection string `help:"The collection to read." default:"default"`
 	cacheFlags
 	answerFlags
+	blendFlags
 	Temperature float64 `help:"0 takes the likeliest token always." default:"0"`
 	Seed        int64   `help:"Seed of the sampler." default:"0"`
 	JSON        bool    `help:"Print one JSON object like POST /api/v1/chat."`
@@ -23,12 +24,20 @@ type askCmd struct {
 
 // Run streams the answer, then lists its sources by number.
 func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
-	if _, _, err := c.parse(); err != nil {
+	spec, _, err := c.parse()
+	if err != nil {
+		return err
+	}
+	store, err := c.store(g, spec.Policy)
+	if err != nil {
 		return err
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+		return err
+	}
+	if s.answers.BlendShare, err = c.share(s.engine.Info()); err != nil {
 		return err
 	}
 

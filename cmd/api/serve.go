@@ -26,6 +26,7 @@ type serveCmd struct {
 	Staging     int    `help:"Tokens of a prompt that snapkv and vote read at once; a longer prompt is read in chunks." default:"4096" placeholder:"TOKENS"`
 	Queue       int    `help:"Answers that may wait for a slot; more are told to come back." default:"64"`
 	answerFlags
+	blendFlags
 }
 
 // Run serves until it is interrupted, then lets running answers finish.
@@ -54,9 +55,16 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return usageError{fmt.Errorf("--addr %s: %w", c.Addr, server.ErrNotLoopback)}
 	}
 
+	store, err := c.store(g, spec.Policy)
+	if err != nil {
+		return err
+	}
 	s := &stack{globals: g, address: listener.Addr().String()}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+		return err
+	}
+	if s.answers.BlendShare, err = c.share(s.engine.Info()); err != nil {
 		return err
 	}
 	if plan, err := s.engine.Plan(spec, budget); err != nil {

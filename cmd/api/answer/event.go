@@ -60,7 +60,8 @@ const (
 // Usage counts tokens.
 type Usage struct {
 	PromptTokens     int `json:"prompt_tokens"`
-	ReusedTokens     int `json:"reused_tokens"` // of the prompt: in memory from an earlier one with the same beginning
+	ReusedTokens     int `json:"reused_tokens"`     // of the prompt: known from an earlier one with the same beginning, or with the same passages
+	RecomputedTokens int `json:"recomputed_tokens"` // of those of passages: computed anew, in a layer of the model on average
 	CompletionTokens int `json:"completion_tokens"`
 }
 

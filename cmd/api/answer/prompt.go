@@ -71,11 +71,16 @@ func (s *Service) asked(tokens []int32, messages []retrieve.Message, question st
 }
 
 func (s *Service) encode(messages []retrieve.Message) ([]int32, error) {
+	return Encode(s.Engine, messages)
+}
+
+// Encode writes messages as the reader reads them.
+func Encode(engine *decode.Engine, messages []retrieve.Message) ([]int32, error) {
 	turns := make([]decode.Message, len(messages))
 	for i, m := range messages {
 		turns[i] = decode.Message(m)
 	}
-	prompt, err := s.Engine.Template().Encode(s.Engine.Tokenizer(), turns)
+	prompt, err := engine.Template().Encode(engine.Tokenizer(), turns)
 	if err != nil {
 		return nil, fmt.Errorf("write the prompt: %w", err)
 	}

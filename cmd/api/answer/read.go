@@ -62,7 +62,7 @@ func storable(text string) string {
 
 // add takes the engine's account into the report.
 func (r *Report) add(result decode.Result) {
-	r.Usage = Usage{PromptTokens: result.PromptTokens, ReusedTokens: result.ReusedTokens, CompletionTokens: result.CompletionTokens}
+	r.Usage = Usage{PromptTokens: result.PromptTokens, ReusedTokens: result.ReusedTokens, RecomputedTokens: result.RecomputedTokens, CompletionTokens: result.CompletionTokens}
 	r.Timing.QueueMS, r.Timing.PrefillMS, r.Timing.DecodeMS = ms(result.Queue), ms(result.Prefill), ms(result.Decode)
 	if n := result.CompletionTokens - 1; n > 0 && result.Decode > 0 { // the first token came from the prompt
 		r.Timing.TokensPerSecond = float64(n) / result.Decode.Seconds()

@@ -27,13 +27,14 @@ const storeTimeout = 10 * time.Second
 // Service answers questions. Its fields are set before the first question and
 // not changed after; it is safe for concurrent use.
 type Service struct {
-	Searcher *retrieve.Searcher
-	Engine   *decode.Engine
-	Pool     *pgxpool.Pool
-	Defaults Defaults
-	Remote   *remote.Model // what Compare compares with; nil where none is configured
-	Log      *slog.Logger
-	Ended    func(Record) // told of every run that has ended, when set; must not block
+	Searcher   *retrieve.Searcher
+	Engine     *decode.Engine
+	Pool       *pgxpool.Pool
+	Defaults   Defaults
+	BlendShare float64       // of passages that were read before: what is computed anew of them; 0: all are read in every prompt
+	Remote     *remote.Model // what Compare compares with; nil where none is configured
+	Log        *slog.Logger
+	Ended      func(Record) // told of every run that has ended, when set; must not block
 
 	mu     sync.Mutex
 	runs   map[string]*Run
@@ -147,8 +148,12 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	defer stop()
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
+	blend, err := s.blend(p, written)
+	if err != nil {
+		return "", err
+	}
 	chunks, err := s.Engine.Submit(reading, decode.Request{
-		Prompt: written.tokens, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
+		Prompt: written.tokens, Blend: blend, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
 	})
 	if err != nil {
 		return "", err

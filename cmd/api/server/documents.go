@@ -96,7 +96,14 @@ func (s *Server) documents(api huma.API) {
 		OperationID: "delete-document", Method: http.MethodDelete, Path: "/api/v1/documents/{id}", Tags: tags,
 		Summary: "Delete a document and all of its passages", DefaultStatus: http.StatusNoContent, Errors: []int{404},
 	}, func(ctx context.Context, in *documentInput) (*struct{}, error) {
-		if err := s.Ingest.Delete(ctx, in.ID); err != nil {
+		d, err := s.Ingest.Document(ctx, in.ID)
+		if err == nil {
+			err = s.Ingest.Delete(ctx, in.ID)
+		}
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		if err := s.Engine.Forget(d.Collection); err != nil {
 			return nil, s.problem(err)
 		}
 		return nil, nil

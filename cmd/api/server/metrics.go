@@ -85,6 +85,11 @@ var (
 	cacheKeptDesc   = prometheus.NewDesc("lessrag_cache_bytes_kept", "Cache memory with beginnings of earlier prompts, given up when a sequence needs it.", nil, nil)
 	stagingDesc     = prometheus.NewDesc("lessrag_staging_bytes", "Memory in which prompts wait for their question, beside the cache memory.", nil, nil)
 	reusedDesc      = prometheus.NewDesc("lessrag_reused_tokens_total", "Prompt tokens that were not read again: an earlier prompt began the same.", nil, nil)
+	deskDesc        = prometheus.NewDesc("lessrag_blend_bytes", "Memory in which prompts are put together from passages that were read before, beside the cache memory.", nil, nil)
+	blendedDesc     = prometheus.NewDesc("lessrag_blended_tokens_total", "Prompt tokens that came from passages that were read before.", nil, nil)
+	recomputedDesc  = prometheus.NewDesc("lessrag_recomputed_tokens_total", "Of the blended tokens, those computed anew, in a layer on average.", nil, nil)
+	passagesDesc    = prometheus.NewDesc("lessrag_passage_bytes", "What was computed of passages, by tier.", []string{"tier"}, nil)
+	passageHitsDesc = prometheus.NewDesc("lessrag_passage_lookups_total", "Passages looked up for a prompt, by outcome.", []string{"outcome"}, nil)
 	cacheTotalDesc  = prometheus.NewDesc("lessrag_cache_bytes_total", "Cache memory of the decoder.", nil, nil)
 	weightBytesDesc = prometheus.NewDesc("lessrag_weight_bytes", "Memory of the model's weights.", nil, nil)
 )
@@ -100,6 +105,19 @@ func (g engineGauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(cacheKeptDesc, float64(stats.Kept))
 	gauge(stagingDesc, float64(stats.Staging))
 	ch <- prometheus.MustNewConstMetric(reusedDesc, prometheus.CounterValue, float64(stats.Reused))
+	gauge(deskDesc, float64(stats.Desk))
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	counter(blendedDesc, stats.Blended)
+	counter(recomputedDesc, stats.Recomputed)
+	p := stats.Passages
+	ch <- prometheus.MustNewConstMetric(passagesDesc, prometheus.GaugeValue, float64(p.MemoryBytes), "memory")
+	ch <- prometheus.MustNewConstMetric(passagesDesc, prometheus.GaugeValue, float64(p.DiskBytes), "disk")
+	counter(passageHitsDesc, p.Hits-p.DiskHits, "memory")
+	counter(passageHitsDesc, p.DiskHits, "disk")
+	counter(passageHitsDesc, p.Misses, "missed")
+	counter(passageHitsDesc, p.Damaged, "damaged")
 	gauge(cacheTotalDesc, float64(stats.CacheMemory))
 	gauge(weightBytesDesc, float64(info.WeightBytes))
 }

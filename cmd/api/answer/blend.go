@@ -1,0 +1,40 @@
+package answer
+
+import (
+	"lessrag/decode"
+	"lessrag/retrieve"
+)
+
+// blend is BlendOf for a question, nil where its passages are read with it: nothing is
+// blended, or its cache cannot.
+// Passages of earlier turns are part of a beginning that is known exactly.
+func (s *Service) blend(p plan, written prompt) (*decode.Blend, error) {
+	if s.BlendShare == 0 || p.spec.Policy == "cascade" {
+		return nil, nil
+	}
+	b, err := BlendOf(s.Engine, written.tokens, written.passages[written.given:], p.collection)
+	if err != nil {
+		return nil, err
+	}
+	b.Share = s.BlendShare
+	return b, nil
+}
+
+// BlendOf tells where passages stand in a prompt that retrieve.Prompt wrote of them,
+// so that the engine may take them from what it computed of them before. They belong
+// to a tenant: a collection.
+func BlendOf(engine *decode.Engine, prompt []int32, passages []retrieve.Passage, tenant string) (*decode.Blend, error) {
+	piece := engine.Tokenizer().Piece
+	head, err := Encode(engine, retrieve.Head())
+	if err != nil {
+		return nil, err
+	}
+	number := decode.Spans(piece, head, []string{retrieve.FirstNumber})[0]
+	b := &decode.Blend{Tenant: tenant, Head: head[:number[1]]}
+	for _, span := range decode.Spans(piece, prompt, retrieve.Bodies(passages)) {
+		if span[1] > span[0] {
+			b.Spans = append(b.Spans, span)
+		}
+	}
+	return b, nil
+}
