@@ -175,7 +175,7 @@ func (b *batch) version(ctx context.Context, id string, f File, metadata, hash [
 			VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id::text, version`,
 			b.collection, f.Name, f.Source, f.MediaType, metadata, hash, len(f.Content)).Scan(&id, &version)
 	} else {
-		err = b.tx.QueryRow(ctx, `UPDATE documents SET source = $2, media_type = $3, metadata = $4, hash = $5, bytes = $6, version = version + 1,
+		err = b.tx.QueryRow(ctx, `UPDATE documents SET source = $2, media_type = $3, metadata = $4, hash = $5, bytes = $6, address = '', version = version + 1,
 				state = 'queued', stage = '', error = '', done = 0, updated_at = now(), queued_at = now()
 			WHERE id = $1 RETURNING version`, id, f.Source, f.MediaType, metadata, hash, len(f.Content)).Scan(&version)
 	}

@@ -56,6 +56,7 @@ type task struct {
 	mediaType  string
 	collection string
 	content    []byte
+	address    string // of the page that is to be fetched; "" when the content is there
 	settings   Settings
 	stage      State
 }
@@ -101,11 +102,17 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if job.Attempt > job.MaxAttempts {
 		return &badDocument{fmt.Sprintf("the service died %d times while working on this document", job.MaxAttempts)}
 	}
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	if t.address != "" {
+		return t.fetch(ctx, job)
+	}
 	document, chunks, err := t.read(ctx)
 	if err != nil {
 		return err
 	}
-	if err := t.enter(ctx, Embedding); err != nil {
+	if err := t.enter(ctx, Embedding, Embedding); err != nil {
 		return err
 	}
 	if err := t.stageChunks(ctx, chunks); err != nil {
@@ -114,7 +121,7 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	return t.publish(ctx, document, len(chunks))
 }
 
-// read loads the document, extracts its text and cuts it. One worker does so at a time: what a document may unpack to
+// read extracts the text of the document and cuts it. One worker does so at a time: what a document may unpack to
 // is held once, however many are embedded and stored meanwhile.
 func (t *task) read(ctx context.Context) (document extract.Document, chunks []Chunk, err error) {
 	select {
@@ -123,10 +130,7 @@ func (t *task) read(ctx context.Context) (document extract.Document, chunks []Ch
 	case <-ctx.Done():
 		return document, nil, ctx.Err()
 	}
-	if err := t.load(ctx); err != nil {
-		return document, nil, err
-	}
-	if err := t.enter(ctx, Extracting); err != nil {
+	if err := t.enter(ctx, Extracting, Extracting); err != nil {
 		return document, nil, err
 	}
 	document, err = extract.Extract(ctx, t.name, t.mediaType, t.content)
@@ -137,7 +141,7 @@ func (t *task) read(ctx context.Context) (document extract.Document, chunks []Ch
 		return document, nil, &badDocument{err.Error()}
 	}
 	t.content = nil
-	if err := t.enter(ctx, Chunking); err != nil {
+	if err := t.enter(ctx, Chunking, Chunking); err != nil {
 		return document, nil, err
 	}
 	chunks = chunkDocument(document, t.tokens, t.settings.sizes(t.options))
@@ -211,11 +215,11 @@ func (t *task) unlock() {
 // load reads the document if this version is still wanted.
 func (t *task) load(ctx context.Context) error {
 	var state State
-	err := t.conn.QueryRow(ctx, `SELECT d.name, d.media_type, d.collection_id::text, d.state, b.content,
+	err := t.conn.QueryRow(ctx, `SELECT d.name, d.media_type, d.collection_id::text, d.state, d.address, b.content,
 			coalesce(c.chunk_tokens, 0), coalesce(c.chunk_max, 0), coalesce(c.chunk_overlap, 0)
 		FROM documents d JOIN document_bodies b ON b.document_id = d.id JOIN collections c ON c.id = d.collection_id
 		WHERE d.id = $1 AND d.version = $2`, t.id, t.version).
-		Scan(&t.name, &t.mediaType, &t.collection, &state, &t.content, &t.settings.ChunkTokens, &t.settings.ChunkMax, &t.settings.ChunkOverlap)
+		Scan(&t.name, &t.mediaType, &t.collection, &state, &t.address, &t.content, &t.settings.ChunkTokens, &t.settings.ChunkMax, &t.settings.ChunkOverlap)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errVoid
 	}
@@ -228,11 +232,11 @@ func (t *task) load(ctx context.Context) error {
 	return nil
 }
 
-// enter records the next stage.
-func (t *task) enter(ctx context.Context, stage State) error {
-	tag, err := t.conn.Exec(ctx, `UPDATE documents SET state = $3, stage = $3, updated_at = now(),
+// enter records the next state, and the stage of it.
+func (t *task) enter(ctx context.Context, state, stage State) error {
+	tag, err := t.conn.Exec(ctx, `UPDATE documents SET state = $3, stage = $4, updated_at = now(),
 			started_at = CASE WHEN $3 = 'extracting' THEN clock_timestamp() ELSE started_at END
-		WHERE id = $1 AND version = $2 AND state NOT IN ('ready', 'failed')`, t.id, t.version, string(stage))
+		WHERE id = $1 AND version = $2 AND state NOT IN ('ready', 'failed')`, t.id, t.version, string(state), string(stage))
 	if err != nil {
 		return fmt.Errorf("record that document %s is %s: %w", t.id, stage, err)
 	}

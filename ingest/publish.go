@@ -140,7 +140,7 @@ func (t *task) publish(ctx context.Context, document extract.Document, chunks in
 	return pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
 		// The guard comes first: its row lock orders this after any newer submission or deletion.
 		tag, err := tx.Exec(ctx, `UPDATE documents SET state = 'ready', stage = '', error = '', chunks = $3, done = 1,
-				media_type = $4, updated_at = now(), finished_at = clock_timestamp()
+				ready_hash = hash, media_type = $4, updated_at = now(), finished_at = clock_timestamp()
 			WHERE id = $1 AND version = $2 AND state NOT IN ('ready', 'failed')`, t.id, t.version, chunks, document.MediaType)
 		if err != nil {
 			return fmt.Errorf("record that document %s is ready: %w", t.id, err)

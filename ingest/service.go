@@ -19,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"lessrag/ingest/fetch"
 )
 
 // Embedder turns texts into unit vectors of Dim values, in order. Name identifies the model.
@@ -41,6 +43,7 @@ type Options struct {
 	ChunkMax     int          // no passage is larger; 0 means 256
 	ChunkOverlap int          // repeated between neighbours of one section; 0 means 30, below 0 none
 	BatchSize    int          // texts handed to the embedder at once; 0 means 32
+	Fetcher      Fetcher      // gets the pages of SubmitURLs; nil means a client for public addresses only
 	Logger       *slog.Logger // nil means slog.Default()
 }
 
@@ -76,6 +79,7 @@ type Service struct {
 	pool     *pgxpool.Pool
 	embedder Embedder
 	tokens   TokenCounter
+	fetcher  Fetcher
 	options  Options
 	log      *slog.Logger
 	river    *river.Client[pgx.Tx]
@@ -98,7 +102,10 @@ func New(pool *pgxpool.Pool, e Embedder, t TokenCounter, o Options) (*Service, e
 	if err := checkDimensions(pool, e); err != nil {
 		return nil, err
 	}
-	s := &Service{pool: pool, embedder: e, tokens: t, options: o, log: o.Logger, reading: make(chan struct{}, 1)}
+	if o.Fetcher == nil {
+		o.Fetcher = fetch.New(o.MaxBytes)
+	}
+	s := &Service{pool: pool, embedder: e, tokens: t, fetcher: o.Fetcher, options: o, log: o.Logger, reading: make(chan struct{}, 1)}
 	client, err := newClient(s)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type serveCmd struct {
 	Addr       string   `help:"Where to listen; this machine only." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Hosts      []string `help:"Names that a reverse proxy in front is reached by." placeholder:"NAME"`
 	Collection string   `help:"The collection of requests that name none." default:"default"`
+	AllowURLs  bool     `name:"allow-urls" help:"Take addresses of pages (POST /api/v1/documents/urls) and fetch them from the web, from public addresses only."`
 	Questions  string   `help:"A file of questions, one a line, that the page offers on a first visit." placeholder:"FILE" type:"existingfile"`
 	cacheFlags
 	CacheMemory string `help:"Memory of all caches together; divided by the bytes of one sequence it gives the answers that run at a time." default:"512MiB" placeholder:"BYTES"`
@@ -81,7 +82,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	device := fmt.Sprintf("CPU, %s kernels, %d threads", cpu.Best(), threads(g.Threads))
 	srv := server.New(server.Config{
 		Pool: s.pool, Ingest: s.ingestion, Searcher: s.searcher, Engine: s.engine, Answers: s.answers, Log: slog.Default(),
-		Version: version(), Device: device, Embedder: s.embedder.Name(), Collection: c.Collection, Examples: questions, Hosts: c.Hosts,
+		Version: version(), Device: device, Embedder: s.embedder.Name(), Collection: c.Collection, Examples: questions, Hosts: c.Hosts, AllowURLs: c.AllowURLs,
 	})
 	fmt.Printf("%s on %s\nLessrag is ready: http://%s/   (Ctrl-C stops it)\n", s.engine.Info().Name, device, listener.Addr())
 	return serveUntil(ctx, srv, listener)

@@ -34,14 +34,49 @@ type Page struct {
 // Client fetches pages. The zero value is not usable.
 type Client struct {
 	http     *http.Client
+	dialer   *net.Dialer
 	maxBytes int64
 }
 
-// New returns a client for pages of at most maxBytes.
-func New(maxBytes int64) *Client { return newClient(maxBytes, public) }
+// StatusError is an answer other than 200.
+type StatusError struct {
+	Address string
+	Status  int
+}
 
-// newClient lets tests say what is public.
-func newClient(maxBytes int64, allowed func(netip.Addr) error) *Client {
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("fetch %s: the server answers %d %s", e.Address, e.Status, http.StatusText(e.Status))
+}
+
+// Temporary reports whether the same address may answer soon: its server was away, in trouble or asked for patience.
+func Temporary(err error) bool {
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status.Status >= 500 || status.Status == http.StatusTooManyRequests || status.Status == http.StatusRequestTimeout
+	}
+	if missing, ok := errors.AsType[*net.DNSError](err); ok {
+		return !missing.IsNotFound
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network && !errors.Is(err, ErrForbidden) && !errors.Is(err, errRefused)
+}
+
+// errRefused is wrapped by the refusal of a redirect.
+var errRefused = errors.New("not followed")
+
+// Check refuses what is no web address, or one that is never fetched, without looking at where it leads.
+func Check(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	return checkURL(u)
+}
+
+// New returns a client for pages of at most maxBytes.
+func New(maxBytes int64) *Client { return NewWithin(maxBytes, Public) }
+
+// NewWithin returns a client that connects to an address only if allowed has no objection to it.
+func NewWithin(maxBytes int64, allowed func(netip.Addr) error) *Client {
 	dialer := &net.Dialer{
 		Timeout: 10 * time.Second,
 		// The address that is really dialled decides: after every parser, resolver and redirect, and for each attempt.
@@ -53,7 +88,7 @@ func newClient(maxBytes int64, allowed func(netip.Addr) error) *Client {
 			return allowed(at.Addr())
 		},
 	}
-	return &Client{maxBytes: maxBytes, http: &http.Client{
+	return &Client{maxBytes: maxBytes, dialer: dialer, http: &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial for us, unchecked
@@ -65,9 +100,12 @@ func newClient(maxBytes int64, allowed func(netip.Addr) error) *Client {
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
-				return fmt.Errorf("more than %d redirects", maxRedirects)
+				return fmt.Errorf("more than %d redirects are %w", maxRedirects, errRefused)
 			}
-			return checkURL(r.URL)
+			if err := checkURL(r.URL); err != nil {
+				return fmt.Errorf("a redirect to %s is %w: %w", r.URL.Redacted(), errRefused, err)
+			}
+			return nil
 		},
 	}}
 }
@@ -92,7 +130,7 @@ func (c *Client) Get(ctx context.Context, address string) (Page, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return Page{}, fmt.Errorf("fetch %s: the server answers %s", address, response.Status)
+		return Page{}, &StatusError{address, response.StatusCode}
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, c.maxBytes+1))
 	if err != nil {

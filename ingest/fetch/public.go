@@ -23,8 +23,8 @@ func prefixes(all ...string) []netip.Prefix {
 	return out
 }
 
-// public refuses every address but those of the open internet.
-func public(a netip.Addr) error {
+// Public refuses every address but those of the open internet.
+func Public(a netip.Addr) error {
 	a = a.Unmap().WithZone("")
 	inner := a
 	b := a.As16()

@@ -25,6 +25,14 @@ type submitInput struct {
 	}
 }
 
+// pagesInput is POST /api/v1/documents/urls.
+type pagesInput struct {
+	Body struct {
+		Collection string   `json:"collection,omitempty" doc:"Made when it does not exist; the server may have a default"`
+		URLs       []string `json:"urls" minItems:"1" maxItems:"1000" example:"[\"https://example.org/manual\"]" doc:"http and https; the name of the document that a page becomes is its address"`
+	}
+}
+
 type submitOutput struct{ Body ingest.Submission }
 
 type documentInput struct {
@@ -63,6 +71,23 @@ func (s *Server) documents(api huma.API) {
 			files[i] = ingest.File{Name: d.Name, Source: d.Source, MediaType: d.MediaType, Metadata: d.Metadata, Content: []byte(d.Text)}
 		}
 		done, err := s.Ingest.Submit(ctx, cmp.Or(in.Body.Collection, s.Collection), files)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &submitOutput{done}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "submit-pages", Method: http.MethodPost, Path: "/api/v1/documents/urls", Tags: tags,
+		Summary: "Hand in addresses of pages, to be fetched from the web",
+		Description: "Only where the service runs with --allow-urls, and only from public addresses. They are stored before this answers, and " +
+			"fetched after it: see /api/v1/ingestions/{id}. An address that is known is fetched again; nothing is done where its content is the same.",
+		DefaultStatus: http.StatusAccepted, Errors: []int{403, 409, 422, 503},
+	}, func(ctx context.Context, in *pagesInput) (*submitOutput, error) {
+		if !s.AllowURLs {
+			return nil, &Problem{Status: http.StatusForbidden, Title: http.StatusText(http.StatusForbidden), Type: "about:blank",
+				Detail: "this service fetches no pages: start it with --allow-urls"}
+		}
+		done, err := s.Ingest.SubmitURLs(ctx, cmp.Or(in.Body.Collection, s.Collection), in.Body.URLs)
 		if err != nil {
 			return nil, s.problem(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 	"lessrag/decode"
 	"lessrag/decode/embed"
 	"lessrag/ingest"
+	"lessrag/ingest/fetch"
 	"lessrag/lesskernels/cpu"
 	"lessrag/retrieve"
 )
@@ -103,6 +105,14 @@ type service struct {
 	log     *bytes.Buffer
 }
 
+// firstLoopback stands for the open internet: 127.0.0.1 and nothing else.
+func firstLoopback(a netip.Addr) error {
+	if a != netip.MustParseAddr("127.0.0.1") {
+		return fmt.Errorf("%s: %w", a, fetch.ErrForbidden)
+	}
+	return nil
+}
+
 // newService starts a service over an empty database; change may be nil.
 func newService(t *testing.T, change func(*Config)) *service {
 	t.Helper()
@@ -110,7 +120,7 @@ func newService(t *testing.T, change func(*Config)) *service {
 	s := &service{t: t, pool: pgtest.New(t), log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(&syncWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
-	s.ingest, err = ingest.New(s.pool, models.embedder, models.engine.Tokenizer(), ingest.Options{Logger: log})
+	s.ingest, err = ingest.New(s.pool, models.embedder, models.engine.Tokenizer(), ingest.Options{Logger: log, Fetcher: fetch.NewWithin(1<<20, firstLoopback)})
 	if err != nil {
 		t.Fatal(err)
 	}

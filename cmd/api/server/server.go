@@ -43,6 +43,7 @@ type Config struct {
 	Embedder   string   // the embedder's name
 	Collection string   // used where a request names none
 	Examples   []string // questions that the page offers
+	AllowURLs  bool     // pages are fetched from the web
 	Hosts      []string // names that the service is reached by, beside those of the loopback
 
 	MaxUpload   int64         // bytes of one request's files; 64 MiB
