@@ -47,6 +47,7 @@ type found struct {
 type stamp struct {
 	size     int64
 	modified time.Time
+	missed   bool // it was not there when it was looked for last
 }
 
 // walk lists the files of the given paths, each once, in a stable order. Hidden files and directories, ignored
@@ -59,7 +60,7 @@ func (s selection) walk(paths []string) (found, error) {
 			return f, usageError{err}
 		}
 		if !info.IsDir() {
-			f.files[filepath.Clean(root)] = stamp{info.Size(), info.ModTime()}
+			f.files[filepath.Clean(root)] = stamp{size: info.Size(), modified: info.ModTime()}
 			continue
 		}
 		f.roots = append(f.roots, filepath.Clean(root))
@@ -104,7 +105,7 @@ func (s selection) walkDir(root string, f *found) error {
 			if err != nil {
 				return nil // it went in this moment
 			}
-			f.files[filepath.Clean(path)] = stamp{info.Size(), info.ModTime()}
+			f.files[filepath.Clean(path)] = stamp{size: info.Size(), modified: info.ModTime()}
 		}
 		return nil
 	})

@@ -79,15 +79,41 @@ func TestIgnoreRules(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	at := time.Now()
-	old, young := stamp{1, at.Add(-time.Hour)}, stamp{2, at}
+	stamped := func(size int64, age time.Duration) stamp { return stamp{size: size, modified: at.Add(-age)} }
+	old, young := stamped(1, time.Hour), stamped(2, 0)
 	before := found{files: map[string]stamp{"same": old, "gone": old, "changed": old, "writing": old}}
-	now := found{files: map[string]stamp{"same": old, "changed": {1, at.Add(-time.Minute)}, "writing": young, "new": {3, at.Add(-time.Minute)}, "fresh": young}}
+	walked := func() found {
+		return found{files: map[string]stamp{"same": old, "changed": stamped(1, time.Minute), "writing": young, "new": stamped(3, time.Minute), "fresh": young}}
+	}
+	now := walked()
 	changed, gone := changes(before, now, at)
-	if strings.Join(changed, " ") != "changed new" || !gone {
+	if strings.Join(changed, " ") != "changed new" || gone {
+		t.Errorf("got %q, %v: what is missed for the first time is not gone yet", changed, gone)
+	}
+	now.wait(before, changed)
+	if now.files["writing"] != old || !now.holds("gone") || now.holds("fresh") || now.files["changed"] == old {
+		t.Errorf("kept %+v", now.files)
+	}
+
+	// The next round: what was being written is settled, and what is missed again is gone.
+	next := walked()
+	changed, gone = changes(now, next, at.Add(2*settled))
+	if strings.Join(changed, " ") != "fresh writing" || !gone {
 		t.Errorf("got %q, %v", changed, gone)
 	}
-	if changed, gone := changes(now, now, at); len(changed) != 0 || gone {
+	next.wait(now, changed)
+	if next.holds("gone") {
+		t.Error("what is gone is kept")
+	}
+	if changed, gone := changes(next, walked(), at.Add(2*settled)); len(changed) != 0 || gone {
 		t.Errorf("between equals: %q, %v", changed, gone)
+	}
+
+	// A file that comes back is taken again, and is not gone.
+	back := walked()
+	back.files["gone"] = old
+	if changed, gone := changes(now, back, at); strings.Join(changed, " ") != "gone" || gone {
+		t.Errorf("one that came back: %q, %v", changed, gone)
 	}
 }
 

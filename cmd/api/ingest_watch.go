@@ -52,21 +52,44 @@ func (f found) holds(name string) bool {
 	return false
 }
 
-// changes are what differs between two walks: files to take, and whether any is gone. A file that was touched in
-// this moment waits for the next round.
+// changes are what differs between two walks: files to take, and whether any is gone. A file that was touched in this
+// moment waits for the next round, and so does one that is missed for the first time: editors put a new file in the
+// place of an old one, and for a moment there is none.
 func changes(before, now found, at time.Time) (changed []string, gone bool) {
 	for path, s := range now.files {
 		if old, ok := before.files[path]; (!ok || old != s) && at.Sub(s.modified) >= settled {
 			changed = append(changed, path)
 		}
 	}
-	for path := range before.files {
-		if _, ok := now.files[path]; !ok {
+	for path, s := range before.files {
+		if _, ok := now.files[path]; !ok && s.missed {
 			gone = true
 		}
 	}
 	slices.Sort(changed)
 	return changed, gone
+}
+
+// wait keeps what the next round must compare with: of files that were not taken the stamp of before, or none, and of
+// those that are missed for the first time that they are.
+func (f found) wait(before found, changed []string) {
+	for path, s := range f.files {
+		old, ok := before.files[path]
+		switch {
+		case slices.Contains(changed, path) || ok && old == s:
+		case ok:
+			old.missed = false
+			f.files[path] = old
+		default:
+			delete(f.files, path)
+		}
+	}
+	for path, s := range before.files {
+		if _, ok := f.files[path]; !ok && !s.missed {
+			s.missed = true
+			f.files[path] = s
+		}
+	}
 }
 
 // watch follows the directories until ctx ends: looking is slower than being told, but misses nothing, on any
@@ -87,13 +110,7 @@ func (c *ingestCmd) watch(ctx context.Context, service *ingest.Service, seen fou
 			continue
 		}
 		changed, gone := changes(seen, now, time.Now())
-		if gone {
-			n, err := mirror(ctx, service, c.Collection, now)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(os.Stderr, "%d documents removed\n", n)
-		}
+		// What came is taken before what went is removed: the content of a renamed file is still there.
 		if len(changed) > 0 {
 			o, err := c.submitAndFollow(ctx, service, fileSources(changed), newReporter(os.Stderr, len(changed)))
 			if err != nil {
@@ -101,15 +118,13 @@ func (c *ingestCmd) watch(ctx context.Context, service *ingest.Service, seen fou
 			}
 			o.print(os.Stdout)
 		}
-		// What was not settled keeps the stamp of before, or none, so that it is seen again.
-		for path, s := range now.files {
-			if old, ok := seen.files[path]; !slices.Contains(changed, path) && (!ok || old != s) {
-				if ok {
-					now.files[path] = old
-				} else {
-					delete(now.files, path)
-				}
+		now.wait(seen, changed)
+		if gone {
+			n, err := mirror(ctx, service, c.Collection, now)
+			if err != nil {
+				return err
 			}
+			fmt.Fprintf(os.Stderr, "%d documents removed\n", n)
 		}
 		seen = now
 	}
