@@ -48,7 +48,7 @@ maps: fetch-train build ## train the feature maps that ship for the default read
 .PHONY: build
 build: ## compile bin/api
 	@mkdir -p bin
-	go build $(STAMP) -o bin/api ./cmd/api
+	go build $(STAMP) -ldflags="-s -w" -o bin/api ./cmd/api
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

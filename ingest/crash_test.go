@@ -136,9 +136,9 @@ func watchForHalves(ctx context.Context, pool *pgxpool.Pool) error {
 
 // TestKilledPostgresLosesNothing kills the database under a running service, which is not started again.
 func TestKilledPostgresLosesNothing(t *testing.T) {
-	documents, kills := 40, 3
+	documents, kills, delay := 40, 3, 20*time.Millisecond
 	if os.Getenv(longEnv) != "" {
-		documents, kills = 200, 10
+		documents, kills, delay = 200, 10, 50*time.Millisecond
 	}
 	data, err := os.MkdirTemp("", "pg")
 	if err != nil {
@@ -158,7 +158,7 @@ func TestKilledPostgresLosesNothing(t *testing.T) {
 	if err := migrations.Up(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	s := newService(t, pool, &hashEmbedder{delay: 20 * time.Millisecond})
+	s := newService(t, pool, &hashEmbedder{delay: delay})
 	start(t, s)
 	var files []ingest.File
 	for i := range documents {
@@ -167,14 +167,21 @@ func TestKilledPostgresLosesNothing(t *testing.T) {
 	}
 	id := submit(t, s, "c", files...).IngestionID
 
-	for range kills {
+	for killed := 0; killed < kills; {
 		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
 		text, err := os.ReadFile(filepath.Join(data, "postgres", "postmaster.pid"))
 		if err != nil {
 			continue // it is being started
 		}
-		if pid, err := strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0]); err == nil {
-			syscall.Kill(pid, syscall.SIGKILL)
+		pid, err := strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0])
+		if err != nil {
+			continue
+		}
+		if p, err := s.Ingestion(t.Context(), id); err == nil && p.Pending == 0 {
+			t.Fatalf("all was done after %d of %d deaths: the test kills too late", killed, kills)
+		}
+		if syscall.Kill(pid, syscall.SIGKILL) == nil {
+			killed++
 		}
 	}
 	deadline := time.Now().Add(2 * time.Minute)
@@ -197,5 +204,8 @@ func TestKilledPostgresLosesNothing(t *testing.T) {
 	}
 	if n := count(t, pool, "SELECT count(*) FROM chunks"); n != want {
 		t.Errorf("%d passages, want %d", n, want)
+	}
+	if n := count(t, pool, "SELECT count(*) FROM documents"); n != documents {
+		t.Errorf("%d documents, want %d", n, documents)
 	}
 }

@@ -33,7 +33,8 @@ func newReporter(f *os.File, total int) *reporter {
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
 			progressbar.OptionSetItsString("doc"),
-			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetPredictTime(false), // the service knows sizes, the bar only counts
+			progressbar.OptionSetElapsedTime(true),
 			progressbar.OptionSetWidth(30),
 			progressbar.OptionThrottle(100*time.Millisecond))
 	}
@@ -79,6 +80,9 @@ func (r *reporter) show(s status) {
 		}
 		if s.failed > 0 {
 			what += fmt.Sprintf(" (%d failed)", s.failed)
+		}
+		if s.eta != nil && s.pending > 0 {
+			what += fmt.Sprintf(", %v left", s.eta.Round(time.Second))
 		}
 		r.bar.Describe(what)
 		r.bar.ChangeMax(max(r.total, s.done+s.pending)) // archives hold more than one

@@ -127,29 +127,74 @@ func TestXLSX(t *testing.T) {
 	}
 }
 
+// presentation is a presentation of one slide with notes.
+func presentation(slide string) string {
+	return zipped(map[string]string{
+		"ppt/presentation.xml": `<p:presentation xmlns:p="p" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">` +
+			`<p:sldIdLst><p:sldId id="256" r:id="rId1"/></p:sldIdLst></p:presentation>`,
+		"ppt/_rels/presentation.xml.rels":  fmt.Sprintf(relationships, officeRelation("rId1", "slide", "slides/slide1.xml")),
+		"ppt/slides/slide1.xml":            slide,
+		"ppt/slides/_rels/slide1.xml.rels": fmt.Sprintf(relationships, officeRelation("r", "notesSlide", "../notesSlides/n.xml")),
+		"ppt/notesSlides/n.xml":            slide,
+	})
+}
+
+// book is an EPUB with one chapter.
+func book(opf, chapter string) string {
+	return zipped(map[string]string{"mimetype": typeEPUB, "OPS/one.xhtml": chapter, "OPS/book.opf": opf,
+		"META-INF/container.xml": `<container><rootfiles><rootfile full-path="OPS/book.opf"/></rootfiles></container>`})
+}
+
+const (
+	oneChapter = `<package xmlns:dc="d"><metadata><dc:title>A Book</dc:title></metadata><manifest><item id="a" href="one.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>`
+	oneSheet   = `<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>`
+)
+
 // FuzzOffice changes parts of documents inside valid zips, which a fuzzer would not get past by itself.
 func FuzzOffice(f *testing.F) {
-	for kind := range 5 {
+	kinds := []func(xml string) string{
+		func(xml string) string { return docxOf(xml, nil) },
+		func(xml string) string {
+			return docxOf("", map[string]string{"word/document.xml": xml, "word/styles.xml": xml, "word/footnotes.xml": xml})
+		},
+		func(xml string) string {
+			return zipped(map[string]string{"mimetype": typeODF + "text", "content.xml": xml})
+		},
+		func(xml string) string {
+			return zipped(map[string]string{"mimetype": typeODF + "spreadsheet", "content.xml": xml})
+		},
+		func(xml string) string {
+			return zipped(map[string]string{"mimetype": typeEPUB, "META-INF/container.xml": xml})
+		},
+		func(xml string) string { return book(xml, "<p>words</p>") },
+		func(xml string) string { return book(oneChapter, xml) },
+		presentation,
+		func(xml string) string {
+			return zipped(map[string]string{"ppt/presentation.xml": xml, "_rels/.rels": xml})
+		},
+		func(xml string) string {
+			return zipped(map[string]string{"xl/workbook.xml": xml, "xl/worksheets/sheet1.xml": xml})
+		},
+		func(xml string) string {
+			return zipped(map[string]string{"xl/workbook.xml": oneSheet, "xl/worksheets/sheet1.xml": xml, "xl/sharedStrings.xml": xml, "xl/styles.xml": xml,
+				"xl/_rels/workbook.xml.rels": fmt.Sprintf(relationships, officeRelation("rId1", "worksheet", "worksheets/sheet1.xml")),
+				"[Content_Types].xml":        `<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>`})
+		},
+	}
+	for kind := range kinds {
 		f.Add(kind, `<a xmlns:w="w"><w:p><w:t>x</w:t></w:p><w:tbl><w:tr><w:tc><w:gridSpan w:val="3"/></w:tc></w:tr></w:tbl></a>`)
 		f.Add(kind, `<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`)
 		f.Add(kind, `<table><table-row><table-cell number-columns-repeated="9"/></table-row></table>`)
-		f.Add(kind, "<sheetData><row r=\"1048576\"><c r=\"XFD1\"><v>1</v></c></row></sheetData>")
+		f.Add(kind, `<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1048576"><c r="XFD1" t="s"><v>1</v></c><c r="A2" t="inlineStr"><is><t>x</t></is></c></row></sheetData></worksheet>`)
+		f.Add(kind, `<p:sld xmlns:p="p" xmlns:a="a"><p:sp><p:nvPr><p:ph type="title"/></p:nvPr><a:p><a:pPr lvl="1"/><a:r><a:t>x</a:t></a:r></a:p></p:sp></p:sld>`)
+		f.Add(kind, oneChapter)
+		f.Add(kind, `<html><body><h1>One</h1><table><tr><td rowspan=9>x</table><pre>`+"```"+`x</pre></body></html>`)
 	}
 	f.Fuzz(func(t *testing.T, kind int, xml string) {
-		content := ""
-		switch kind {
-		case 0:
-			content = docxOf(xml, map[string]string{"word/styles.xml": xml})
-		case 1:
-			content = zipped(map[string]string{"mimetype": typeODF + "text", "content.xml": xml})
-		case 2:
-			content = zipped(map[string]string{"mimetype": typeEPUB, "META-INF/container.xml": xml})
-		case 3:
-			content = zipped(map[string]string{"xl/workbook.xml": xml, "xl/worksheets/sheet1.xml": xml})
-		default:
-			content = zipped(map[string]string{"ppt/presentation.xml": xml, "_rels/.rels": xml})
+		if kind < 0 || kind >= len(kinds) {
+			return
 		}
-		if d, err := Extract(t.Context(), "x", "", []byte(content)); err == nil {
+		if d, err := Extract(t.Context(), "x", "", []byte(kinds[kind](xml))); err == nil {
 			checkStorable(t, d)
 		}
 	})
