@@ -8,8 +8,9 @@ import (
 
 // The origins of a citation.
 const (
-	FromModel = "model"   // the reader wrote the marker, and the passage backs the sentence
-	Matched   = "matched" // the passage was found by the words of the sentence
+	FromModel = "model"     // the reader wrote the marker, and the passage backs the sentence
+	Matched   = "matched"   // the passage was found by the words of the sentence
+	Extracted = "extracted" // no passage backs the answer; the quote fits the question best
 )
 
 // Citation ties a sentence of the answer to a passage.
@@ -20,7 +21,8 @@ type Citation struct {
 	End        int    `json:"end"`
 	QuoteStart int    `json:"quote_start"` // what backs it best: byte offsets in the document's text
 	QuoteEnd   int    `json:"quote_end"`
-	Origin     string `json:"origin"` // FromModel or Matched
+	Quote      string `json:"quote"`  // its text
+	Origin     string `json:"origin"` // FromModel, Matched or Extracted
 }
 
 // Citer checks the citations of an answer while it streams. What Push and

@@ -103,8 +103,8 @@ func TestCite(t *testing.T) {
 func TestCitation(t *testing.T) {
 	answer, cites := cite(evidencePassages, "Well. It evicts the oldest token. Whales sing for hours. [2] Bye")
 	want := []Citation{
-		{1, 101, 6, 37, 1042, 1000 + len(evidencePassages[0].Text), Matched},
-		{2, 102, 38, 60, 2000, 2050, FromModel},
+		{1, 101, 6, 37, 1042, 1000 + len(evidencePassages[0].Text), "It evicts the oldest token\nfirst, and keeps four sinks.", Matched},
+		{2, 102, 38, 60, 2000, 2050, "Whales dive deep and sing to each other for hours.", FromModel},
 	}
 	if len(cites) != 2 || cites[0] != want[0] || cites[1] != want[1] {
 		t.Errorf("%q: got %+v, want %+v", answer, cites, want)

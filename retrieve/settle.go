@@ -129,7 +129,7 @@ func (c *Citer) show(d *draft, origin string, supports []support) {
 		passage, quote := c.evidence.passages[n-1], supports[n-1].quote
 		c.cites = append(c.cites, Citation{
 			Marker: n, PassageID: passage.ID, Start: d.start, End: end,
-			QuoteStart: passage.Start + quote.start, QuoteEnd: passage.Start + quote.end, Origin: origin,
+			QuoteStart: passage.Start + quote.start, QuoteEnd: passage.Start + quote.end, Quote: passage.Text[quote.start:quote.end], Origin: origin,
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,18 +87,23 @@ func followRun(run *answer.Run, text func(string)) error {
 	}
 }
 
-// printSources lists what the answer cites, or, when it cites nothing, what it
-// was read from; then what the memory held.
+// printSources lists what the answer cites with a sentence of each, or, when it
+// cites nothing, what it was read from; then what the memory held.
 func printSources(w io.Writer, r answer.Record) {
-	cited := map[int64]bool{}
+	cited, quotes := map[int64]bool{}, map[int64]string{}
 	for _, c := range r.Citations {
 		cited[c.PassageID] = true
+		quotes[c.PassageID] = cmp.Or(quotes[c.PassageID], c.Quote)
 	}
 	if len(r.Passages) > 0 && r.FinishReason != answer.FinishRefused {
 		fmt.Fprintln(w, "\nSources:")
 		for i, p := range r.Passages {
 			if len(cited) == 0 || cited[p.ID] {
-				fmt.Fprintf(w, "  [%d] %s\n      %s\n", i+1, title(p), excerpt(p.Text, 120))
+				text := excerpt(p.Text, 120)
+				if quote := quotes[p.ID]; quote != "" {
+					text = "“" + excerpt(quote, 200) + "”"
+				}
+				fmt.Fprintf(w, "  [%d] %s\n      %s\n", i+1, title(p), text)
 			}
 		}
 	}

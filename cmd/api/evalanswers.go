@@ -20,8 +20,9 @@ type answerScore struct {
 	Refused           int     `json:"refused"`            // no passage was relevant
 	Match             float64 `json:"contains_match"`     // share whose answer contains an expected text
 	TokenF1           float64 `json:"token_f1"`           // mean
-	Cited             float64 `json:"cited"`              // share with a citation
-	CitationPrecision float64 `json:"citation_precision"` // of the citations, those whose passage contains an expected text
+	Cited             float64 `json:"cited"`              // share with a sentence that a passage backs
+	CitationPrecision float64 `json:"citation_precision"` // of the citations, quotes for want of others included, those whose passage contains an expected text
+	QuotePrecision    float64 `json:"quote_precision"`    // those whose quoted sentence does
 	TTFTMS            float64 `json:"ttft_ms"`            // medians from here on
 	TokensPerSecond   float64 `json:"tokens_per_second"`
 	PromptTokens      float64 `json:"prompt_tokens"`
@@ -36,7 +37,9 @@ type reply struct {
 	Match     bool          `json:"match"`
 	F1        float64       `json:"f1"`
 	Citations int           `json:"citations"`
-	Right     int           `json:"right"` // citations whose passage contains an expected text
+	Extracted bool          `json:"extracted"` // its only citation quotes what fits the question best
+	Right     int           `json:"right"`     // citations whose passage contains an expected text
+	Quoted    int           `json:"quoted"`    // citations whose quote does
 	Report    answer.Report `json:"report"`
 }
 
@@ -94,6 +97,10 @@ func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, rea
 			r.Match, r.F1 = retrieve.ContainsMatch(column.Answer, q.Answers), retrieve.TokenF1(column.Answer, q.Answers)
 		}
 		for _, cite := range column.Citations {
+			r.Extracted = cite.Origin == retrieve.Extracted
+			if retrieve.ContainsMatch(cite.Quote, q.Answers) {
+				r.Quoted++
+			}
 			if retrieve.ContainsMatch(byID[cite.PassageID], q.Answers) {
 				r.Right++
 			}
@@ -106,7 +113,7 @@ func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, rea
 // scoreReplies is pure arithmetic. A share of nothing is 0.
 func scoreReplies(reading answer.Reading, replies []reply) answerScore {
 	score := answerScore{Cache: reading.Cache, Budget: reading.Budget, Questions: len(replies)}
-	var cited, citations, right int
+	var cited, citations, right, quoted int
 	var ttft, rate, prompt, held, budget []float64
 	for _, r := range replies {
 		if r.Refused {
@@ -117,11 +124,12 @@ func scoreReplies(reading answer.Reading, replies []reply) answerScore {
 			score.Match++
 		}
 		score.TokenF1 += r.F1
-		if r.Citations > 0 {
+		if r.Citations > 0 && !r.Extracted {
 			cited++
 		}
 		citations += r.Citations
 		right += r.Right
+		quoted += r.Quoted
 		ttft, rate = append(ttft, r.Report.Timing.TTFTMS), append(rate, r.Report.Timing.TokensPerSecond)
 		prompt, held = append(prompt, float64(r.Report.Usage.PromptTokens)), append(held, float64(r.Report.Memory.HeldBytes))
 		budget = append(budget, float64(r.Report.Memory.BudgetBytes))
@@ -129,6 +137,7 @@ func scoreReplies(reading answer.Reading, replies []reply) answerScore {
 	share := func(x float64, of int) float64 { return x / float64(max(of, 1)) }
 	score.Match, score.TokenF1 = share(score.Match, len(replies)), share(score.TokenF1, len(replies))
 	score.Cited, score.CitationPrecision = share(float64(cited), len(replies)), share(float64(right), citations)
+	score.QuotePrecision = share(float64(quoted), citations)
 	score.TTFTMS, score.TokensPerSecond, score.PromptTokens = median(ttft), median(rate), median(prompt)
 	score.HeldBytes, score.BudgetBytes = median(held), median(budget)
 	return score
@@ -151,10 +160,10 @@ func (e evaluation) print(w io.Writer) error {
 			r.Collection, r.Mode, r.Questions, r.Recall1, r.Recall5, r.Recall10, r.MRR, r.NDCG10)
 	}
 	if len(e.Answers) > 0 {
-		fmt.Fprintln(t, "\ncache\tbudget\tquestions\tcontain\tF1\tcited\tprecision\tfirst token\ttokens/s\theld\t")
+		fmt.Fprintln(t, "\ncache\tbudget\tquestions\tcontain\tF1\tcited\tprecision\tof quotes\tfirst token\ttokens/s\theld\t")
 		for _, a := range e.Answers {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f ms\t%.1f\t%s\t\n", a.Cache, a.Budget, a.Questions,
-				a.Match, a.TokenF1, a.Cited, a.CitationPrecision, a.TTFTMS, a.TokensPerSecond, bytesText(int64(a.HeldBytes)))
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f ms\t%.1f\t%s\t\n", a.Cache, a.Budget, a.Questions,
+				a.Match, a.TokenF1, a.Cited, a.CitationPrecision, a.QuotePrecision, a.TTFTMS, a.TokensPerSecond, bytesText(int64(a.HeldBytes)))
 		}
 	}
 	return t.Flush()

@@ -81,12 +81,20 @@ export class Turn {
     };
     this.foot.replaceChildren(
       notes[reason] ? h("p", { class: reason === "error" ? "note failed" : "note" }, notes[reason]) : "",
+      this.#quote(),
       this.#timing(reason),
       h("p", { class: "actions" },
         this.passages.length ? h("button", { type: "button", class: "plain", onclick: () => this.on.sources(this) }, reason === "refused" ? "Nearest passages" : `Sources (${this.passages.length})`) : null,
         this.text ? h("button", { type: "button", class: "plain", onclick: (e) => this.#copy(e.currentTarget, false) }, "Copy") : null,
         this.citations.length ? h("button", { type: "button", class: "plain", onclick: (e) => this.#copy(e.currentTarget, true) }, "Copy with sources") : null,
         h("button", { type: "button", class: "plain", onclick: () => this.on.again(this.question) }, "Ask again")));
+  }
+
+  // #quote is what the first citation quotes, word for word.
+  #quote() {
+    const first = this.citations[0];
+    if (!first?.quote) return "";
+    return h("blockquote", { class: "quote" }, first.quote, " ", this.#chip(first.marker));
   }
 
   #timing(reason) {
@@ -133,7 +141,7 @@ export class Turn {
   #nearest(chip, marker) {
     const same = this.citations.filter((c) => c.marker === marker);
     const chips = [...this.body.querySelectorAll(`.chip[data-marker="${marker}"]`)];
-    return same[Math.min(chips.indexOf(chip), same.length - 1)] ?? null;
+    return same[Math.min(Math.max(chips.indexOf(chip), 0), same.length - 1)] ?? null; // the chip of the quote stands for the first
   }
 
   async #copy(button, withSources) {

@@ -186,7 +186,7 @@ func (s *Service) readHere(ctx context.Context, reading Reading, p plan, written
 		return fail(err)
 	}
 	run := newRun(p, stop)
-	reason, err := read(run, chunks, stop, passages, column.Report, start)
+	reason, err := read(run, chunks, stop, passages, s.quote(ctx, p.text, passages), column.Report, start)
 	record := run.Record()
 	column.Answer, column.Citations, column.Report, column.FinishReason = record.Answer, record.Citations, record.Report, reason
 	if err != nil {

@@ -9,9 +9,13 @@ import (
 	"lessrag/retrieve"
 )
 
+// quoter finds what can be cited of the passages when none backs the answer.
+type quoter func(answer string) (retrieve.Citation, bool)
+
 // read passes the reader's text through the check of citations and reports
-// what it took. A reader that begins to repeat itself is stopped.
-func read(r *Run, chunks <-chan decode.Chunk, stop func(), passages []retrieve.Passage, report Report, start time.Time) (string, error) {
+// what it took. A reader that begins to repeat itself is stopped. An answer
+// that no passage backs ends with a quote.
+func read(r *Run, chunks <-chan decode.Chunk, stop func(), passages []retrieve.Passage, quote quoter, report Report, start time.Time) (string, error) {
 	citer := retrieve.NewCiter(passages)
 	var again repetition
 	looped := false
@@ -43,6 +47,11 @@ func read(r *Run, chunks <-chan decode.Chunk, stop func(), passages []retrieve.P
 		show(citer.Flush())
 		if chunk.Err != nil {
 			return "", chunk.Err
+		}
+		if record := r.Record(); len(record.Citations) == 0 && (chunk.Result == nil || chunk.Result.FinishReason != decode.FinishCancelled || looped) {
+			if c, ok := quote(record.Answer); ok {
+				r.emit(EventCitation, c)
+			}
 		}
 		report.add(*chunk.Result)
 		r.emit(EventUsage, report)

@@ -125,6 +125,40 @@ func TestRecordIsWhatWasStreamed(t *testing.T) {
 	}
 }
 
+func noQuote(string) (retrieve.Citation, bool) { return retrieve.Citation{}, false }
+
+// An answer that no passage backs is given a quote; a cancelled one, or one with a citation, is not.
+func TestReadQuotes(t *testing.T) {
+	backed := []retrieve.Passage{{ID: 7, Text: "The lamp of Velm is blue."}}
+	for _, c := range []struct {
+		passages []retrieve.Passage
+		reason   string
+		want     string
+	}{
+		{nil, decode.FinishStop, retrieve.Extracted},
+		{backed, decode.FinishStop, retrieve.Matched},
+		{nil, decode.FinishCancelled, ""},
+	} {
+		r := runForTest()
+		chunks := make(chan decode.Chunk, 1)
+		chunks <- decode.Chunk{Text: "The lamp of Velm is blue.", Result: &decode.Result{FinishReason: c.reason}}
+		close(chunks)
+		quote := func(answer string) (retrieve.Citation, bool) {
+			return retrieve.Citation{Start: len(answer), Origin: retrieve.Extracted}, true
+		}
+		if _, err := read(r, chunks, func() {}, c.passages, quote, Report{}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		origin := ""
+		if cites := r.Record().Citations; len(cites) == 1 {
+			origin = cites[0].Origin
+		}
+		if origin != c.want {
+			t.Errorf("%s over %d passages: cited as %q, want %q", c.reason, len(c.passages), origin, c.want)
+		}
+	}
+}
+
 // A reader that goes round in circles is stopped, and its second time round is not shown.
 func TestReadStopsARepeatingReader(t *testing.T) {
 	r := runForTest()
@@ -141,7 +175,7 @@ func TestReadStopsARepeatingReader(t *testing.T) {
 			}
 		}
 	}()
-	reason, err := read(r, chunks, sync.OnceFunc(func() { close(stopped) }), nil, Report{}, time.Now())
+	reason, err := read(r, chunks, sync.OnceFunc(func() { close(stopped) }), nil, noQuote, Report{}, time.Now())
 	if reason != FinishStop || err != nil {
 		t.Errorf("ended as %q, %v", reason, err)
 	}
@@ -163,7 +197,7 @@ func TestReadShowsEverything(t *testing.T) {
 		}
 		chunks <- decode.Chunk{Result: &decode.Result{FinishReason: decode.FinishLength}}
 		close(chunks)
-		reason, err := read(r, chunks, func() { t.Error("stopped") }, nil, Report{}, time.Now())
+		reason, err := read(r, chunks, func() { t.Error("stopped") }, nil, noQuote, Report{}, time.Now())
 		if got := r.Record().Answer; got != said || reason != FinishLength || err != nil {
 			t.Fatalf("in chunks of %d: %q, %s, %v", size, got, reason, err)
 		}

@@ -159,5 +159,17 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 		return "", err
 	}
 	reached()
-	return read(r, chunks, stop, written.passages, report, start)
+	return read(r, chunks, stop, written.passages, s.quote(ctx, p.text, written.passages), report, start)
+}
+
+// quote is the quoter of one question. Without its embedder there is no quote,
+// and the answer stands as it is.
+func (s *Service) quote(ctx context.Context, question string, passages []retrieve.Passage) quoter {
+	return func(answer string) (retrieve.Citation, bool) {
+		c, found, err := s.Searcher.Quote(ctx, question, answer, len(answer), passages)
+		if err != nil {
+			s.Log.WarnContext(ctx, "no quote", "error", err)
+		}
+		return c, found && err == nil
+	}
 }
