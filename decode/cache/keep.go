@@ -20,12 +20,13 @@ func Keep(dst []int32, scores []float32, n int, sorted []float32) []int32 {
 	}
 	sorted = sorted[:len(scores)]
 	copy(sorted, scores)
-	slices.Sort(sorted)
-	threshold := sorted[len(sorted)-n]
+	threshold := nth(sorted, len(sorted)-n)
 
 	equal := n // how many tokens of exactly the threshold are kept
-	for i := len(sorted) - 1; i >= 0 && cmp.Compare(sorted[i], threshold) > 0; i-- {
-		equal--
+	for _, score := range scores {
+		if cmp.Compare(score, threshold) > 0 {
+			equal--
+		}
 	}
 	skip := -equal // and how many earlier ones are not
 	for _, score := range scores {
@@ -44,4 +45,39 @@ func Keep(dst []int32, scores []float32, n int, sorted []float32) []int32 {
 		}
 	}
 	return dst
+}
+
+// nth is the value that x would have at index n if it were sorted; it puts x into
+// another order (Hoare's selection).
+func nth(x []float32, n int) float32 {
+	for len(x) > 1 {
+		low, middle, high := x[0], x[len(x)/2], x[len(x)-1]
+		pivot := max(min(low, middle), min(max(low, middle), high))
+		if pivot != pivot { // not a number: those are the lowest, and few
+			slices.Sort(x)
+			return x[n]
+		}
+		i, j := 0, len(x)-1
+		for i <= j {
+			for cmp.Less(x[i], pivot) {
+				i++
+			}
+			for cmp.Less(pivot, x[j]) {
+				j--
+			}
+			if i <= j {
+				x[i], x[j] = x[j], x[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case n <= j:
+			x = x[:j+1]
+		case n >= i:
+			x, n = x[i:], n-i
+		default:
+			return pivot
+		}
+	}
+	return x[0]
 }

@@ -72,7 +72,9 @@ func (s *Sequence) join(attention, columns []float32, tokens int) {
 func raise(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, p := range x {
-		dst[i] = max(dst[i], p)
+		if p > dst[i] {
+			dst[i] = p
+		}
 	}
 }
 

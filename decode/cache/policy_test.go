@@ -39,6 +39,9 @@ func TestKeepRandom(t *testing.T) {
 		for i := range scores {
 			scores[i] = float32(random.IntN(12)) // many ties
 		}
+		if len(scores) > 3 && random.IntN(9) == 0 {
+			scores[random.IntN(len(scores))] = float32(math.NaN())
+		}
 		n := random.IntN(70)
 		order := make([]int32, len(scores))
 		for i := range order {

@@ -29,6 +29,8 @@ type CPU struct {
 	stored      int       // bf16 values that a key or a value is stored in: headDim, or twice that
 	evictions   cache.Scratch
 	memory      memory
+	steps       steps
+	turning     []float32 // [2, headDim] scratch of turn
 	batch       batch
 	activations
 
@@ -175,19 +177,6 @@ func (c *CPU) round(dst []uint16, x []float32) {
 		return
 	}
 	cpu.BF16(dst, x)
-}
-
-// turn writes to dst the keys k [n, stored] as if they stood by positions later.
-func (c *CPU) turn(dst, k []uint16, by int) {
-	dim := c.config.HeadDim
-	rotated := make([]float32, 2*dim)
-	key, cos, sin := rotated[:dim], rotated[dim:dim+dim/2], rotated[dim+dim/2:]
-	rotation(cos, sin, c.frequencies, by)
-	for i := range len(k) / c.stored {
-		c.widen(key, rowOf(k, i, c.stored))
-		cpu.RopeInterleaved(key, 1, dim, cos, sin)
-		c.round(rowOf(dst, i, c.stored), key)
-	}
 }
 
 func (c *CPU) project(b *batch, l *layer) {

@@ -83,19 +83,18 @@ func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) 
 func (c *CPU) observeRow(b *batch, t *observeTask, w *attendWorker) {
 	block, span := &b.blocks[t.block], &b.spans[t.span]
 	group, position := c.config.Group(), b.positions[block.first]
+	lse := rowOf(c.lse, block.first*c.config.KVHeads+t.kvHead, group)
 	for g := range group {
-		lse := float64(rowOf(c.lse, block.first*c.config.KVHeads+t.kvHead, group)[g])
-		share := float64(span.peak[g]) - lse
-		if block.reduce == cache.Decayed {
+		share := float64(span.peak[g]) - float64(lse[g])
+		columns, weights := rowOf(w.columns, g, span.slots), rowOf(span.weights, g, span.slots)
+		switch block.reduce {
+		case cache.Last:
+			markImportant(columns, weights, position, math.Exp(-share))
+			continue
+		case cache.Decayed:
 			share += cache.Rise(position)
 		}
-		columns := rowOf(w.columns, g, span.slots)
-		cpu.Axpy(columns, float32(math.Exp(share)), rowOf(span.weights, g, span.slots))
-		if block.reduce == cache.Last {
-			clear(span.weights[g*span.slots : (g+1)*span.slots])
-			markImportant(rowOf(span.weights, g, span.slots), columns, position)
-			copy(columns, rowOf(span.weights, g, span.slots))
-		}
+		cpu.Axpy(columns, float32(math.Exp(share)), weights)
 	}
 }
 
@@ -130,7 +129,7 @@ func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
 		clear(row)
 		c.gatherObserved(b, t, i, w.q, w.lse[:group])
 		cpu.Columns(c.isa, row, w.q[:group*dim], w.lse[:group], span.k, group, dim, w.visible[:1], c.scale, cpu.Sum, &w.kernel)
-		markImportant(w.columns, row, b.positions[block.first+i])
+		markImportant(w.columns, row, b.positions[block.first+i], 1)
 	}
 }
 
@@ -148,10 +147,11 @@ func (c *CPU) gatherObserved(b *batch, t *observeTask, i int, q, lse []float32) 
 }
 
 // markImportant writes to last [slots] the step of the query at a position where
-// its weights make a slot important: see cache.Last.
-func markImportant(last, weights []float32, position int) {
+// its weights, of which the whole is so much, make a slot important: see cache.Last.
+func markImportant(last, weights []float32, position int, whole float64) {
 	step := float32(position + 1)
-	least := 1 / step
+	least := float32(whole / float64(position+1))
+	last = last[:len(weights)]
 	for i, p := range weights {
 		if p >= least {
 			last[i] = step

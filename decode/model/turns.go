@@ -53,3 +53,29 @@ func (t *turns) back(x, scratch []float32, position int) {
 	}
 	cpu.RopeInterleaved(x, 1, len(x), cos, sin)
 }
+
+// steps are rotations by small numbers of positions, as policies turn what they
+// number anew: [2, headDim/2] cos and sin, nil until they are needed.
+type steps [256][]float32
+
+// turn writes to dst the keys k [n, stored] as if they stood by positions later. dst
+// may be k.
+func (c *CPU) turn(dst, k []uint16, by int) {
+	dim, half := c.config.HeadDim, c.config.HeadDim/2
+	c.turning = resize(c.turning, 2*dim)
+	key, turn := c.turning[:dim], c.turning[dim:]
+	if by >= 0 && by < len(c.steps) {
+		if c.steps[by] == nil {
+			c.steps[by] = make([]float32, dim)
+			rotation(c.steps[by][:half], c.steps[by][half:], c.frequencies, by)
+		}
+		turn = c.steps[by]
+	} else {
+		rotation(turn[:half], turn[half:], c.frequencies, by)
+	}
+	for i := range len(k) / c.stored {
+		c.widen(key, rowOf(k, i, c.stored))
+		cpu.RopeInterleaved(key, 1, dim, turn[:half], turn[half:])
+		c.round(rowOf(dst, i, c.stored), key)
+	}
+}
