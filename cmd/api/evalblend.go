@@ -27,6 +27,7 @@ type evalBlendCmd struct {
 	Shares    []float64 `help:"Shares of the passages' rows that are computed anew. The first is the one that --write writes." default:"0.15" placeholder:"R"`
 	MaxTokens int       `help:"Tokens of an answer." default:"64" placeholder:"N"`
 	Seed      uint64    `help:"Seed of the choice of questions and of the other passages." default:"1"`
+	Novel     int       `help:"Also time so many pairs of prompts of passages that nobody has asked about: what looking for them costs." default:"0" placeholder:"N"`
 	Write     bool      `help:"Write what was measured beside the model: questions are answered from blended passages from then on if the model stands it, and never if it does not."`
 	Log       string    `help:"Keep every finished question in this file and go on from it after an interruption." placeholder:"FILE" type:"path"`
 	JSON      bool      `help:"Print one JSON object."`
@@ -50,6 +51,7 @@ type blendTried struct {
 // blendEvaluation is what --json prints.
 type blendEvaluation struct {
 	Gates []passages.Gate `json:"gates"`
+	Novel *blendNovel     `json:"novel,omitempty"`
 	Tried []blendTried    `json:"tried"`
 }
 
@@ -95,6 +97,11 @@ func (c *evalBlendCmd) Run(ctx context.Context, g *globals) (err error) {
 		progress.show(i + 1)
 	}
 	progress.finish()
+	if c.Novel > 0 {
+		if e.Novel, err = c.novel(ctx, s.engine, questions); err != nil {
+			return err
+		}
+	}
 	info := s.engine.Info()
 	for _, share := range c.Shares {
 		gate := newGate(share, e.Tried)
@@ -142,18 +149,17 @@ func (e blendEvaluation) print(w io.Writer, c *evalBlendCmd) error {
 				agree, full, blend = append(agree, r.AgreeF1), append(full, r.FullMS), append(blend, r.BlendMS)
 			}
 		}
-		sum := 0.0
-		for _, x := range agree {
-			sum += x
-		}
 		fmt.Fprintf(t, "%.2f\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f ms\t%.0f ms\t%.2f×\t\n", g.Share, g.Questions, g.FullF1, g.BlendF1,
-			sum/float64(max(len(agree), 1)), g.FullNLL, g.BlendNLL, median(full), median(blend), g.Speedup)
+			sum(agree)/float64(max(len(agree), 1)), g.FullNLL, g.BlendNLL, median(full), median(blend), g.Speedup)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, g := range e.Gates {
 		fmt.Fprintln(w, g)
+	}
+	if n := e.Novel; n != nil {
+		fmt.Fprintf(w, "%d pairs of prompts of new passages: first token after %.0f ms, read plainly %.0f ms; %.3f of the time of all\n", n.Pairs, n.BlendMS, n.PlainMS, n.Ratio)
 	}
 	if c.Write {
 		fmt.Fprintln(w, "written beside the model; `--blend on` and `--blend off` overrule it")
