@@ -34,6 +34,11 @@ type Backend interface {
 	Move(s, desk model.Sequence)
 	Passage(s model.Sequence, first, n int) *passages.Passage
 
+	// Distil makes the memory of a passage on a desk, Place puts one into a sequence:
+	// see cache.Sequence.
+	Distil(desk model.Sequence, first int, p cache.Plan) (*passages.Passage, error)
+	Place(s model.Sequence, p *passages.Passage) error
+
 	Config() model.Config
 	Shape() cache.Shape // what sequences are planned with
 	Close()

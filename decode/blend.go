@@ -21,6 +21,7 @@ type Blend struct {
 	Head   []int32  // what a passage is computed behind: the tokens that prompts begin with
 	Spans  [][2]int // of the prompt's tokens, first and last but one, rising
 	Share  float64  // of the passages' rows that are computed anew; 0: DefaultShare
+	Memory float64  // above 0: of each passage its heavy hitters and the state of the rest are kept, in this share of its bytes, and nothing of it is computed anew; for a cache with a state
 }
 
 // DefaultShare is that of the paper (arXiv 2405.16444).
@@ -29,15 +30,25 @@ const DefaultShare = 0.15
 // leastPassage is how many tokens a passage has that is worth its bookkeeping.
 const leastPassage = 32
 
-// keysKind is what the store calls the keys and values of a whole passage.
-const keysKind = "kv"
+// kind is what the store calls that which a cache with this state keeps of a passage.
+func (e *Engine) kind(b *Blend, state string) string {
+	switch {
+	case b.Memory == 0:
+		return "kv"
+	case state == cache.Less:
+		return fmt.Sprintf("memory %g less %s", b.Memory, e.states)
+	}
+	return fmt.Sprintf("memory %g %s", b.Memory, state)
+}
 
 // blending is a job's way through Blend.
 type blending struct {
 	places  []model.Place // found in the store, rising
 	missing []fill        // to be computed when there is time
 	share   float64
-	stored  int // tokens of places
+	stored  int  // tokens of places
+	memory  bool // places are memories
+	placed  int  // of them, those that were placed
 
 	state *model.Blend // nil until it begins; then the prompt is not the scheduler's
 }
@@ -45,8 +56,14 @@ type blending struct {
 // checkBlend refuses what is wrong with a request's Blend.
 func (e *Engine) checkBlend(r Request) error {
 	b := r.Blend
-	if r.Cache.Policy == "cascade" {
+	if r.Cache.Policy == cache.Cascade {
 		return &InvalidError{Field: "blend", Reason: "the cache cascade reads a prompt in chunks of its own and cannot take passages that were computed before; choose another cache, or turn blending off"}
+	}
+	if b.Memory != 0 && !(b.Memory > 0 && b.Memory < 1) {
+		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("a memory of %v of a passage's bytes is outside 0…1", b.Memory)}
+	}
+	if b.Memory > 0 && !r.Cache.Remembers() {
+		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("cache %s takes no passage memories: it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", r.Cache)}
 	}
 	if !(b.Share >= 0 && b.Share <= 1) {
 		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("a share of %v is outside 0…1", b.Share)}
@@ -72,13 +89,13 @@ func (e *Engine) find(r Request) *blending {
 	if b == nil || store == nil {
 		return nil
 	}
-	found := &blending{share: b.Share}
+	found := &blending{share: b.Share, memory: b.Memory > 0}
 	if found.share == 0 {
 		found.share = DefaultShare
 	}
 	context := e.backend.Config().Context
 	for _, s := range b.Spans {
-		f := e.newFill(b, r.Prompt[s[0]:s[1]])
+		f := e.newFill(b, r.Cache.State, r.Prompt[s[0]:s[1]])
 		if !f.worth(context) {
 			continue
 		}
@@ -130,6 +147,9 @@ func (e *Engine) blend() bool {
 
 func (e *Engine) blendOn(j *job) error {
 	b := j.blend
+	if b.memory {
+		return e.recallOn(j)
+	}
 	if b.state == nil {
 		desk, err := e.takeDesk(j)
 		if err != nil {
@@ -155,6 +175,49 @@ func (e *Engine) blendOn(j *job) error {
 	logits := b.state.Logits
 	b.state, b.places = nil, nil
 	e.take(j, model.Work{Sequence: j.sequence, Logits: true}, model.Result{Logits: logits})
+	return nil
+}
+
+// recallOn goes on with a prompt of which some passages are only remembered: it is fed
+// up to the next of them, or that is put in its place.
+func (e *Engine) recallOn(j *job) (err error) {
+	b := j.blend
+	if j.sequence == nil {
+		if j.sequence, err = e.backend.NewSequence(j.plan); err != nil {
+			j.sequence = nil
+			return err
+		}
+	}
+	next := len(j.prompt)
+	if b.placed < len(b.places) {
+		next = b.places[b.placed].At
+	}
+	if j.fed == next {
+		p := b.places[b.placed].Passage
+		if err := e.backend.Place(j.sequence, p); err != nil {
+			return err
+		}
+		b.placed++
+		j.fed += p.Tokens
+		return nil
+	}
+	n := min(e.options.Block, next-j.fed)
+	w := model.Work{Sequence: j.sequence, Tokens: j.prompt[j.fed : j.fed+n], Logits: j.fed+n == len(j.prompt), Done: j.ctx.Done()}
+	results, err := e.backend.Forward([]model.Work{w})
+	if err != nil {
+		return err
+	}
+	e.count(n, 0)
+	j.fed += n
+	j.out.progress(j.fed)
+	if w.Logits || results[0].Abandoned {
+		j.reused = b.stored
+		e.mu.Lock()
+		e.stats.Blended += int64(b.stored)
+		e.mu.Unlock()
+		b.places = nil
+		e.take(j, w, results[0])
+	}
 	return nil
 }
 
@@ -208,10 +271,13 @@ type fill struct {
 	key    passages.Key
 	tokens []int32 // the head, then the passage
 	head   int     // tokens of the head
+	state  string  // of a memory
+	share  float64 // of the passage's bytes that its memory takes; 0: all of it is kept
 }
 
-func (e *Engine) newFill(b *Blend, passage []int32) fill {
-	return fill{key: passages.NewKey(e.identity, b.Tenant, keysKind, b.Head, passage), tokens: slices.Concat(b.Head, passage), head: len(b.Head)}
+func (e *Engine) newFill(b *Blend, state string, passage []int32) fill {
+	return fill{key: passages.NewKey(e.identity, b.Tenant, e.kind(b, state), b.Head, passage), tokens: slices.Concat(b.Head, passage), head: len(b.Head),
+		state: state, share: b.Memory}
 }
 
 // worth tells whether a passage can be computed and is long enough to be stored.
@@ -229,7 +295,11 @@ type feeder struct {
 // step feeds the next block of a passage, and returns it when all of it was.
 func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 	if f.sequence == nil {
-		plan, err := cache.NewPlan(cache.Spec{}, cache.Budget{Tokens: len(f.tokens)}, b.Shape())
+		spec := cache.Spec{}
+		if f.share > 0 {
+			spec.Policy = cache.H2O
+		}
+		plan, err := cache.NewDesk(spec, len(f.tokens), b.Shape())
 		if err != nil {
 			return nil, err
 		}
@@ -245,7 +315,21 @@ func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 	if f.fed += n; f.fed < len(f.tokens) {
 		return nil, nil
 	}
+	if f.share > 0 {
+		plan, err := f.memoryPlan(b.Shape())
+		if err != nil {
+			return nil, fmt.Errorf("a memory in %g of the bytes of %d tokens: %w", f.share, len(f.tokens)-f.head, err)
+		}
+		return b.Distil(f.sequence, f.head, plan)
+	}
 	return b.Passage(f.sequence, f.head, len(f.tokens)-f.head), nil
+}
+
+// memoryPlan is of a sequence in the share of the passage's bytes.
+func (f *fill) memoryPlan(shape cache.Shape) (cache.Plan, error) {
+	n := len(f.tokens) - f.head
+	shape.Interval = 0
+	return cache.NewPlan(cache.Spec{Policy: cache.H2O, State: f.state}, cache.Budget{Bytes: int64(f.share * float64(int64(n)*shape.TokenBytes()))}, shape)
 }
 
 func (f *feeder) free() error {
@@ -258,17 +342,17 @@ func (f *feeder) free() error {
 }
 
 // Remember computes those passages of a prompt that the store does not hold, between
-// the passes of running answers. It tells how many it computed.
-func (e *Engine) Remember(ctx context.Context, prompt []int32, b Blend) (computed int, err error) {
+// the passes of running answers: for a cache, if memories are wanted. It tells how many it computed.
+func (e *Engine) Remember(ctx context.Context, prompt []int32, b Blend, c cache.Spec) (computed int, err error) {
 	store := e.options.Passages
 	if store == nil {
 		return 0, &InvalidError{Field: "blend", Reason: "this engine has no store of passages"}
 	}
-	if err := e.checkBlend(Request{Prompt: prompt, Blend: &b}); err != nil {
+	if err := e.checkBlend(Request{Prompt: prompt, Blend: &b, Cache: c}); err != nil {
 		return 0, err
 	}
 	for _, s := range b.Spans {
-		f := &feeder{fill: e.newFill(&b, prompt[s[0]:s[1]])}
+		f := &feeder{fill: e.newFill(&b, c.State, prompt[s[0]:s[1]])}
 		if !f.worth(e.backend.Config().Context) || store.Has(f.key) {
 			continue
 		}

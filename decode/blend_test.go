@@ -68,7 +68,7 @@ func TestBlend(t *testing.T) {
 				t.Errorf("%d tokens reused of a first prompt", r.ReusedTokens)
 			}
 			prompt, b := asked([]int{0, 1, 2}, 1)
-			if n, err := e.Remember(context.Background(), prompt, *b); n > 3 || err != nil {
+			if n, err := e.Remember(context.Background(), prompt, *b, cache.Spec{}); n > 3 || err != nil {
 				t.Fatalf("%d computed, %v", n, err)
 			}
 			r := run([]int{2, 3, 0}, 2, 0) // one is new
@@ -94,7 +94,7 @@ func TestBlendOfAllRows(t *testing.T) {
 	o := Options{Block: 32, StagingTokens: 512, Passages: openStore(t)}
 	e := openSmall(t, o, smallMaps())
 	prompt, b := asked([]int{1, 0, 3}, 4)
-	if _, err := e.Remember(context.Background(), prompt, *b); err != nil {
+	if _, err := e.Remember(context.Background(), prompt, *b, cache.Spec{}); err != nil {
 		t.Fatal(err)
 	}
 	b.Share = 1
@@ -147,7 +147,7 @@ func TestIdleTimeIsUsed(t *testing.T) {
 func TestBlendIsAbandoned(t *testing.T) {
 	e := openSmall(t, Options{Block: 32, Passages: openStore(t)}, nil)
 	prompt, b := asked([]int{0, 1, 2, 3}, 1)
-	if _, err := e.Remember(context.Background(), prompt, *b); err != nil {
+	if _, err := e.Remember(context.Background(), prompt, *b, cache.Spec{}); err != nil {
 		t.Fatal(err)
 	}
 	beside := submit(t, e, context.Background(), Request{Prompt: smallTokens(9, 40), MaxTokens: 60, IgnoreEnd: true})
@@ -170,6 +170,44 @@ func TestBlendIsAbandoned(t *testing.T) {
 	}
 }
 
+// Passages of which there are memories are not read: their tokens' places are passed
+// over, and what is held is a small part of them.
+func TestPassageMemories(t *testing.T) {
+	for _, name := range []string{"h2o+moment", "sinks+less", "tova+less", "corm+moment"} {
+		e := openSmall(t, Options{Block: 32, Passages: openStore(t), Interval: 4}, smallMaps())
+		s := spec(t, name)
+		run := func(order []int, question uint64) *Result {
+			t.Helper()
+			prompt, b := asked(order, question)
+			b.Memory = 0.4
+			_, r, err := read(submit(t, e, context.Background(), Request{Prompt: prompt, Blend: b, Cache: s, Budget: cache.Budget{Tokens: 200}, MaxTokens: 8}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Memory.KeptTokens+r.Memory.EvictedTokens != len(prompt)+7 || r.Memory.HeldBytes > r.Memory.BudgetBytes {
+				t.Errorf("%s: %+v of %d tokens", name, r.Memory, len(prompt)+7)
+			}
+			return r
+		}
+		plain := run([]int{0, 1}, 1)
+		prompt, b := asked([]int{0, 1}, 1)
+		b.Memory = 0.4
+		if _, err := e.Remember(context.Background(), prompt, *b, s); err != nil {
+			t.Fatal(err)
+		}
+		r := run([]int{1, 2, 0}, 2)
+		if r.ReusedTokens != 120 || r.RecomputedTokens != 0 || len(r.Tokens) != 8 || r.Memory.EvictedTokens < 60 || r.Memory.AbsorbedTokens == 0 {
+			t.Errorf("%s: reused %d, %+v", name, r.ReusedTokens, r.Memory)
+		}
+		if plain.ReusedTokens != 0 || plain.Memory.EvictedTokens != 0 {
+			t.Errorf("%s: read plainly: %+v", name, plain.Memory)
+		}
+		if again := run([]int{1, 2, 0}, 2); !slices.Equal(again.Tokens, r.Tokens) && again.ReusedTokens == r.ReusedTokens {
+			t.Errorf("%s: said %v, and then %v", name, r.Tokens, again.Tokens)
+		}
+	}
+}
+
 func TestBlendRefusals(t *testing.T) {
 	e := openSmall(t, Options{Passages: openStore(t)}, nil)
 	prompt, good := asked([]int{0, 1}, 1)
@@ -178,6 +216,8 @@ func TestBlendRefusals(t *testing.T) {
 		want  string
 	}{
 		"cascade": {func(r *Request, _ *Blend) { r.Cache.Policy = "cascade" }, "chunks of its own"},
+		"memory":  {func(_ *Request, b *Blend) { b.Memory = 1 }, "outside"},
+		"state":   {func(_ *Request, b *Blend) { b.Memory = 0.1 }, "needs a state"},
 		"share":   {func(_ *Request, b *Blend) { b.Share = 1.5 }, "share"},
 		"head":    {func(_ *Request, b *Blend) { b.Head = []int32{-1} }, "vocabulary"},
 		"overlap": {func(_ *Request, b *Blend) { b.Spans = [][2]int{{10, 50}, {49, 60}} }, "passage 1"},
@@ -193,7 +233,7 @@ func TestBlendRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := openSmall(t, Options{}, nil).Remember(context.Background(), prompt, *good); err == nil {
+	if _, err := openSmall(t, Options{}, nil).Remember(context.Background(), prompt, *good, cache.Spec{}); err == nil {
 		t.Error("an engine without a store remembers")
 	}
 	if got := fmt.Sprint(e.Stats().Running); got != "0" {

@@ -36,7 +36,8 @@ type Engine struct {
 	desk     model.Sequence // nil until a prompt was blended
 	idle     idle
 
-	identity string         // of what computes passages: weights, feature maps and arithmetic
+	identity string         // of what computes passages: weights and arithmetic
+	states   string         // of the feature maps that compute states of LESS
 	writes   sync.WaitGroup // of passages to their store
 
 	mu      sync.Mutex // guards what follows

@@ -66,6 +66,11 @@ func (l *letters) Blend(*model.Blend, int) (bool, error)              { panic("l
 func (l *letters) Move(_, _ model.Sequence)                           { panic("letters blend nothing") }
 func (l *letters) Passage(model.Sequence, int, int) *passages.Passage { panic("letters blend nothing") }
 
+func (l *letters) Distil(model.Sequence, int, cache.Plan) (*passages.Passage, error) {
+	panic("letters remember nothing")
+}
+func (l *letters) Place(model.Sequence, *passages.Passage) error { panic("letters remember nothing") }
+
 func (l *letters) Config() model.Config { return model.Config{Vocab: 27, Context: l.context} }
 func (l *letters) Close()               {}
 func (l *letters) Shape() cache.Shape {

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,12 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
 	if maps != nil {
 		e.info.Maps = &maps.Header
+		text, err := json.Marshal([]any{maps.Header, fmt.Sprint(maps.Gate)})
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+		e.states = string(text)
 	}
 	if e.headWeights == nil {
 		e.headWeights, err = findHeads(path, hash, config, maps)

@@ -29,7 +29,7 @@ func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := c.store(g, spec.Policy)
+	store, err := c.store(g, spec)
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,7 @@ func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
 		return err
 	}
+	s.answers.BlendMemory = c.BlendMemory
 	if s.answers.BlendShare, err = c.share(s.engine.Info()); err != nil {
 		return err
 	}

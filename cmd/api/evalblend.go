@@ -25,6 +25,8 @@ type evalBlendCmd struct {
 	Passages  int       `help:"Passages in a prompt: the one that answers, and others." default:"6" placeholder:"N"`
 	Tokens    int       `help:"Tokens of a passage." default:"512" placeholder:"N"`
 	Shares    []float64 `help:"Shares of the passages' rows that are computed anew. The first is the one that --write writes." default:"0.15" placeholder:"R"`
+	Memories  []float64 `help:"Also read passages of which only memories are kept, in these shares of their bytes." placeholder:"R"`
+	Cache     string    `help:"Cache of --memories: one of sinks, h2o, tova and corm with a state." default:"h2o+less"`
 	MaxTokens int       `help:"Tokens of an answer." default:"64" placeholder:"N"`
 	Seed      uint64    `help:"Seed of the choice of questions and of the other passages." default:"1"`
 	Novel     int       `help:"Also time so many pairs of prompts of passages that nobody has asked about: what looking for them costs." default:"0" placeholder:"N"`
@@ -36,6 +38,7 @@ type evalBlendCmd struct {
 // blendTried is one question, read whole and from blended passages.
 type blendTried struct {
 	Share      float64 `json:"share"`
+	Memory     float64 `json:"memory,omitempty"` // above 0: of passage memories
 	Prompt     int     `json:"prompt_tokens"`
 	Reused     int     `json:"reused_tokens"`
 	Recomputed int     `json:"recomputed_tokens"`
@@ -46,6 +49,8 @@ type blendTried struct {
 	BlendNLL   float64 `json:"blend_nll"`
 	FullMS     float64 `json:"full_ttft_ms"`
 	BlendMS    float64 `json:"blend_ttft_ms"`
+	Bytes      int64   `json:"held_bytes"` // at the end of the scored answer
+	FullBytes  int64   `json:"full_bytes"`
 }
 
 // blendEvaluation is what --json prints.
@@ -63,8 +68,17 @@ func (c *evalBlendCmd) Run(ctx context.Context, g *globals) (err error) {
 	switch {
 	case c.Questions < 1 || c.Passages < 1 || c.Tokens < 64 || c.MaxTokens < 1 || len(c.Shares) == 0:
 		return usageError{errors.New("--questions, --passages and --max-tokens are at least 1, --tokens at least 64")}
+	case len(c.Memories) > 0 && (slices.Min(c.Memories) <= 0 || slices.Max(c.Memories) >= 1):
+		return usageError{errors.New("--memories are above 0 and below 1")}
 	case slices.Min(c.Shares) <= 0 || slices.Max(c.Shares) > 1:
 		return usageError{errors.New("--shares are above 0 and at most 1")}
+	}
+	spec, err := cache.ParseSpec(c.Cache)
+	if err == nil && !spec.Remembers() {
+		err = fmt.Errorf("cache %s takes no passage memories", spec)
+	}
+	if err != nil {
+		return usageError{fmt.Errorf("--cache: %w", err)}
 	}
 	store, err := passages.Open(passages.Options{Memory: 1 << 30})
 	if err != nil {
@@ -88,8 +102,8 @@ func (c *evalBlendCmd) Run(ctx context.Context, g *globals) (err error) {
 	progress := newProgress(os.Stderr, "answering", len(questions))
 	for i, q := range questions {
 		key := evalKey{Question: q.question, Source: fmt.Sprintf("%d passages of %d, seed %d", c.Passages, c.Tokens, c.Seed),
-			Collection: s.engine.Info().Hash, Cache: fmt.Sprint(c.Shares), Prompt: fmt.Sprintf("answer %d", c.MaxTokens)}
-		tried, err := remembered(log, key, func() ([]blendTried, error) { return c.ask(ctx, s.engine, q) })
+			Collection: s.engine.Info().Hash, Cache: fmt.Sprint(c.Shares), Mode: fmt.Sprint(c.Memories, c.Cache), Prompt: fmt.Sprintf("answer %d", c.MaxTokens)}
+		tried, err := remembered(log, key, func() ([]blendTried, error) { return c.ask(ctx, s.engine, q, spec) })
 		if err != nil {
 			return fmt.Errorf("question %q: %w", q.question, err)
 		}
@@ -124,7 +138,7 @@ func newGate(share float64, tried []blendTried) passages.Gate {
 	gate := passages.Gate{Share: share}
 	var ratios []float64
 	for _, t := range tried {
-		if t.Share != share {
+		if t.Share != share || t.Memory > 0 {
 			continue
 		}
 		gate.Questions++
@@ -145,7 +159,7 @@ func (e blendEvaluation) print(w io.Writer, c *evalBlendCmd) error {
 	for _, g := range e.Gates {
 		var agree, full, blend []float64
 		for _, r := range e.Tried {
-			if r.Share == g.Share {
+			if r.Share == g.Share && r.Memory == 0 {
 				agree, full, blend = append(agree, r.AgreeF1), append(full, r.FullMS), append(blend, r.BlendMS)
 			}
 		}
@@ -157,6 +171,18 @@ func (e blendEvaluation) print(w io.Writer, c *evalBlendCmd) error {
 	}
 	for _, g := range e.Gates {
 		fmt.Fprintln(w, g)
+	}
+	for _, m := range c.Memories {
+		var f1, nll, first, kept []float64
+		for _, r := range e.Tried {
+			if r.Memory == m {
+				f1, nll, first = append(f1, r.BlendF1-r.FullF1), append(nll, r.BlendNLL-r.FullNLL), append(first, r.FullMS/r.BlendMS)
+				kept = append(kept, float64(r.Bytes)/float64(r.FullBytes))
+			}
+		}
+		n := float64(max(len(f1), 1))
+		fmt.Fprintf(w, "memories of %.0f%% (%s): F1 %+.3f, %+.3f nats a token, first token %.1f times sooner, held %.1f%% of a full cache, over %d questions\n",
+			100*m, c.Cache, sum(f1)/n, sum(nll)/n, median(first), 100*sum(kept)/n, len(f1))
 	}
 	if n := e.Novel; n != nil {
 		fmt.Fprintf(w, "%d pairs of prompts of new passages: first token after %.0f ms, read plainly %.0f ms; %.3f of the time of all\n", n.Pairs, n.BlendMS, n.PlainMS, n.Ratio)
@@ -240,7 +266,7 @@ func (c *evalBlendCmd) questions(ctx context.Context, g *globals, engine *decode
 
 // ask reads a question's prompt from blended passages of every share, and whole. What
 // is read whole is kept as a beginning of later prompts, so it comes last.
-func (c *evalBlendCmd) ask(ctx context.Context, engine *decode.Engine, q blendQuestion) ([]blendTried, error) {
+func (c *evalBlendCmd) ask(ctx context.Context, engine *decode.Engine, q blendQuestion, spec cache.Spec) ([]blendTried, error) {
 	prompt, err := answer.Encode(engine, retrieve.Prompt(q.question, q.found))
 	if err != nil {
 		return nil, err
@@ -249,25 +275,42 @@ func (c *evalBlendCmd) ask(ctx context.Context, engine *decode.Engine, q blendQu
 	if err != nil {
 		return nil, err
 	}
-	if _, err := engine.Remember(ctx, prompt, *blend); err != nil {
+	if _, err := engine.Remember(ctx, prompt, *blend, cache.Spec{}); err != nil {
 		return nil, err
 	}
 	gold := engine.Tokenizer().Encode(q.section)
 	gold = gold[:min(goldTokens, len(gold))]
-	tried := make([]blendTried, len(c.Shares))
-	said := make([]string, len(c.Shares))
-	for i, share := range c.Shares {
+	var tried []blendTried
+	var said []string
+	try := func(b decode.Blend, r decode.Request) error {
+		r.Prompt, r.Blend = prompt, &b
+		scored, text, err := c.read(ctx, engine, r, gold)
+		if err != nil {
+			return err
+		}
+		said = append(said, text)
+		tried = append(tried, blendTried{Share: b.Share, Memory: b.Memory, Prompt: len(prompt), Bytes: scored.Memory.HeldBytes, FullBytes: scored.Memory.FullCacheBytes, Reused: scored.ReusedTokens, Recomputed: scored.RecomputedTokens,
+			BlendF1: retrieve.TokenF1(text, []string{q.section}), BlendNLL: meanNLL(scored), BlendMS: float64(scored.TTFT.Microseconds()) / 1000})
+		return nil
+	}
+	for _, share := range c.Shares {
 		b := *blend
 		b.Share = share
-		scored, text, err := c.read(ctx, engine, decode.Request{Prompt: prompt, Blend: &b}, gold)
-		if err != nil {
+		if err := try(b, decode.Request{Cache: cache.Spec{Policy: cache.Full}}); err != nil {
 			return nil, err
 		}
-		said[i] = text
-		tried[i] = blendTried{Share: share, Prompt: len(prompt), Reused: scored.ReusedTokens, Recomputed: scored.RecomputedTokens,
-			BlendF1: retrieve.TokenF1(text, []string{q.section}), BlendNLL: meanNLL(scored), BlendMS: float64(scored.TTFT.Microseconds()) / 1000}
 	}
-	whole, text, err := c.read(ctx, engine, decode.Request{Prompt: prompt}, gold)
+	for _, memory := range c.Memories {
+		b := *blend
+		b.Memory = memory
+		if _, err := engine.Remember(ctx, prompt, b, spec); err != nil {
+			return nil, err
+		}
+		if err := try(b, decode.Request{Cache: spec, Budget: cache.Budget{Tokens: c.Tokens * c.Passages}}); err != nil {
+			return nil, err
+		}
+	}
+	whole, text, err := c.read(ctx, engine, decode.Request{Prompt: prompt, Cache: cache.Spec{Policy: cache.Full}}, gold)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +324,6 @@ func (c *evalBlendCmd) ask(ctx context.Context, engine *decode.Engine, q blendQu
 
 // read scores the true answer of a prompt, and then lets the reader answer.
 func (c *evalBlendCmd) read(ctx context.Context, engine *decode.Engine, r decode.Request, gold []int32) (scored *decode.Result, text string, err error) {
-	r.Cache = cache.Spec{Policy: cache.Full}
 	r.Force = gold
 	if scored, err = wait(engine.Submit(ctx, r)); err != nil {
 		return nil, "", err

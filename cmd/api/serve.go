@@ -56,7 +56,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return usageError{fmt.Errorf("--addr %s: %w", c.Addr, server.ErrNotLoopback)}
 	}
 
-	store, err := c.store(g, spec.Policy)
+	store, err := c.store(g, spec)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
 		return err
 	}
+	s.answers.BlendMemory = c.BlendMemory
 	if s.answers.BlendShare, err = c.share(s.engine.Info()); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package answer
 
 import (
 	"lessrag/decode"
+	"lessrag/decode/cache"
 	"lessrag/retrieve"
 )
 
@@ -9,7 +10,7 @@ import (
 // blended, or its cache cannot.
 // Passages of earlier turns are part of a beginning that is known exactly.
 func (s *Service) blend(p plan, written prompt) (*decode.Blend, error) {
-	if s.BlendShare == 0 || p.spec.Policy == "cascade" {
+	if s.BlendShare == 0 || p.spec.Policy == cache.Cascade {
 		return nil, nil
 	}
 	b, err := BlendOf(s.Engine, written.tokens, written.passages[written.given:], p.collection)
@@ -17,6 +18,9 @@ func (s *Service) blend(p plan, written prompt) (*decode.Blend, error) {
 		return nil, err
 	}
 	b.Share = s.BlendShare
+	if p.spec.Remembers() {
+		b.Memory = s.BlendMemory
+	}
 	return b, nil
 }
 

@@ -27,14 +27,15 @@ const storeTimeout = 10 * time.Second
 // Service answers questions. Its fields are set before the first question and
 // not changed after; it is safe for concurrent use.
 type Service struct {
-	Searcher   *retrieve.Searcher
-	Engine     *decode.Engine
-	Pool       *pgxpool.Pool
-	Defaults   Defaults
-	BlendShare float64       // of passages that were read before: what is computed anew of them; 0: all are read in every prompt
-	Remote     *remote.Model // what Compare compares with; nil where none is configured
-	Log        *slog.Logger
-	Ended      func(Record) // told of every run that has ended, when set; must not block
+	Searcher    *retrieve.Searcher
+	Engine      *decode.Engine
+	Pool        *pgxpool.Pool
+	Defaults    Defaults
+	BlendShare  float64       // of passages that were read before: what is computed anew of them; 0: all are read in every prompt
+	BlendMemory float64       // above 0: the share of a passage's bytes that is kept, for caches that remember passages
+	Remote      *remote.Model // what Compare compares with; nil where none is configured
+	Log         *slog.Logger
+	Ended       func(Record) // told of every run that has ended, when set; must not block
 
 	mu     sync.Mutex
 	runs   map[string]*Run
