@@ -95,10 +95,15 @@ func (s *Sequence) Take(from *Sequence, c Choice) {
 	}
 	for i := range s.heads {
 		h, source := &s.heads[i], from.heads[i]
+		if s.plan.packs() {
+			c.fit(i, s.plan.Keeps[i])
+		}
 		if len(c.Kept[i]) > len(h.positions) {
 			panic(fmt.Sprintf("cache: KV head %d has %d slots for %d tokens", i, len(h.positions), len(c.Kept[i])))
 		}
 		s.states[i].copyFrom(&from.states[i])
+		copy(h.queries, source.queries)
+		s.prune(i, source.k[:source.len*s.plan.Shape.HeadDim])
 		source.attention = nil // a Choice's scores take its place
 		s.sift(i, source, 0, source.len, c.Kept[i])
 		if c.Scores != nil {
@@ -110,12 +115,36 @@ func (s *Sequence) Take(from *Sequence, c Choice) {
 	s.decided(from.position)
 }
 
+// fit leaves KV head i the n tokens with the highest scores, where packed groups left
+// it fewer than it asked for.
+func (c *Choice) fit(i, n int) {
+	kept := c.Kept[i]
+	if len(kept) <= n {
+		return
+	}
+	scores := make([]float32, len(kept))
+	if c.Scores != nil {
+		scores = c.Scores[i]
+	}
+	stay := Keep(nil, scores, n, make([]float32, len(scores)))
+	fewer, theirs := make([]int32, n), make([]float32, n)
+	for j, at := range stay {
+		fewer[j], theirs[j] = kept[at], scores[at]
+	}
+	c.Kept = slices.Clone(c.Kept)
+	c.Kept[i] = fewer
+	if c.Scores != nil {
+		c.Scores = slices.Clone(c.Scores)
+		c.Scores[i] = theirs
+	}
+}
+
 // Rewind forgets the last n tokens, which every KV head must still hold: those of
 // a probe. What was observed of others stays.
 func (s *Sequence) Rewind(n int) {
 	for i := range s.heads {
 		h := &s.heads[i]
-		if h.len < n || n > 0 && int(h.positions[h.len-n]) != s.position-n {
+		if h.loose() < n || n > 0 && int(h.positions[h.len-n]) != s.position-n {
 			panic(fmt.Sprintf("cache: rewind by %d tokens, of which KV head %d has not all", n, i))
 		}
 		h.len -= n
@@ -126,9 +155,10 @@ func (s *Sequence) Rewind(n int) {
 // Reset empties the sequence, so that its memory can serve another prompt.
 func (s *Sequence) Reset() {
 	for i := range s.heads {
-		s.heads[i].len = 0
-		s.heads[i].turned, s.heads[i].decided = false, 0
-		clear(s.heads[i].attention)
+		h := &s.heads[i]
+		h.len, h.settled, h.decided, h.turned, h.pruned = 0, 0, 0, false, false
+		clear(h.attention)
+		clear(h.queries)
 		s.states[i].clear()
 	}
 	s.position, s.evicted = 0, 0

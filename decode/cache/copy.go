@@ -2,7 +2,7 @@ package cache
 
 import (
 	"fmt"
-	"slices"
+	"math"
 )
 
 // Plain is the greatest number of first tokens after which a sequence with this
@@ -13,7 +13,11 @@ func (p Plan) Plain() int {
 	if !p.Staging && NewPolicy(p.Spec).Observes().Rows != NoRows {
 		return 0
 	}
-	return slices.Min(p.Slots)
+	least := math.MaxInt
+	for i := range p.Slots {
+		least = min(least, p.loose(i)) // until some are packed
+	}
+	return least
 }
 
 // plain tells whether s holds the tokens that it was fed and nothing else.
@@ -30,7 +34,7 @@ func (s *Sequence) Copy(n int) (*Sequence, error) {
 	}
 	p.Slots, p.Groups, p.Bytes = make([]int, len(s.heads)), make([]int, len(s.heads)), 0
 	for i := range s.heads {
-		p.Slots[i] = s.heads[i].before(n)
+		p.Slots[i], p.Groups[i] = s.heads[i].before(n), s.heads[i].settled
 		p.Bytes += p.bytes(i, p.Slots[i], p.Groups[i])
 	}
 	c, err := NewSequence(p, Handlers{}, s.Scratch)
@@ -51,15 +55,20 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 	for i := range s.heads {
 		to, h := &s.heads[i], &from.heads[i]
 		to.len = h.before(n)
-		copy(to.k[:to.len*dim], h.k)
-		copy(to.v[:to.len*dim], h.v)
+		to.settled = h.settled
+		copy(to.k[:to.loose()*dim], h.k)
+		copy(to.v[:to.loose()*dim], h.v)
 		copy(to.positions[:to.len], h.positions)
 		if plain {
 			continue
 		}
 		copy(to.attention[:to.len*s.width], h.attention)
 		copy(to.sinks, h.sinks)
-		to.turned, to.decided = h.turned, h.decided
+		copy(to.groups, h.groups[:h.settled*s.packing.Words()])
+		copy(to.psi, h.psi[:h.settled*s.plan.psiWords(i)])
+		copy(to.channels, h.channels)
+		copy(to.queries, h.queries)
+		to.turned, to.pruned, to.decided = h.turned, h.pruned, h.decided
 		s.states[i].copyFrom(&from.states[i])
 	}
 	s.position, s.evicted = n, from.evicted

@@ -41,14 +41,23 @@ func (s *Sequence) merge(h *head, block head, about Statistics) {
 }
 
 // mean writes to the anchor's row the mean of the rows from…to of what a KV head
-// holds followed by a block.
+// holds followed by a block. What is packed neither takes others up nor is taken up.
 func (s *Sequence) mean(h *head, block head, from, to, anchor int, rows func(*head) []uint16) {
 	dim, parts := s.plan.Shape.HeadDim, max(1, s.plan.Shape.Parts)
+	front, packed := h.front(), h.settled*GroupTokens
 	row := func(i int) []uint16 {
-		if i < h.len {
+		switch {
+		case i < front || i < h.len && packed == 0:
 			return rows(h)[i*dim : (i+1)*dim]
+		case i < front+packed:
+			return nil
+		case i < h.len:
+			return rows(h)[(i-packed)*dim : (i-packed+1)*dim]
 		}
 		return rows(&block)[(i-h.len)*dim : (i-h.len+1)*dim]
+	}
+	if row(anchor) == nil {
+		return
 	}
 	width := dim / parts
 	if cap(s.merged) < width {
@@ -56,13 +65,17 @@ func (s *Sequence) mean(h *head, block head, from, to, anchor int, rows func(*he
 	}
 	sum, rounded := s.merged[:width], s.rounded[:width]
 	clear(sum)
+	count := 0
 	for i := from; i < to; i++ {
+		if row(i) != nil {
+			count++
+		}
 		for j, x := range row(i) { // parts of a number are added as the numbers are
 			sum[j%width] += float64(math.Float32frombits(uint32(x) << 16))
 		}
 	}
 	for j := range sum {
-		sum[j] /= float64(to - from)
+		sum[j] /= float64(count)
 	}
 	for part := range parts { // each holds what rounding those before left over
 		for j, x := range sum {

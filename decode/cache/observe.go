@@ -24,10 +24,39 @@ func (s *Sequence) Observed(n, question int) (first int, reduce Reduce) {
 // a KV head holds from slot from on: columns [group, tokens], a number for each
 // query head and token. Where the block does not fit, the attention over its own
 // tokens goes to Insert. Calls for different slots may run at the same time. It uses
-// columns up.
+// columns up. Slots are those of the Segment.
 func (s *Sequence) Observe(layer, kvHead, from int, columns []float32) {
 	h := s.head(layer, kvHead)
 	n := len(columns) / max(1, s.plan.Shape.Group)
+	front, packed := h.front(), h.settled*GroupTokens
+	if packed == 0 || from >= front {
+		from += packed
+	} else if from+n > front { // some before what is packed, some behind
+		s.observeAround(h, from, front, columns, n)
+		return
+	}
+	s.join(h.attention[from*s.width:(from+n)*s.width], columns, n)
+}
+
+// observeAround is Observe of n slots from one of the first on, beyond front.
+func (s *Sequence) observeAround(h *head, from, front int, columns []float32, n int) {
+	group, first := s.plan.Shape.Group, front-from
+	around := make([]float32, group*n)
+	before, behind := around[:group*first], around[group*first:]
+	for g := range group {
+		copy(before[g*first:(g+1)*first], columns[g*n:])
+		copy(behind[g*(n-first):(g+1)*(n-first)], columns[g*n+first:])
+	}
+	s.join(h.attention[from*s.width:front*s.width], before, first)
+	at := front + h.settled*GroupTokens
+	s.join(h.attention[at*s.width:(at+n-first)*s.width], behind, n-first)
+}
+
+// ObservePacked is Observe for what is Packed.
+func (s *Sequence) ObservePacked(layer, kvHead, from int, columns []float32) {
+	h := s.head(layer, kvHead)
+	n := len(columns) / max(1, s.plan.Shape.Group)
+	from += h.front()
 	s.join(h.attention[from*s.width:(from+n)*s.width], columns, n)
 }
 

@@ -137,6 +137,8 @@ func (p Plan) refuse() string {
 	switch {
 	case s.Layers < 1 || s.KVHeads < 1 || s.HeadDim < 1 || s.Context < 1 || s.Interval < 0 || s.Group < 0 || s.Parts < 0:
 		return fmt.Sprintf("the model's shape %+v has an empty or negative dimension", s)
+	case p.Spec.conflict() != "":
+		return p.Spec.conflict()
 	case p.Spec.State == Less && s.Ranks == nil:
 		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
 	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):

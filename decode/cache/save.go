@@ -20,9 +20,10 @@ var ErrSaved = errors.New("saved sequence")
 // savedMagic begins a saved sequence, whose numbers are little-endian:
 //
 //	magic [8]byte, header length uint32, header as JSON (saved)
-//	for every KV head: the first len slots of k, v [headDim] bf16, positions int32
-//	and attention [width] float32; the sinks' exact keys, where they are renumbered;
-//	the state's numbers, float32
+//	for every KV head: k, v [headDim] bf16 of the tokens that are not packed, positions int32
+//	and attention [width] float32 of all; the sinks' exact keys, where they are renumbered;
+//	the packed groups, ψ of their keys, the channels that these keep and the last queries'
+//	squares, where the cache has them; the state's numbers, float32
 //	CRC-32 (IEEE) of all of the above, uint32
 const savedMagic = "LESSSEQ1"
 
@@ -39,7 +40,9 @@ type saved struct {
 	Held     []int
 	Absorbed []int
 	Turned   []bool
-	Decided  []int // position of the last decision; nil: never
+	Decided  []int  // position of the last decision; nil: never
+	Settled  []int  `json:",omitempty"` // groups, where some are packed
+	Pruned   []bool `json:",omitempty"`
 	Position int
 	Chosen   int
 	Evicted  int64
@@ -58,6 +61,10 @@ func (s *Sequence) Save(w io.Writer, model string) error {
 		h.Turned = append(h.Turned, s.heads[i].turned)
 		h.Decided = append(h.Decided, s.heads[i].decided)
 		h.Absorbed = append(h.Absorbed, s.states[i].Absorbed)
+		if s.plan.packs() {
+			h.Settled = append(h.Settled, s.heads[i].settled)
+			h.Pruned = append(h.Pruned, s.heads[i].pruned)
+		}
 	}
 	header, err := json.Marshal(h)
 	if err != nil {
@@ -84,7 +91,8 @@ func (s *Sequence) Save(w io.Writer, model string) error {
 // parts are the numbers of KV head i that are in use.
 func (s *Sequence) parts(i int) []any {
 	h, dim := &s.heads[i], s.plan.Shape.HeadDim
-	parts := []any{h.k[:h.len*dim], h.v[:h.len*dim], h.positions[:h.len], h.attention[:h.len*s.width], h.sinks}
+	parts := []any{h.k[:h.loose()*dim], h.v[:h.loose()*dim], h.positions[:h.len], h.attention[:h.len*s.width], h.sinks,
+		h.groups[:h.settled*s.packing.Words()], h.psi[:h.settled*s.plan.psiWords(i)], h.channels, h.queries}
 	for _, part := range s.states[i].parts() {
 		parts = append(parts, part)
 	}
@@ -170,6 +178,9 @@ func (h saved) plan(model string, shape Shape) (Plan, error) {
 	if len(h.Held) != n || len(h.Absorbed) != n || len(h.Turned) != n || h.Decided != nil && len(h.Decided) != n {
 		return Plan{}, fmt.Errorf("counts for %d, %d and %d of %d KV heads", len(h.Held), len(h.Absorbed), len(h.Turned), n)
 	}
+	if !plan.packs() && (h.Settled != nil || h.Pruned != nil) || plan.packs() && (len(h.Settled) != n || len(h.Pruned) != n) {
+		return Plan{}, fmt.Errorf("%d counts of packed groups for %d KV heads", len(h.Settled), n)
+	}
 	if h.Position < 0 || h.Position > math.MaxInt32 || h.Chosen < 0 || h.Chosen > h.Position || h.Evicted < 0 ||
 		h.Position > shape.Context && !spec.Unlimited() {
 		return Plan{}, fmt.Errorf("position %d, chosen %d, evicted %d", h.Position, h.Chosen, h.Evicted)
@@ -185,6 +196,12 @@ func (h saved) plan(model string, shape Shape) (Plan, error) {
 			return Plan{}, fmt.Errorf("KV head %d: decided on at %d of %d", i, at, h.Position)
 		}
 	}
+	for i, settled := range h.Settled {
+		loose := h.Held[i] - settled*GroupTokens
+		if settled < 0 || settled > plan.Groups[i] || loose < 0 || loose > plan.loose(i) || h.Pruned[i] && spec.Think == 0 {
+			return Plan{}, fmt.Errorf("KV head %d: %d tokens in %d packed groups and %d slots", i, h.Held[i], settled, plan.Slots[i])
+		}
+	}
 	return plan, nil
 }
 
@@ -194,6 +211,24 @@ func (s Shape) same(other Shape) bool {
 		s.Interval == other.Interval && s.Group == other.Group && s.Parts == other.Parts && slices.Equal(s.Ranks, other.Ranks)
 }
 
+// checkChannels refuses channels that attention would not find.
+func (s *Sequence) checkChannels(i int) error {
+	h, last := &s.heads[i], -1
+	if h.settled > 0 && len(h.channels) > 0 && !h.pruned {
+		return fmt.Errorf("KV head %d: packed keys without the channels that they keep", i)
+	}
+	if !h.pruned {
+		return nil
+	}
+	for _, c := range h.channels[:s.packing.Keys] {
+		if int(c) <= last || int(c) >= s.packing.Values {
+			return fmt.Errorf("KV head %d: channel %d after %d, of %d", i, c, last, s.packing.Values)
+		}
+		last = int(c)
+	}
+	return nil
+}
+
 // fill reads the numbers, checks their sum and only then lets them be used.
 func (s *Sequence) fill(in io.Reader, h saved, sum func() uint32) error {
 	for i := range s.heads {
@@ -201,12 +236,18 @@ func (s *Sequence) fill(in io.Reader, h saved, sum func() uint32) error {
 		if h.Decided != nil {
 			s.heads[i].decided = h.Decided[i]
 		}
+		if h.Settled != nil {
+			s.heads[i].settled, s.heads[i].pruned = h.Settled[i], h.Pruned[i]
+		}
 		for _, part := range s.parts(i) {
 			if err := binary.Read(in, binary.LittleEndian, part); err != nil && err != io.EOF {
 				return err
 			} else if err == io.EOF && binary.Size(part) > 0 {
 				return io.ErrUnexpectedEOF
 			}
+		}
+		if err := s.checkChannels(i); err != nil {
+			return err
 		}
 		last := int32(-1)
 		for _, position := range s.heads[i].positions[:h.Held[i]] {

@@ -2,20 +2,27 @@ package cache
 
 import (
 	"fmt"
+
+	"lessrag/lesskernels/cpu"
 )
 
 // Absorb takes tokens that a KV head has just evicted: consecutive rows, each
 // token of a sequence exactly once. Keys are post-RoPE, at their original positions
 // (but for a head without a state of a policy that numbers tokens anew: as they lay). state is the head's, nil where it has none; its
 // Absorbed counts the tokens afterwards. k, v and positions are valid during the call
-// only.
-type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf16 */, positions []int32 /* [n] */)
+// only. Where key channels are pruned, psi is what Features gave for the whole keys; it is
+// nil for keys that are whole.
+type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf16 */, psi []uint16 /* [n, rank] bf16 */, positions []int32 /* [n] */)
 
-// Handlers are what a Sequence cannot do itself. Either may be nil where nothing
+// Features writes ψ of keys [n, dim], as they were stored and still whole: psi [n, rank].
+type Features func(layer, head int, keys []float32, positions []int32, psi []float32)
+
+// Handlers are what a Sequence cannot do itself. Each may be nil where nothing
 // needs it: without Absorb, evicted tokens are forgotten.
 type Handlers struct {
-	Absorb Absorb
-	Turn   Turn // for policies that number tokens anew
+	Absorb   Absorb
+	Turn     Turn     // for policies that number tokens anew
+	Features Features // for LESS where key channels are pruned
 }
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
@@ -33,23 +40,46 @@ type Sequence struct {
 	heads    []head  // [layers·kvHeads]
 	states   []State // [layers·kvHeads]
 	width    int     // numbers of attention that every slot has
-	position int     // of the next token
-	chosen   int     // a Choice decided on the tokens before this position
-	evicted  int64   // over all layers and KV heads
+	packing  cpu.Packing
+	position int   // of the next token
+	chosen   int   // a Choice decided on the tokens before this position
+	evicted  int64 // over all layers and KV heads
 
 	*Scratch // shared by all sequences of a backend
 }
 
-// head is what one KV head of one layer holds, in the order of positions.
+// head is what one KV head of one layer holds. positions and attention are in the
+// order of positions. Where older tokens are packed, these are between the first of the
+// sequence and the recent ones, both of which are loose: see storage.go.
 type head struct {
-	k, v      []uint16  // [slots, headDim] bf16, keys post-RoPE
+	k, v      []uint16  // [loose slots, headDim] bf16, keys post-RoPE
 	positions []int32   // [slots] original positions
 	attention []float32 // [slots, width] observed, or chosen
 	len       int       // slots in use
 	decided   int       // the sequence's position when tokens were last evicted, or could have been
 
+	groups   []uint16  // [groups, words of a group] packed
+	psi      []uint16  // [groups, 32, rank] bf16, ψ of the whole keys: see psiWords
+	settled  int       // groups in use
+	channels []uint16  // [keys, to an even number] what packed keys keep, rising
+	pruned   bool      // channels is filled
+	queries  []float32 // [dim] mean squares of the last queries
+
 	sinks  []uint16 // [SinkTokens, headDim] the sinks' keys at their original positions, where they are renumbered
 	turned bool     // sinks is filled
+}
+
+// loose is how many of the tokens are not packed.
+func (h *head) loose() int { return h.len - h.settled*GroupTokens }
+
+// front is how many loose tokens stand before the packed ones: what is left of the
+// first of the sequence.
+func (h *head) front() int {
+	n := 0
+	for n < min(SinkTokens, h.loose()) && h.positions[n] < SinkTokens {
+		n++
+	}
+	return n
 }
 
 // Scratch is the working memory of evictions: one for all sequences of a backend.
@@ -64,6 +94,8 @@ type Scratch struct {
 	original  []uint16  // keys as they were before they were numbered anew
 	merged    []float64 // [headDim/Parts] a mean
 	rounded   []float32
+	units     []unit
+	settling
 
 	total, newest int // tokens that are decided on, and the position of the last
 }
@@ -74,17 +106,23 @@ func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error)
 	if err != nil {
 		return nil, fmt.Errorf("take %d bytes for a sequence with cache %s: %w", p.Bytes, p.Spec, err)
 	}
-	s := &Sequence{plan: p, handlers: handlers, memory: memory, width: p.width(),
+	s := &Sequence{plan: p, handlers: handlers, memory: memory, width: p.width(), packing: p.Packing(),
 		heads: make([]head, len(p.Slots)), states: make([]State, len(p.Slots)), Scratch: scratch}
 	s.decided(0)
-	for i, slots := range p.Slots { // 2-byte numbers before 4-byte ones: all are aligned
-		s.heads[i].k = memory.bf16(slots * p.Shape.HeadDim)
-		s.heads[i].v = memory.bf16(slots * p.Shape.HeadDim)
+	for i, groups := range p.Groups { // first of all: lines of codes lie at multiples of 64 bytes where groups do
+		s.heads[i].groups = memory.bf16(groups * p.Packing().Words())
+	}
+	for i := range p.Slots { // 2-byte numbers before 4-byte ones: all are aligned
+		s.heads[i].k = memory.bf16(p.loose(i) * p.Shape.HeadDim)
+		s.heads[i].v = memory.bf16(p.loose(i) * p.Shape.HeadDim)
 		s.heads[i].sinks = memory.bf16(p.sinkTokens() * p.Shape.HeadDim)
+		s.heads[i].psi = memory.bf16(p.Groups[i] * p.psiWords(i))
+		s.heads[i].channels = memory.bf16(p.maskWords())
 	}
 	for i, slots := range p.Slots {
 		s.heads[i].positions = memory.int32s(slots)
 		s.heads[i].attention = memory.float32s(slots * s.width)
+		s.heads[i].queries = memory.float32s(p.queryFloats())
 		s.states[i] = newState(p, i, memory)
 	}
 	return s, nil
@@ -116,7 +154,7 @@ func (s *Sequence) Held() Held {
 	var bytes, slots, absorbed int64
 	for i := range s.heads {
 		slots += int64(s.heads[i].len)
-		bytes += s.plan.bytes(i, s.heads[i].len, 0)
+		bytes += s.plan.bytes(i, s.heads[i].len, s.heads[i].settled)
 		absorbed += int64(s.states[i].Absorbed)
 	}
 	heads := int64(max(1, len(s.heads)))
@@ -146,11 +184,26 @@ func (s *Sequence) State(layer, kvHead int) *State {
 	return state
 }
 
-// Segment is what a KV head holds: k, v [tokens, headDim].
+// Segment is what a KV head holds in 16 bits: k, v [tokens, headDim]. What Append
+// stores is at its end.
 func (s *Sequence) Segment(layer, kvHead int) (k, v []uint16) {
 	h := s.head(layer, kvHead)
-	n := h.len * s.plan.Shape.HeadDim
+	n := h.loose() * s.plan.Shape.HeadDim
 	return h.k[:n], h.v[:n]
+}
+
+// Packed is what a KV head holds beside its Segment, all of it older than a block that
+// is being fed.
+func (s *Sequence) Packed(layer, kvHead int) cpu.PackedSlots {
+	h := s.head(layer, kvHead)
+	if h.settled == 0 {
+		return cpu.PackedSlots{}
+	}
+	p := cpu.PackedSlots{Packing: s.packing, Groups: h.groups[:h.settled*s.packing.Words()]}
+	if len(h.channels) > 0 {
+		p.Channels = h.channels[:s.packing.Keys]
+	}
+	return p
 }
 
 // Len is how many tokens a KV head holds.
@@ -162,22 +215,42 @@ func (s *Sequence) Positions(layer, kvHead int) []int32 {
 	return h.positions[:h.len]
 }
 
-// Fits tells whether every KV head of the layer has n free slots.
+// Fits tells whether every KV head of the layer has n free slots in 16 bits.
 func (s *Sequence) Fits(layer, n int) bool {
 	for kvHead := range s.plan.Shape.KVHeads {
-		if h := s.head(layer, kvHead); h.len+n > len(h.positions) {
+		if h := s.head(layer, kvHead); h.loose()+n > s.looseSlots(h) || h.len+n > len(h.positions) {
 			return false
 		}
 	}
 	return true
 }
 
-// MakeRoom readies the layer for a block of n tokens: where the block does not
-// fit, KV heads that exceed their budget are cut down to it.
+// MakeRoom readies the layer for a block of n tokens: where there are no slots for it,
+// KV heads that exceed their budget are cut down to it; and where a few tokens only
+// want room in 16 bits, older ones are packed. A larger block is attended first.
 func (s *Sequence) MakeRoom(layer, n int) {
-	if !s.Fits(layer, n) || s.due(layer) {
+	if !s.holds(layer, n) || s.due(layer) {
 		s.evict(layer, nil, nil, nil, 0, n)
 	}
+	if !s.plan.packs() || n > GroupTokens {
+		return
+	}
+	for kvHead := range s.plan.Shape.KVHeads {
+		i := layer*s.plan.Shape.KVHeads + kvHead
+		for h := &s.heads[i]; h.loose()+n > s.looseSlots(h) && h.len+n <= len(h.positions); {
+			s.settle(i)
+		}
+	}
+}
+
+// holds tells whether every KV head of the layer has n free slots of either kind.
+func (s *Sequence) holds(layer, n int) bool {
+	for kvHead := range s.plan.Shape.KVHeads {
+		if h := s.head(layer, kvHead); h.len+n > len(h.positions) {
+			return false
+		}
+	}
+	return true
 }
 
 // due tells whether the policy wants to decide although all fits.
@@ -191,11 +264,11 @@ func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
 	h := s.head(layer, kvHead)
 	dim := s.plan.Shape.HeadDim
 	n := len(k) / dim
-	if h.len+n > len(h.positions) {
+	if h.len+n > len(h.positions) || h.loose()+n > s.looseSlots(h) {
 		panic(fmt.Sprintf("cache: %d tokens appended to %d of %d slots", n, h.len, len(h.positions)))
 	}
-	copy(h.k[h.len*dim:], k)
-	copy(h.v[h.len*dim:], v)
+	copy(h.k[h.loose()*dim:], k)
+	copy(h.v[h.loose()*dim:], v)
 	for i := range n {
 		h.positions[h.len+i] = int32(s.position + i)
 	}
@@ -203,8 +276,8 @@ func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
 	h.len += n
 }
 
-// Insert stores a block that does not fit, after it was attended: of what the
-// layer holds and the block, the budget is kept. k, v [kvHeads, n, headDim];
+// Insert stores a block that does not fit, after it was attended: all of it where there
+// are slots, and otherwise, of what the layer holds and the block, the budget. k, v [kvHeads, n, headDim];
 // columns [kvHeads, group, n] is what Observed asks for over the block's own
 // tokens, nil where no row was observed.
 func (s *Sequence) Insert(layer int, k, v []uint16, columns []float32) {
@@ -214,6 +287,9 @@ func (s *Sequence) Insert(layer int, k, v []uint16, columns []float32) {
 
 // Advance ends a block of n tokens, when all layers have stored it.
 func (s *Sequence) Advance(n int) { s.position += n }
+
+// looseSlots is how many tokens a KV head has room for in 16 bits.
+func (s *Sequence) looseSlots(h *head) int { return len(h.k) / s.plan.Shape.HeadDim }
 
 func (s *Sequence) head(layer, kvHead int) *head {
 	return &s.heads[layer*s.plan.Shape.KVHeads+kvHead]

@@ -33,7 +33,7 @@ func newFeeder(t *testing.T, spec Spec, budget Budget, shape Shape) *feeder {
 	for i := range f.absorbed {
 		f.absorbed[i], f.given[i] = map[int32]int{}, map[int32]float32{}
 	}
-	f.s, err = NewSequence(p, Handlers{Absorb: func(_ *State, layer, head int, k, v []uint16, positions []int32) {
+	f.s, err = NewSequence(p, Handlers{Absorb: func(_ *State, layer, head int, k, v, _ []uint16, positions []int32) {
 		for i, position := range positions {
 			f.absorbed[layer*shape.KVHeads+head][position]++
 			f.check(layer, head, position, k[i*shape.HeadDim:][:shape.HeadDim], v[i*shape.HeadDim:][:shape.HeadDim])

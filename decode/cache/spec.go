@@ -69,7 +69,7 @@ type UnavailableError struct {
 }
 
 func (e *UnavailableError) Error() string {
-	return fmt.Sprintf("cache %s is not available in this build; available: %s, and but for full each with +less or +moment",
+	return fmt.Sprintf("cache %s is not available in this build; available: %s; see docs/caches.md for what composes with them",
 		e.Spec, strings.Join(available, ", "))
 }
 
@@ -133,6 +133,8 @@ func (s Spec) conflict() string {
 		return fmt.Sprintf("full evicts nothing, so %s has nothing to absorb", s.State)
 	case (s.Policy == Elastic || s.Policy == ElasticValues) && s.State != "":
 		return fmt.Sprintf("%s merges what it drops into its neighbours, so %s would count it twice", s.Policy, s.State)
+	case s.Packs() && (s.Policy == BUZZ || s.Policy == Cascade):
+		return fmt.Sprintf("%s turns keys to new positions whenever others leave, and packed keys cannot be turned", s.Policy)
 	}
 	return ""
 }
@@ -167,7 +169,8 @@ func (s Spec) String() string {
 // Available is nil where this build runs the cache, an *UnavailableError otherwise.
 func (s Spec) Available() error {
 	policy, _, _ := strings.Cut(s.String(), "+")
-	if !slices.Contains(available, policy) || !slices.Contains(availableStates, s.State) || s.Bits != 0 || s.Think != 0 {
+	if !slices.Contains(available, policy) || !slices.Contains(availableStates, s.State) ||
+		s.Bits != 0 && s.Bits != 2 && s.Bits != 4 || s.Think < 0 || s.Think > mostThink {
 		return &UnavailableError{Spec: s}
 	}
 	return nil

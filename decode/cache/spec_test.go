@@ -15,7 +15,7 @@ func TestParseSpec(t *testing.T) {
 		"full+kivi2":               {Policy: Full, Bits: 2},
 		"h2o+think+kivi4+less":     {Policy: "h2o", State: "less", Bits: 4, Think: 40},
 		"sinks+think25":            {Policy: Sinks, Think: 25},
-		"cascade+moment+think90":   {Policy: Cascade, State: "moment", Think: 90},
+		"corm+moment+think90":      {Policy: CORM, State: "moment", Think: 90},
 	} {
 		got, err := ParseSpec(text)
 		if err != nil || got != want {
@@ -42,6 +42,8 @@ func TestConflicts(t *testing.T) {
 		"elastic+less":      "count it twice",
 		"elastic+moment":    "count it twice",
 		"sinks+kivi2+kivi4": "one precision",
+		"buzz+kivi4":        "cannot be turned",
+		"cascade+think":     "cannot be turned",
 	} {
 		if _, err := ParseSpec(text); err == nil || !strings.Contains(err.Error(), reason) {
 			t.Errorf("%s: %v, want a reason with %q", text, err, reason)
@@ -58,7 +60,7 @@ func TestConflicts(t *testing.T) {
 
 func TestAvailable(t *testing.T) {
 	for _, text := range []string{"full", "sinks", "streaming", "h2o", "tova", "snapkv", "h2o+less", "sinks+moment",
-		"buzz", "buzz+less", "corm+moment", "cascade+less", "elastic", "elastic-values"} {
+		"buzz", "buzz+less", "corm+moment", "cascade+less", "elastic", "elastic-values", "h2o+kivi4", "sinks+think40", "full+kivi2"} {
 		spec, err := ParseSpec(text)
 		if err != nil || spec.Available() != nil {
 			t.Errorf("%s: %v, %v", text, err, spec.Available())
@@ -67,18 +69,9 @@ func TestAvailable(t *testing.T) {
 	if err := (Spec{}).Available(); err != nil {
 		t.Errorf("the zero Spec: %v", err)
 	}
-	for _, text := range []string{"h2o+kivi4", "sinks+think40", "full+kivi2"} {
-		spec, err := ParseSpec(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var missing *UnavailableError
-		if !errors.As(spec.Available(), &missing) {
-			t.Fatalf("%s: %v", text, spec.Available())
-		}
-		if want := "cache " + text + " is not available in this build; available: full, sinks, "; !strings.HasPrefix(missing.Error(), want) {
-			t.Errorf("%q does not begin with %q", missing, want)
-		}
+	var missing *UnavailableError
+	if err := (Spec{Policy: "sieve"}).Available(); !errors.As(err, &missing) || !strings.HasPrefix(err.Error(), "cache sieve is not available in this build; available: full, sinks, ") {
+		t.Errorf("an unknown policy: %v", err)
 	}
 }
 

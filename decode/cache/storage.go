@@ -10,22 +10,13 @@ import "lessrag/lesskernels/cpu"
 const (
 	GroupTokens = cpu.PackTokens
 
-	kiviRecent  = 128 // R of KIVI: at most so many recent tokens in 16 bits
-	thinkWhole  = 32  // window of ThinK: the newest tokens keep all channels
-	thinkRecent = thinkWhole + GroupTokens
+	recentTokens = 128 // R of KIVI: at most so many recent tokens in 16 bits, and whole
+	thinkWindow  = 32  // of ThinK: the queries that choose channels
+	looseTokens  = SinkTokens + recentTokens
 )
 
 // Packs tells whether older tokens are stored in another form than recent ones.
 func (s Spec) Packs() bool { return s.Bits != 0 || s.Think != 0 }
-
-// looseTokens is how many tokens of a KV head lie in 16 bits at most where others
-// are packed.
-func (s Spec) looseTokens() int {
-	if s.Bits != 0 {
-		return SinkTokens + kiviRecent
-	}
-	return SinkTokens + thinkRecent
-}
 
 // keyChannels is how many of d channels a packed key keeps.
 func (s Spec) keyChannels(d int) int { return d - d*s.Think/100 }
@@ -50,11 +41,19 @@ func (p Plan) packs() bool { return p.Spec.Packs() && !p.Staging }
 // slots is what KV head i is given for so many tokens: slots, and how many groups of
 // them are packed.
 func (p Plan) slots(tokens int) (slots, groups int) {
-	if loose := p.Spec.looseTokens(); p.packs() && tokens > loose {
-		groups = (tokens - loose + GroupTokens - 1) / GroupTokens
-		return loose + groups*GroupTokens, groups
+	if p.packs() && tokens > looseTokens {
+		groups = (tokens - looseTokens + GroupTokens - 1) / GroupTokens
+		return looseTokens + groups*GroupTokens, groups
 	}
 	return tokens, 0
+}
+
+// loose is how many of the slots of KV head i are in 16 bits.
+func (p Plan) loose(i int) int {
+	if p.Groups == nil {
+		return p.Slots[i]
+	}
+	return p.Slots[i] - p.Groups[i]*GroupTokens
 }
 
 // bytes is what KV head i takes with so many slots, of which groups are packed.
@@ -65,9 +64,6 @@ func (p Plan) bytes(i, slots, groups int) int64 {
 
 // groupBytes is one packed group of KV head i.
 func (p Plan) groupBytes(i int) int64 {
-	if !p.packs() {
-		return 0
-	}
 	return 2 * int64(p.Packing().Words()+p.psiWords(i))
 }
 

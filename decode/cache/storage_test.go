@@ -36,8 +36,8 @@ func TestSlotsOfPackedCaches(t *testing.T) {
 		{Spec{Bits: 4}, 133, 164, 1},
 		{Spec{Bits: 2}, 164, 164, 1},
 		{Spec{Bits: 2, Think: 40}, 165, 196, 2},
-		{Spec{Think: 40}, 68, 68, 0},
-		{Spec{Think: 40}, 100, 100, 1},
+		{Spec{Think: 40}, 132, 132, 0},
+		{Spec{Think: 40}, 230, 260, 4},
 	} {
 		slots, groups := Plan{Spec: test.spec}.slots(test.tokens)
 		if slots != test.slots || groups != test.groups {

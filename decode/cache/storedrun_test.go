@@ -38,7 +38,7 @@ func newStoredRun(t *testing.T, policy string, keep, interval int, q, k, v []flo
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.s, err = NewSequence(plan, Handlers{Turn: r.turn, Absorb: func(_ *State, _, head int, _, _ []uint16, positions []int32) {
+	r.s, err = NewSequence(plan, Handlers{Turn: r.turn, Absorb: func(_ *State, _, head int, _, _, _ []uint16, positions []int32) {
 		for _, position := range positions {
 			r.order = append(r.order, r.s.Position(), head, int(position))
 		}

@@ -117,7 +117,7 @@ func newVectorRun(t *testing.T, v vectors, policy Policy, spec Spec, budget int)
 	return r
 }
 
-func (r *vectorRun) absorb(state *State, _, head int, _, _ []uint16, positions []int32) {
+func (r *vectorRun) absorb(state *State, _, head int, _, _, _ []uint16, positions []int32) {
 	psi := make([]float32, vRank)
 	for _, position := range positions {
 		r.order = append(r.order, float32(r.s.Position()), float32(head), float32(position))

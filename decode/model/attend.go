@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"lessrag/decode/cache"
 	"lessrag/lesskernels/cpu"
 )
 
@@ -21,7 +22,8 @@ const (
 // min(slots, visible+i) of them, and none where that is negative; where the block's
 // rows are not consecutive, i is the row's position in place of its number.
 type span struct {
-	k, v    []uint16 // [slots, stored] bf16
+	k, v    []uint16        // [slots, stored] bf16
+	packed  cpu.PackedSlots // in their place, where there are any: all of them are seen
 	slots   int
 	visible int
 	rows    []int // [n] positions of the block's rows, rising; nil: consecutive
@@ -61,21 +63,25 @@ func (c *CPU) store(b *batch, layer int) {
 		block.fits = s.Fits(layer, block.n)
 		for kvHead := range kvHeads {
 			first := len(b.spans)
-			held := s.Len(layer, kvHead)
+			c.askQueries(block, layer, kvHead)
+			b.splitPacked(s.Packed(layer, kvHead))
+			b.watch(i, kvHead, first, packedSlots)
+			recent := len(b.spans)
+			heldK, heldV := s.Segment(layer, kvHead)
+			held := len(heldK) / dim
 			at := (block.first*kvHeads + kvHead*block.n) * dim
 			k, v := c.blockK[at:at+block.n*dim], c.blockV[at:at+block.n*dim]
 			if block.fits {
 				s.Append(layer, kvHead, k, v)
-				heldK, heldV := s.Segment(layer, kvHead)
+				heldK, heldV = s.Segment(layer, kvHead)
 				b.split(heldK, heldV, dim, held+1)
-				b.watch(i, kvHead, first, false)
+				b.watch(i, kvHead, recent, heldSlots)
 			} else {
-				heldK, heldV := s.Segment(layer, kvHead)
 				b.split(heldK, heldV, dim, held)
-				b.watch(i, kvHead, first, false)
+				b.watch(i, kvHead, recent, heldSlots)
 				own := len(b.spans)
 				b.split(k, v, dim, 1)
-				b.watch(i, kvHead, own, true)
+				b.watch(i, kvHead, own, ownSlots)
 			}
 			c.addTasks(b, i, kvHead, first)
 		}
@@ -95,10 +101,41 @@ func (b *batch) split(k, v []uint16, dim, visible int) {
 	}
 }
 
+// splitPacked adds the spans of packed slots, which every query sees.
+func (b *batch) splitPacked(p cpu.PackedSlots) {
+	words := p.Words() * spanSlots / cache.GroupTokens
+	for groups := p.Groups; len(groups) > 0; {
+		p.Groups = groups[:min(words, len(groups))]
+		groups = groups[len(p.Groups):]
+		slots := len(p.Groups) / p.Words() * cache.GroupTokens
+		b.spans = append(b.spans, span{packed: p, slots: slots, visible: slots})
+	}
+}
+
+// askQueries gives a cache that prunes key channels the queries of a block.
+func (c *CPU) askQueries(block *block, layer, kvHead int) {
+	if !block.sequence.Queries(layer, kvHead) {
+		return
+	}
+	const window = 32
+	group, dim := c.config.Group(), c.config.HeadDim
+	n := min(window, block.n)
+	squares := make([]float32, dim)
+	for row := block.first + block.n - n; row < block.first+block.n; row++ {
+		for i, x := range rowOf(c.q, row*c.config.KVHeads+kvHead, group*dim) {
+			squares[i%dim] += x * x / float32(n*group)
+		}
+	}
+	block.sequence.Ask(layer, kvHead, n, squares)
+}
+
 // addTasks splits one KV head's attention: many queries by tiles, a few by spans.
 func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
-	n, spans := b.blocks[i].n, len(b.spans)-firstSpan
-	if n <= fewQueries && spans > 1 {
+	n, spans, slots := b.blocks[i].n, len(b.spans)-firstSpan, 0
+	for _, s := range b.spans[firstSpan:] {
+		slots += s.slots
+	}
+	if n <= fewQueries && spans > 1 && slots > spanSlots {
 		partial := c.partials.add(i, kvHead, n, spans, c.config.Group(), c.stored)
 		for s := range spans {
 			from := firstSpan + s
@@ -202,9 +239,14 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 			}
 			to, toLSE = w.one[:n*group*dim], w.oneLSE[:n*group]
 		}
-		if span.weights != nil {
+		switch {
+		case span.packed.Groups != nil && span.weights != nil:
+			cpu.AttendPackedRow(c.isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.packed, group, dim, c.scale, &w.kernel)
+		case span.packed.Groups != nil:
+			cpu.AttendPacked(c.isa, to, toLSE, w.q[:n*group*dim], span.packed, group, dim, c.scale, &w.kernel)
+		case span.weights != nil:
 			cpu.AttendRow(c.isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
-		} else {
+		default:
 			cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		}
 		if s > t.spans[0] {

@@ -344,7 +344,7 @@ func (b *Blend) attend(chunk []int) {
 		for i := first; i < len(b.b.spans); i++ {
 			b.b.spans[i].rows = chunk
 		}
-		b.b.watch(0, kvHead, first, false)
+		b.b.watch(0, kvHead, first, heldSlots)
 		c.addTasks(&b.b, 0, kvHead, first)
 	}
 	slices.SortFunc(b.b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })

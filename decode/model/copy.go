@@ -32,5 +32,5 @@ func (c *CPU) Save(w io.Writer, s Sequence, model string) error {
 func (c *CPU) Restore(r io.Reader, model string, interval int, most int64) (Sequence, error) {
 	shape := c.Shape()
 	shape.Interval = interval
-	return cache.Restore(r, model, shape, most, cache.Handlers{Absorb: c.collect, Turn: c.turn}, &c.evictions)
+	return cache.Restore(r, model, shape, most, c.handlers(), &c.evictions)
 }

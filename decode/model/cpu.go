@@ -84,7 +84,12 @@ func (c *CPU) Close() {}
 
 // NewSequence takes the Plan's memory.
 func (c *CPU) NewSequence(p cache.Plan) (Sequence, error) {
-	return cache.NewSequence(p, cache.Handlers{Absorb: c.collect, Turn: c.turn}, &c.evictions)
+	return cache.NewSequence(p, c.handlers(), &c.evictions)
+}
+
+// handlers are what a Sequence leaves to the backend.
+func (c *CPU) handlers() cache.Handlers {
+	return cache.Handlers{Absorb: c.collect, Turn: c.turn, Features: c.features}
 }
 
 // Forward feeds every Work's tokens to its sequence: see decode.Backend. An error

@@ -12,19 +12,28 @@ type observeTask struct {
 	block  int
 	kvHead int
 	span   int
-	from   int  // the span's first slot among those that hold the KV head's or the block's tokens
-	own    bool // they are the block's, which are not stored yet
+	from   int // the span's first slot among those that hold the KV head's or the block's tokens
+	whose  slotOwner
 }
 
-// watch lists the spans from first on, which begin at slot 0 of a KV head, or with
-// own at a block's first token, where the block's policy wants to see attention.
-func (b *batch) watch(i, kvHead, first int, own bool) {
+// slotOwner tells where the slots of a span lie.
+type slotOwner int
+
+const (
+	heldSlots   slotOwner = iota // in 16 bits
+	packedSlots                  // packed
+	ownSlots                     // among the block's, which are not stored yet
+)
+
+// watch lists the spans from first on, which begin at slot 0 of those that their owner
+// has, where the block's policy wants to see attention.
+func (b *batch) watch(i, kvHead, first int, whose slotOwner) {
 	if block := &b.blocks[i]; block.observed == block.n {
 		return
 	}
 	from := 0
 	for s := first; s < len(b.spans); s++ {
-		b.watched = append(b.watched, observeTask{block: i, kvHead: kvHead, span: s, from: from, own: own})
+		b.watched = append(b.watched, observeTask{block: i, kvHead: kvHead, span: s, from: from, whose: whose})
 		from += b.spans[s].slots
 	}
 }
@@ -69,8 +78,12 @@ func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) 
 	default:
 		c.observeRows(b, t, w)
 	}
-	if !t.own {
+	switch t.whose {
+	case heldSlots:
 		block.sequence.Observe(layer, t.kvHead, t.from, w.columns)
+		return
+	case packedSlots:
+		block.sequence.ObservePacked(layer, t.kvHead, t.from, w.columns)
 		return
 	}
 	own := c.ownColumns(block)[t.kvHead*group*block.n:]
@@ -112,13 +125,13 @@ func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
 			c.gatherObserved(b, t, from+i, w.q[i*group*dim:], w.lse[i*group:(i+1)*group])
 			w.visible[i] = span.sees(from + i)
 		}
-		cpu.Columns(c.isa, w.columns, w.q[:n*group*dim], w.lse[:n*group], span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
+		c.columns(w.columns, w, span, n, reduce)
 	}
 }
 
 // observeLast goes row by row: it matters which of them found a slot important.
 func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
-	group, dim := c.config.Group(), c.stored
+	group := c.config.Group()
 	block, span := &b.blocks[t.block], &b.spans[t.span]
 	w.one = resize(w.one, max(len(w.one), group*span.slots))
 	row := w.one[:group*span.slots]
@@ -128,9 +141,21 @@ func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
 		}
 		clear(row)
 		c.gatherObserved(b, t, i, w.q, w.lse[:group])
-		cpu.Columns(c.isa, row, w.q[:group*dim], w.lse[:group], span.k, group, dim, w.visible[:1], c.scale, cpu.Sum, &w.kernel)
+		c.columns(row, w, span, 1, cpu.Sum)
 		markImportant(w.columns, row, b.positions[block.first+i], 1)
 	}
+}
+
+// columns joins dst [group, slots] with what a span's slots get from n rows, whose
+// queries, log-sum-exps and visible slots are in w.
+func (c *CPU) columns(dst []float32, w *attendWorker, span *span, n int, reduce cpu.Reduce) {
+	group, dim := c.config.Group(), c.stored
+	q, lse := w.q[:n*group*dim], w.lse[:n*group]
+	if span.packed.Groups != nil {
+		cpu.ColumnsPacked(c.isa, dst, q, lse, span.packed, group, dim, c.scale, reduce, &w.kernel)
+		return
+	}
+	cpu.Columns(c.isa, dst, q, lse, span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
 }
 
 // gatherObserved copies the queries and log-sum-exps of row i of a block.

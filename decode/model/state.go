@@ -21,6 +21,7 @@ type memory struct {
 
 	leaving []leaving
 	k, v    []uint16 // [rows, stored] of leaving
+	psi     []uint16 // [tokens, rank] of those whose ψ was computed when their key was whole
 	at      []int32  // [rows] original positions
 	turns   turns    // for keys of positions that maps take as they were before RoPE
 }
@@ -30,6 +31,7 @@ type leaving struct {
 	state       *cache.State
 	layer, head int
 	first, n    int
+	psi         int // where their ψ begins in memory.psi; -1: their keys are whole
 }
 
 // mostLeaving is how many rows wait at most, and absorbTile how many go through the
@@ -76,7 +78,7 @@ func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
 }
 
 // collect notes tokens that a KV head hands over, for absorb.
-func (c *CPU) collect(state *cache.State, layer, head int, k, v []uint16, positions []int32) {
+func (c *CPU) collect(state *cache.State, layer, head int, k, v, psi []uint16, positions []int32) {
 	if state == nil {
 		return
 	}
@@ -84,10 +86,15 @@ func (c *CPU) collect(state *cache.State, layer, head int, k, v []uint16, positi
 	if len(m.at)+len(positions) > mostLeaving {
 		c.absorb()
 	}
-	if last := len(m.leaving) - 1; last >= 0 && m.leaving[last].state == state {
+	if last := len(m.leaving) - 1; last >= 0 && m.leaving[last].state == state && m.leaving[last].psi < 0 && psi == nil {
 		m.leaving[last].n += len(positions)
 	} else {
-		m.leaving = append(m.leaving, leaving{state: state, layer: layer, head: head, first: len(m.at), n: len(positions)})
+		l := leaving{state: state, layer: layer, head: head, first: len(m.at), n: len(positions), psi: -1}
+		if psi != nil {
+			l.psi = len(m.psi)
+			m.psi = append(m.psi, psi...)
+		}
+		m.leaving = append(m.leaving, l)
 	}
 	m.k, m.v, m.at = append(m.k, k...), append(m.v, v...), append(m.at, positions...)
 }
@@ -100,11 +107,36 @@ func (c *CPU) absorb() {
 		m.turns.prepare(m.at)
 	}
 	c.run(len(m.leaving), func(i int, w *attendWorker) { c.absorbOne(&m.leaving[i], w) })
-	m.leaving, m.k, m.v, m.at = m.leaving[:0], m.k[:0], m.v[:0], m.at[:0]
+	m.leaving, m.k, m.v, m.psi, m.at = m.leaving[:0], m.k[:0], m.v[:0], m.psi[:0], m.at[:0]
+}
+
+// features writes ψ [n, rank] of keys [n, headDim] of at most absorbTile tokens, as
+// attention sees them, whole: see cache.Features.
+func (c *CPU) features(layer, head int, keys []float32, positions []int32, psi []float32) {
+	m, dim := &c.memory, c.config.HeadDim
+	w := <-c.workers
+	defer func() { c.workers <- w }()
+	w.keys = resize(w.keys, (absorbTile+1)*dim)
+	copy(w.keys, keys)
+	if !m.postRoPE {
+		m.turns.prepare(positions)
+		for i, position := range positions {
+			m.turns.back(rowOf(w.keys, i, dim), rowOf(w.keys, absorbTile, dim), int(position))
+		}
+	}
+	m.maps[layer].Psi(psi, head, w.keys, len(positions), &w.kernel)
 }
 
 func (c *CPU) absorbOne(l *leaving, w *attendWorker) {
 	m, dim := &c.memory, c.config.HeadDim
+	if l.psi >= 0 && l.state.KeyMean == nil {
+		psi := w.phi[:l.n*len(l.state.Z)]
+		for i := range psi {
+			psi[i] = math.Float32frombits(uint32(m.psi[l.psi+i]) << 16)
+		}
+		cpu.Absorb(c.isa, l.state.H, l.state.Z, psi, m.v[l.first*c.stored:(l.first+l.n)*c.stored])
+		return
+	}
 	w.keys = resize(w.keys, (absorbTile+1)*dim)
 	scratch := rowOf(w.keys, absorbTile, dim)
 	for from := l.first; from < l.first+l.n; from += absorbTile {

@@ -279,7 +279,7 @@ func TestAbsorbInAnyGrouping(t *testing.T) {
 				state := newSequence(t, c, spec, cache.Budget{Tokens: 20}).State(0, 0)
 				for _, group := range groups {
 					for _, token := range group {
-						c.collect(state, 0, 0, rowOf(k, token, dim), rowOf(v, token, dim), []int32{int32(token)})
+						c.collect(state, 0, 0, rowOf(k, token, dim), rowOf(v, token, dim), nil, []int32{int32(token)})
 						state.Absorbed++
 					}
 					c.absorb()

@@ -12,6 +12,8 @@ type Scratch struct {
 	words []float32
 	tail  []uint16
 	lanes []int32
+
+	packed packedScratch
 }
 
 // floats returns n numbers of any content, at a multiple of 64 bytes.

@@ -27,7 +27,10 @@ const (
 // A weight is e^(scale·q·k − lse). Sum adds over the rows, in their order; Max
 // takes the largest. A row whose lse is −Inf has seen nothing and adds nothing.
 func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, visible []int32, scale float32, reduce Reduce, s *Scratch) {
-	c := columns{dst, q, lse, k, group, headDim, len(k) / headDim, visible, scale, reduce}
+	columns{dst, q, lse, slotRows{bf16: k}, group, headDim, len(k) / headDim, visible, scale, reduce}.run(isa, s)
+}
+
+func (c columns) run(isa ISA, s *Scratch) {
 	c.check()
 	if !c.assembly(isa, s) {
 		c.portable(s)
@@ -37,7 +40,7 @@ func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, vis
 // columns is the arguments of Columns.
 type columns struct {
 	dst, q, lse           []float32
-	k                     []uint16
+	k                     slotRows
 	group, headDim, slots int
 	visible               []int32
 	scale                 float32
@@ -60,7 +63,6 @@ func (c columns) check() {
 
 // portable is the plain form, row by row.
 func (c columns) portable(s *Scratch) {
-	keys := slotRows{bf16: c.k}
 	buffer := s.floats(c.headDim)
 	for i, lse := range c.lse[:len(c.visible)*c.group] {
 		if math.IsInf(float64(lse), -1) {
@@ -68,7 +70,7 @@ func (c columns) portable(s *Scratch) {
 		}
 		query, row := c.q[i*c.headDim:(i+1)*c.headDim], c.dst[i%c.group*c.slots:][:c.slots]
 		for t := range row[:c.visible[i/c.group]] {
-			p := float32(math.Exp(float64(dot(query, keys.row(buffer, t))*c.scale - lse)))
+			p := float32(math.Exp(float64(dot(query, c.k.row(buffer, t))*c.scale - lse)))
 			row[t] = c.reduce.join(row[t], p)
 		}
 	}

@@ -20,7 +20,7 @@ func (c columns) assembly(isa ISA, s *Scratch) bool {
 		return false
 	case len(c.visible) == 0:
 		return true
-	case len(c.visible) >= fewQueries || c.headDim%(2*k.lanes) != 0:
+	case len(c.visible) >= fewQueries || c.k.bf16 == nil || c.headDim%(2*k.lanes) != 0:
 		k.columnsBlock(c, s)
 		return true
 	}
@@ -39,7 +39,7 @@ func (k *attendKernels) columnsRow(c columns, row, from, to, slots int, s *Scrat
 	buffers := s.floats(group * (c.headDim + stride))
 	pairs, scores := buffers[:group*c.headDim], buffers[group*c.headDim:]
 	k.pairQueries(pairs, c.q[first*c.headDim:(first+group)*c.headDim], c.headDim, c.scale*math.Log2E)
-	k.scores(scores, pairs, c.k, group, c.headDim, slots, stride, s)
+	k.scores(scores, pairs, c.k.bf16, group, c.headDim, slots, stride, s)
 	for g := range group {
 		if lse := c.lse[first+g]; !math.IsInf(float64(lse), -1) {
 			weights := scores[g*stride:][:stride]
@@ -91,7 +91,7 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
-		keys := k.tile(slotRows{bf16: c.k}, keyTile[:padded*c.headDim], first*c.headDim, n*c.headDim)
+		keys := k.tile(c.k, keyTile[:padded*c.headDim], first*c.headDim, n*c.headDim)
 		for g := range c.group {
 			clear(sums)
 			for i := range groups {

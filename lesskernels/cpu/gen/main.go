@@ -26,6 +26,7 @@ var families = []struct {
 	{"mul_avx2", mulAVX2},
 	{"attend_avx512", attendAVX512},
 	{"attend_avx2", attendAVX2},
+	{"packed_avx512", packedAVX512},
 	{"vector_avx512", vectorAVX512},
 	{"train_avx512", trainAVX512},
 	{"maps_avx512", mapsAVX512},

@@ -1,0 +1,79 @@
+package cache
+
+import (
+	"math"
+	"slices"
+)
+
+// thinkScores is how much every key channel of a KV head adds to attention (ThinK,
+// arXiv 2407.21018): ‖q_c k_cᵀ‖_F² = ‖q_c‖²·‖k_c‖² for the column q_c of the last queries and
+// k_c of all keys, here of means. queries [d] are the mean squares of the queries, over those
+// of the query heads that share the KV head as well; keys [n, d].
+func thinkScores(queries, keys []float32) []float64 {
+	scores := make([]float64, len(queries))
+	for i, x := range keys {
+		scores[i%len(queries)] += float64(x) * float64(x)
+	}
+	for c, q := range queries {
+		scores[c] *= float64(q) / float64(max(1, len(keys)/len(queries)))
+	}
+	return scores
+}
+
+// thinkChannels writes the channels with the highest scores to kept, rising; of equal
+// ones the first.
+func thinkChannels(kept []uint16, scores []float64) {
+	order := make([]int, len(scores))
+	for c := range order {
+		order[c] = c
+	}
+	slices.SortStableFunc(order, func(x, y int) int {
+		switch a, b := scores[x], scores[y]; {
+		case a > b || !math.IsNaN(a) && math.IsNaN(b):
+			return -1
+		case a < b || math.IsNaN(a) && !math.IsNaN(b):
+			return 1
+		}
+		return 0
+	})
+	for i := range kept {
+		kept[i] = uint16(order[i])
+	}
+	slices.Sort(kept)
+}
+
+// prune chooses the channels that the packed keys of KV head i will keep, once: when
+// the first of them are packed, from keys [n, headDim] bf16 that are still whole.
+func (s *Sequence) prune(i int, keys []uint16) {
+	h := &s.heads[i]
+	if h.pruned || len(h.channels) == 0 {
+		return
+	}
+	var whole []float32
+	s.widen(&whole, keys)
+	queries := h.queries
+	if slices.Max(queries) == 0 { // none were seen: the keys alone choose
+		queries = slices.Repeat([]float32{1}, len(queries))
+	}
+	thinkChannels(h.channels[:s.packing.Keys], thinkScores(queries, whole))
+	h.pruned = true
+}
+
+// Queries tells whether the sequence wants to know the queries of a block, for ThinK.
+func (s *Sequence) Queries(layer, kvHead int) bool {
+	h := s.head(layer, kvHead)
+	return len(h.queries) > 0 && !h.pruned
+}
+
+// Ask takes a block's last min(n, 32) queries of a KV head: squares [dim] are their
+// means by channel, over the query heads too. Of a block of fewer than 32, queries
+// before it count for the rest.
+func (s *Sequence) Ask(layer, kvHead, n int, squares []float32) {
+	h := s.head(layer, kvHead)
+	n = min(n, thinkWindow)
+	before := min(s.position, thinkWindow-n)
+	share := float32(n) / float32(n+before)
+	for c, x := range squares {
+		h.queries[c] += (x - h.queries[c]) * share
+	}
+}
