@@ -12,18 +12,21 @@ import (
 // Every cache that this build has, at other lengths and budgets, all in one batch,
 // some still reading their prompts while others answer: the tokens of each alone.
 func TestAloneAndInCompany(t *testing.T) {
-	o := Options{Block: 32, Interval: 5, StagingTokens: 256, MaxSequences: 32}
+	o := Options{Block: 32, Interval: 5, StagingTokens: 256, MaxSequences: 64}
 	e := openSmall(t, o, smallMaps())
 	var requests []Request
-	for _, policy := range []string{"full", "sinks", "streaming", "h2o", "tova", "snapkv", "vote"} {
-		for _, state := range []string{"", "+less", "+moment"} {
-			if policy == "full" && state != "" {
+	for _, policy := range []string{"full", "sinks", "streaming", "h2o", "tova", "snapkv", "vote", "corm", "elastic"} {
+		for _, state := range []string{"", "+less", "+moment", "+kivi4", "+kivi2+think", "+less+kivi4+think"} {
+			if _, err := cache.ParseSpec(policy + state); err != nil {
 				continue
 			}
 			i := len(requests)
 			r := Request{Prompt: smallTokens(uint64(i), 7+(i*137)%600), Cache: spec(t, policy+state), MaxTokens: 20 + (i*31)%60, Question: 5}
 			if policy != "full" {
 				r.Budget = cache.Budget{Tokens: 40 + (i*17)%50}
+				if r.Cache.Packs() {
+					r.Budget.Tokens += 140
+				}
 			}
 			requests = append(requests, r)
 		}

@@ -188,7 +188,7 @@ func (e *Engine) feed(j *job, w model.Work) error {
 		e.staging.held += len(w.Tokens)
 	}
 	e.keep(j, w.Sequence)
-	if e.staging.job == j && j.fed == len(j.prompt) {
+	if e.staging.job == j && e.staging.ended(j, e) {
 		return e.settle(j)
 	}
 	return nil

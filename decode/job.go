@@ -15,7 +15,7 @@ type job struct {
 	ctx       context.Context
 	prompt    []int32
 	question  int  // of its last tokens; 0: unknown
-	staged    bool // the prompt waits for its question in the staging
+	staged    bool // the prompt waits in the staging: for its question, or for its end
 	maxTokens int
 	force     []int32       // what is produced, whatever is likely
 	scores    []model.Score // of force, so far
@@ -42,13 +42,16 @@ type job struct {
 // task is what the Scheduler sees.
 func (j *job) task(e *Engine) Task {
 	t := Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed, Fed: j.fed, Slots: slices.Max(j.plan.Slots), Passed: j.passed, Staged: j.staged}
-	if !j.plan.Spec.Bounded() {
+	if !j.plan.Spec.Bounded() && !j.plan.Spec.Packs() {
 		t.Joins = t.Prompt
 	}
 	if j.staged && t.Prompt > 0 {
 		t.Slots = e.options.StagingTokens
 		if len(j.prompt) <= t.Slots {
 			t.Joins = t.Prompt - j.asked(e.options)
+		}
+		if !j.asks() && cache.NewPolicy(j.plan.Spec).Observes().Rows != cache.NoRows {
+			t.Joins = 0
 		}
 		t.Probe = e.staging.probe(j, e.scheduler.Tokens(t), e.options)
 	}

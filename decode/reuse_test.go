@@ -28,6 +28,11 @@ func TestReuse(t *testing.T) {
 		{"tova", cache.Budget{Tokens: 300}, [3]int{0, 256, 0}},
 		{"snapkv", cache.Budget{Tokens: 100}, [3]int{0, 224, 192}},
 		{"vote+less", cache.Budget{Tokens: 100}, [3]int{0, 224, 192}},
+		{"full+kivi4", cache.Budget{}, [3]int{0, 224, 192}},
+		{"full+kivi2+think", cache.Budget{}, [3]int{0, 224, 192}},
+		{"sinks+less+kivi4", cache.Budget{Tokens: 200}, [3]int{0, 256, 128}},
+		{"sinks+less+kivi4+think", cache.Budget{Tokens: 200}, [3]int{0, 224, 192}},
+		{"h2o+moment+kivi2+think", cache.Budget{Tokens: 180}, [3]int{0, 224, 0}},
 	} {
 		t.Run(test.cache, func(t *testing.T) {
 			request := func(prompt []int32) Request {

@@ -17,9 +17,10 @@ func TestSavedSequencesGoOnAlike(t *testing.T) {
 	e := openSmall(t, Options{Interval: 4}, smallMaps())
 	backend := e.backend.(*model.CPU)
 	tokens := smallTokens(5, 300)
-	for _, name := range []string{"full", "sinks+less", "streaming+less", "h2o+moment", "tova+less", "snapkv", "vote+moment"} {
-		plan, err := e.Plan(spec(t, name), cache.Budget{Tokens: 80})
-		if name == "full" {
+	for _, name := range []string{"full", "sinks+less", "streaming+less", "h2o+moment", "tova+less", "snapkv", "vote+moment",
+		"full+kivi4", "full+kivi2+think", "sinks+less+kivi4+think", "h2o+less+kivi2", "streaming+moment+think", "vote+kivi4"} {
+		plan, err := e.Plan(spec(t, name), cache.Budget{Tokens: 180})
+		if !spec(t, name).Bounded() {
 			plan, err = e.Plan(spec(t, name), cache.Budget{Tokens: 400})
 		}
 		if err != nil {

@@ -8,7 +8,8 @@ import (
 	"lessrag/decode/model"
 )
 
-// staging is where the prompt of a cache that asks a question waits for it: one
+// staging is where a prompt waits until it has been read, where the cache asks a question
+// or decides at the end: one
 // scratch sequence for the whole engine, which holds one prompt at a time and
 // evicts nothing. When the prompt has ended, the cache chooses, for all KV heads
 // at once, what its question needs; that moves to the job's own sequence. A prompt
@@ -35,6 +36,10 @@ func (j *job) asked(o Options) int {
 	return min(question, o.Block, len(j.prompt))
 }
 
+// asks tells whether the job's cache wants to know what is asked; another one's prompt is
+// staged only to be read whole.
+func (j *job) asks() bool { return j.plan.Spec.AsksQuestion() }
+
 // reusable is how many first tokens of the prompt may come from a kept prefix: the
 // last one must be fed for what follows it, and a question to be asked; and what a
 // staging gave up between chunks is not kept.
@@ -42,6 +47,9 @@ func (j *job) reusable(o Options) int {
 	most := len(j.prompt) - 1
 	if j.staged {
 		most = min(most, len(j.prompt)-j.asked(o))
+		if j.plan.Spec.Think != 0 { // its last queries are not kept with a prefix
+			most = min(most, max(0, len(j.prompt)-questionWindow))
+		}
 		if len(j.prompt) > o.StagingTokens {
 			most = min(most, o.StagingTokens-j.asked(o))
 		}
@@ -52,10 +60,19 @@ func (j *job) reusable(o Options) int {
 // probe is how many tokens must be asked before n more of the prompt fit into the
 // staging, 0 if they do. Room for the question is left unless the whole rest fits.
 func (s *staging) probe(j *job, n int, o Options) int {
-	if s.job != j || s.held+len(j.prompt)-j.fed <= o.StagingTokens || s.held+n <= o.StagingTokens-j.asked(o) {
+	if s.job != j || !j.asks() || s.held+len(j.prompt)-j.fed <= o.StagingTokens || s.held+n <= o.StagingTokens-j.asked(o) {
 		return 0
 	}
 	return j.asked(o)
+}
+
+// ended tells whether what is staged of a job's prompt moves to its own sequence: at
+// the end, or, where nothing is asked, when no more fits.
+func (s *staging) ended(j *job, e *Engine) bool {
+	if j.fed == len(j.prompt) {
+		return true
+	}
+	return !j.asks() && s.held+e.scheduler.Tokens(j.task(e)) > e.options.StagingTokens
 }
 
 // enter readies the staging for a job's prompt.
@@ -113,7 +130,7 @@ func (e *Engine) choose(j *job, scratch model.Sequence, keep int, end bool) cach
 		s.Question = read // the probe stood there
 	}
 	s.Sentences = cache.Sentences(read, func(i int) []byte { return e.piece(j.prompt[i]) })
-	return cache.NewPolicy(j.plan.Spec).(cache.Chooser).Choose(s)
+	return cache.ChooserOf(j.plan.Spec).Choose(s)
 }
 
 // shrink gives up what the question needs least, after a probe: the staging keeps
@@ -159,5 +176,6 @@ func (e *Engine) settleFrom(j *job, scratch model.Sequence) error {
 	}
 	j.sequence = s
 	e.backend.Take(s, scratch, choice)
+	j.staged = false
 	return nil
 }

@@ -89,7 +89,7 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 	if plan.Bytes > e.options.CacheMemory {
 		return nil, &MemoryError{Need: plan.Bytes, Have: e.options.CacheMemory}
 	}
-	return &job{ctx: ctx, blend: e.find(r), prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.AsksQuestion(), maxTokens: maxTokens, force: slices.Clone(r.Force), ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
+	return &job{ctx: ctx, blend: e.find(r), prompt: slices.Clone(r.Prompt), question: r.Question, staged: plan.Spec.Stages(), maxTokens: maxTokens, force: slices.Clone(r.Force), ignoreEnd: r.IgnoreEnd, plan: plan, sampler: sampler,
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 

@@ -104,6 +104,8 @@ func (s *Sequence) Take(from *Sequence, c Choice) {
 		s.states[i].copyFrom(&from.states[i])
 		copy(h.queries, source.queries)
 		s.prune(i, source.k[:source.len*s.plan.Shape.HeadDim])
+		from.kept = c.Kept[i]
+		from.merge(&source, head{}, Statistics{Positions: source.positions[:source.len], Coming: source.len})
 		source.attention = nil // a Choice's scores take its place
 		s.sift(i, source, 0, source.len, c.Kept[i])
 		if c.Scores != nil {
@@ -173,7 +175,7 @@ func NewStaging(spec Spec, tokens int, shape Shape) (Plan, error) {
 	if err := spec.Available(); err != nil {
 		return Plan{}, err
 	}
-	if !spec.AsksQuestion() || tokens < 1 || tokens > math.MaxInt32 {
+	if !spec.Stages() || tokens < 1 || tokens > math.MaxInt32 {
 		return Plan{}, &PlanError{Spec: spec, Budget: Budget{Tokens: tokens}, Reason: "no prompt is staged so"}
 	}
 	p := Plan{Spec: spec, Budget: Budget{Tokens: tokens}, Shape: shape, Staging: true}

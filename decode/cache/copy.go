@@ -10,7 +10,7 @@ import (
 // counts nothing. Up to there, what it held after fewer tokens is still known, and
 // is the same under every plan of the model.
 func (p Plan) Plain() int {
-	if !p.Staging && NewPolicy(p.Spec).Observes().Rows != NoRows {
+	if rows := NewPolicy(p.Spec).Observes().Rows; rows != NoRows && (!p.Staging || rows != QuestionRows) {
 		return 0
 	}
 	least := math.MaxInt

@@ -182,6 +182,14 @@ func (s Spec) AsksQuestion() bool {
 	return s.Policy == SnapKV || s.Policy == Vote
 }
 
+// Stages tells whether prompts are staged: read into memory that all sequences share,
+// whole and in 16 bits, before anything is decided. A cache that asks a question wants to
+// have read it; ThinK chooses channels when a prompt has ended; and KIVI rounds a prompt that
+// is kept whole only after it has attended to itself.
+func (s Spec) Stages() bool {
+	return s.AsksQuestion() || s.Think != 0 || s.Bits != 0 && !s.Bounded()
+}
+
 // Unlimited tells whether a sequence may run beyond the model's context: its
 // policy numbers what it keeps anew.
 func (s Spec) Unlimited() bool { return s.renumbers() }
