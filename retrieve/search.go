@@ -110,8 +110,8 @@ func (s *Searcher) collection(ctx context.Context, name string) (c collection, e
 func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []condition, vector []float32) ([]Passage, error) {
 	sql, args := statement(q, c, filter, vector)
 	var passages []Passage
-	err := s.read(ctx, q.Exact, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, args...)
+	err := s.read(ctx, q.Exact, func(db querier) error {
+		rows, err := db.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
@@ -124,15 +124,19 @@ func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []con
 	return places(passages, q.Limit), nil
 }
 
-// read runs f in a read-only transaction, whose settings end with it.
-func (s *Searcher) read(ctx context.Context, exact bool, f func(pgx.Tx) error) error {
-	// The best plan depends on the collection and the words: never a generic one.
-	settings := "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
-	if exact {
-		settings += "; SET LOCAL enable_indexscan = off"
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// read runs f on the pool, or where every vector is to be looked at in a
+// transaction, whose setting ends with it: one trip to the database or four.
+func (s *Searcher) read(ctx context.Context, exact bool, f func(querier) error) error {
+	if !exact {
+		return f(s.pool)
 	}
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, settings); err != nil {
+		if _, err := tx.Exec(ctx, "SET LOCAL enable_indexscan = off"); err != nil {
 			return err
 		}
 		return f(tx)

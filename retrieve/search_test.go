@@ -290,8 +290,8 @@ func explain(t *testing.T, s *Searcher, q Query, c collection) string {
 	q.Mode = Hybrid
 	sql, args := statement(q, c, filter, vectors[0])
 	var plan []string
-	err = s.read(t.Context(), q.Exact, func(tx pgx.Tx) error {
-		rows, err := tx.Query(t.Context(), "EXPLAIN "+sql, args...)
+	err = s.read(t.Context(), q.Exact, func(db querier) error {
+		rows, err := db.Query(t.Context(), "EXPLAIN "+sql, args...)
 		if err != nil {
 			return err
 		}

@@ -14,10 +14,11 @@ func candidates(limit int) int { return max(40, limit) }
 
 // The constants of the two formulas in searchSQL.
 const (
-	fusionK      = 10    // of reciprocal ranks
-	saturation   = 1.2   // BM25's k1: how soon more of the same word says nothing more
-	lengthWeight = 0.75  // BM25's b: how much a long passage has to repeat its words
-	mostMatches  = 5_000 // passages that are looked at by words, if the rarest word is in no more
+	fusionK      = 10     // of reciprocal ranks
+	saturation   = 1.2    // BM25's k1: how soon more of the same word says nothing more
+	lengthWeight = 0.75   // BM25's b: how much a long passage has to repeat its words
+	mostMatches  = 1_000  // passages that are looked at by words, if the rarest word is in no more
+	mostLooks    = 20_000 // and if it is
 )
 
 // searchSQL is a search in one statement: two lists of candidates, fused by
@@ -38,7 +39,7 @@ const (
 // very nearly 1/(number + ½).
 const searchSQL = `
 WITH asked AS MATERIALIZED (
-    SELECT ('''' || replace(replace(lexeme, '', '\'), '''', '''''') || '''')::tsquery AS word,
+    SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
            ln(1 + (t.chunks - l.chunks + 0.5) / (l.chunks + 0.5)) AS weight, t.tokens::float8 / t.chunks AS length,
            row_number() OVER rarest = 1 OR sum(l.chunks) OVER rarest <= $9::int AS rare
     FROM lexicon l JOIN lexicon_totals t USING (collection_id)
@@ -59,7 +60,7 @@ WITH asked AS MATERIALIZED (
         SELECT id, tokens, setweight(lexemes, 'D') AS lexemes -- read once, not once for every word
         FROM chunks
         WHERE collection_id = $1::uuid AND lexemes @@ (SELECT string_agg(word::text, ' | ')::tsquery FROM asked WHERE rare) %[1]s
-        OFFSET 0
+        LIMIT $13::int
     ) c
     ORDER BY every DESC, weight DESC, id
     LIMIT $7
@@ -88,7 +89,7 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 		embedding = pgvector.NewHalfVector(vector)
 	}
 	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
-		mostMatches, float64(saturation), float64(lengthWeight), float64(fusionK)}
+		mostMatches, float64(saturation), float64(lengthWeight), float64(fusionK), mostLooks}
 	if len(filter) == 0 {
 		return fmt.Sprintf(searchSQL, ""), args
 	}

@@ -13,7 +13,7 @@ import (
 
 const minConns = 16
 
-// indexScan is how every connection scans HNSW indexes. The index knows no
+// indexScan is how every connection searches, HNSW indexes above all. The index knows no
 // collections: a scan that gave up early would lose a small one beside a large
 // one without a word.
 var indexScan = []struct{ name, value string }{
@@ -21,6 +21,9 @@ var indexScan = []struct{ name, value string }{
 	{"hnsw.ef_search", "100"},               // candidates of one round
 	{"hnsw.max_scan_tuples", "2147483647"},  // and never stop for their number
 	{"hnsw.scan_mem_multiplier", "32"},      // times work_mem
+
+	{"plan_cache_mode", "force_custom_plan"}, // the best plan of a search depends on the collection and the words
+	{"jit", "off"},                           // compiling one costs more than running it
 }
 
 // Pool opens a pool of connections to a database that has, or may create, the extension vector.
