@@ -32,6 +32,7 @@ fetch: ## download Postgres, the reader and the embedder into assets/ (once; off
 fetch-eval: fetch ## download the documents that evaluations read into assets/documents (Debian's packages)
 	@sh fetch/documents.sh debian-faq python3.11-doc debian-handbook bash-doc git-doc sqlite3-doc postgresql-doc-15
 	@python3 fetch/faq.py $(LESSRAG_ASSETS)/documents $(LESSRAG_ASSETS)/faq
+	@python3 fetch/settings.py $(LESSRAG_ASSETS)/documents $(LESSRAG_ASSETS)/settings
 
 .PHONY: fetch-train
 fetch-train: fetch ## download the documents that the shipped feature maps learn from into assets/training
