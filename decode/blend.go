@@ -43,7 +43,8 @@ func (e *Engine) kind(b *Blend, state string) string {
 
 // blending is a job's way through Blend.
 type blending struct {
-	places  []model.Place // found in the store, rising
+	known   []known       // in the store when the request came, rising; none when the prompt has been put together
+	places  []model.Place // what the store gave of them when it began: one prompt at a time holds passages beside the store
 	missing []fill        // to be computed when there is time
 	share   float64
 	stored  int  // tokens of places
@@ -51,6 +52,12 @@ type blending struct {
 	placed  int  // of them, those that were placed
 
 	state *model.Blend // nil until it begins; then the prompt is not the scheduler's
+}
+
+// known is a passage of a prompt that the store has.
+type known struct {
+	fill
+	at int // position of its first token in the prompt
 }
 
 // checkBlend refuses what is wrong with a request's Blend.
@@ -82,8 +89,7 @@ func (e *Engine) checkBlend(r Request) error {
 	return nil
 }
 
-// find looks up the passages of a request: nil where there is nothing to blend and
-// nothing to compute for later. It may read files, and runs where Submit was called.
+// find looks up the passages of a request: nil where nothing is blended.
 func (e *Engine) find(r Request) *blending {
 	b, store := r.Blend, e.options.Passages
 	if b == nil || store == nil {
@@ -99,21 +105,36 @@ func (e *Engine) find(r Request) *blending {
 		if !f.worth(context) {
 			continue
 		}
-		if p := store.Get(f.key); p != nil {
-			found.places = append(found.places, model.Place{At: s[0], Passage: p})
-			found.stored += p.Tokens
+		if store.Has(f.key) {
+			found.known = append(found.known, known{f, s[0]})
+			found.stored += s[1] - s[0]
 			continue
 		}
 		found.missing = append(found.missing, f)
 	}
-	if len(r.Prompt) > context || found.stored == 0 {
-		found.places, found.stored = nil, 0
+	if len(r.Prompt) > context {
+		found.known = nil
 	}
+	e.mu.Lock()
+	e.stats.Unknown += int64(len(found.missing))
+	e.mu.Unlock()
 	return found
 }
 
+// load takes from the store what it still has of the known passages. The others are
+// read with the prompt.
+func (b *blending) load(store *passages.Store) {
+	b.stored = 0
+	for _, k := range b.known {
+		if p := store.Get(k.key); p != nil {
+			b.places = append(b.places, model.Place{At: k.at, Passage: p})
+			b.stored += p.Tokens
+		}
+	}
+}
+
 // blended tells whether a job's prompt is put together from passages.
-func (j *job) blended() bool { return j.blend != nil && len(j.blend.places) > 0 }
+func (j *job) blended() bool { return j.blend != nil && len(j.blend.known) > 0 }
 
 // waitsForBlend tells whether the next of the job's prompt is not the scheduler's.
 func (j *job) waitsForBlend() bool { return j.blended() && j.fed < len(j.prompt) }
@@ -126,7 +147,7 @@ func (e *Engine) preferPrefix(j *job) {
 	}
 	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(j.plan.Slots)) }
 	if _, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], j.plan, end); n >= j.blend.stored {
-		j.blend.places, j.blend.stored = nil, 0
+		j.blend.known = nil
 	}
 }
 
@@ -147,6 +168,12 @@ func (e *Engine) blend() bool {
 
 func (e *Engine) blendOn(j *job) error {
 	b := j.blend
+	if b.places == nil {
+		if b.load(e.options.Passages); b.places == nil {
+			b.known = nil
+			return e.start(j) // as any other prompt
+		}
+	}
 	if b.memory {
 		return e.recallOn(j)
 	}
@@ -173,7 +200,7 @@ func (e *Engine) blendOn(j *job) error {
 	e.stats.Recomputed += int64(j.recomputed)
 	e.mu.Unlock()
 	logits := b.state.Logits
-	b.state, b.places = nil, nil
+	b.state, b.places, b.known = nil, nil, nil
 	e.take(j, model.Work{Sequence: j.sequence, Logits: true}, model.Result{Logits: logits})
 	return nil
 }
@@ -215,7 +242,7 @@ func (e *Engine) recallOn(j *job) (err error) {
 		e.mu.Lock()
 		e.stats.Blended += int64(b.stored)
 		e.mu.Unlock()
-		b.places = nil
+		b.places, b.known = nil, nil
 		e.take(j, w, results[0])
 	}
 	return nil

@@ -137,7 +137,7 @@ func TestIdleTimeIsUsed(t *testing.T) {
 	}
 	stranger := *b
 	stranger.Tenant = "there"
-	if f := e.find(Request{Prompt: prompt, Blend: &stranger}); f.stored != 0 || len(f.missing) != 3 {
+	if f := e.find(Request{Prompt: prompt, Blend: &stranger}); len(f.known) != 0 || len(f.missing) != 3 {
 		t.Errorf("another tenant finds %d tokens", f.stored)
 	}
 }
@@ -167,6 +167,41 @@ func TestBlendIsAbandoned(t *testing.T) {
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("%+v", e.Stats())
 		}
+	}
+}
+
+// What the store has lost since the request came is read with the prompt.
+func TestBlendOfLostPassages(t *testing.T) {
+	store := openStore(t)
+	e := openSmall(t, Options{Block: 32, StagingTokens: 512, Passages: store}, nil)
+	prompt, b := asked([]int{0, 1, 2}, 1)
+	for _, name := range []string{"full", "h2o", "vote"} {
+		if _, err := e.Remember(context.Background(), prompt, *b, cache.Spec{}); err != nil {
+			t.Fatal(err)
+		}
+		r := Request{Prompt: prompt, Blend: b, Cache: spec(t, name), Budget: cache.Budget{Tokens: 300}, Question: 20, MaxTokens: 6}
+		j, err := e.newJob(context.Background(), r)
+		if err != nil || !j.blended() {
+			t.Fatalf("not blended: %v", err)
+		}
+		if err := e.Forget(b.Tenant); err != nil {
+			t.Fatal(err)
+		}
+		e.mu.Lock()
+		e.waiting = append(e.waiting, j)
+		j.unwatch = func() bool { return true }
+		e.mu.Unlock()
+		e.stir()
+		_, got, err := read(j.out.chunks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Blend = nil
+		_, want, err := read(submit(t, openSmall(t, Options{Block: 32, StagingTokens: 512}, nil), context.Background(), r))
+		if err != nil || !slices.Equal(got.Tokens, want.Tokens) || got.ReusedTokens > 40 { // at most what a kept beginning gives
+			t.Errorf("%s: said %v, read whole %v; reused %d, %v", name, got.Tokens, want.Tokens, got.ReusedTokens, err)
+		}
+		prompt[40]++ // no kept beginning gives more than passages
 	}
 }
 

@@ -45,6 +45,7 @@ type Stats struct {
 	Reused      int64 // prompt tokens that were not fed: kept from an earlier prompt
 	Blended     int64 // prompt tokens that came from stored passages
 	Recomputed  int64 // of them, computed anew, in a layer on average
+	Unknown     int64 // passages of prompts that were not in the store
 	Unwritten   int64 // passages whose file could not be written
 
 	Passages passages.Stats // of the store; zero without one

@@ -89,6 +89,7 @@ var (
 	blendedDesc     = prometheus.NewDesc("lessrag_blended_tokens_total", "Prompt tokens that came from passages that were read before.", nil, nil)
 	recomputedDesc  = prometheus.NewDesc("lessrag_recomputed_tokens_total", "Of the blended tokens, those computed anew, in a layer on average.", nil, nil)
 	passagesDesc    = prometheus.NewDesc("lessrag_passage_bytes", "What was computed of passages, by tier.", []string{"tier"}, nil)
+	unwrittenDesc   = prometheus.NewDesc("lessrag_passages_unwritten_total", "Passages whose file could not be written: they are kept in memory alone.", nil, nil)
 	passageHitsDesc = prometheus.NewDesc("lessrag_passage_lookups_total", "Passages looked up for a prompt, by outcome.", []string{"outcome"}, nil)
 	cacheTotalDesc  = prometheus.NewDesc("lessrag_cache_bytes_total", "Cache memory of the decoder.", nil, nil)
 	weightBytesDesc = prometheus.NewDesc("lessrag_weight_bytes", "Memory of the model's weights.", nil, nil)
@@ -116,8 +117,9 @@ func (g engineGauges) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(passagesDesc, prometheus.GaugeValue, float64(p.DiskBytes), "disk")
 	counter(passageHitsDesc, p.Hits-p.DiskHits, "memory")
 	counter(passageHitsDesc, p.DiskHits, "disk")
-	counter(passageHitsDesc, p.Misses, "missed")
+	counter(passageHitsDesc, p.Misses+stats.Unknown, "missed")
 	counter(passageHitsDesc, p.Damaged, "damaged")
+	counter(unwrittenDesc, stats.Unwritten)
 	gauge(cacheTotalDesc, float64(stats.CacheMemory))
 	gauge(weightBytesDesc, float64(info.WeightBytes))
 }
