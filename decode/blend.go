@@ -336,7 +336,7 @@ func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 		}
 	}
 	n := min(block, len(f.tokens)-f.fed)
-	if _, err := b.Forward([]model.Work{{Sequence: f.sequence, Tokens: f.tokens[f.fed : f.fed+n]}}); err != nil {
+	if _, err := b.Forward([]model.Work{{Sequence: f.sequence, Tokens: f.tokens[f.fed : f.fed+n], Prompt: true}}); err != nil {
 		return nil, err
 	}
 	if f.fed += n; f.fed < len(f.tokens) {

@@ -82,7 +82,7 @@ type onlooker struct {
 func (o *onlooker) feed(tokens []int32) error {
 	for len(tokens) > 0 {
 		n := min(len(tokens), o.engine.options.Block)
-		if err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[:n]}, nil); err != nil {
+		if err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[:n], Prompt: true}, nil); err != nil {
 			return err
 		}
 		tokens = tokens[n:]
@@ -98,7 +98,7 @@ func (o *onlooker) watch(tokens []int32, span [2]int) ([]float64, error) {
 		heads[i] = make([]float64, max(1, o.shape.Group))
 	}
 	for i := range tokens {
-		err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[i : i+1], Question: 1}, func(b Backend) {
+		err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[i : i+1], Prompt: true, Question: 1}, func(b Backend) {
 			staged := b.Staged(o.sequence)
 			for head, attention := range staged.Attention {
 				group := len(heads[head])

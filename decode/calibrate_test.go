@@ -77,7 +77,7 @@ func attended(t *testing.T, e *Engine, before, rows []int32, span [2]int) []floa
 			tokens := slices.Concat(before, rows[:i+1])
 			for len(tokens) > 0 {
 				n := min(32, len(tokens))
-				w := model.Work{Sequence: s, Tokens: tokens[:n]}
+				w := model.Work{Sequence: s, Tokens: tokens[:n], Prompt: true}
 				if n == len(tokens) {
 					w.Question = 1
 				}

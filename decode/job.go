@@ -62,7 +62,7 @@ func (j *job) task(e *Engine) Task {
 func (j *job) work(n int) model.Work {
 	w := model.Work{Sequence: j.sequence, Done: j.ctx.Done()}
 	if left := len(j.prompt) - j.fed; left > 0 {
-		w.Tokens = j.prompt[j.fed : j.fed+n]
+		w.Tokens, w.Prompt = j.prompt[j.fed:j.fed+n], true
 		w.Logits = n == left
 		return w
 	}

@@ -106,7 +106,7 @@ func (e *Engine) enter(j *job) error {
 // stagedWork is the next block of n tokens of a prompt in the staging, or the probe
 // that must come first.
 func (e *Engine) stagedWork(j *job, n int) model.Work {
-	w := model.Work{Sequence: e.staging.sequence, Done: j.ctx.Done()}
+	w := model.Work{Sequence: e.staging.sequence, Prompt: true, Done: j.ctx.Done()}
 	first := len(j.prompt) - j.asked(e.options) // of the question
 	if e.staging.probe(j, n, e.options) > 0 {
 		w.Tokens, w.Question, w.Probe = j.prompt[first:], len(j.prompt)-first, true

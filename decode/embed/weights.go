@@ -84,7 +84,7 @@ func (l *loader) linear(out, in int, names ...string) linear {
 		return linear{}
 	}
 	pack := cpu.PackFloat32
-	if l.isa == cpu.AVX512 && in%wordColumns == 0 {
+	if l.isa >= cpu.AVX512 && in%wordColumns == 0 {
 		pack = cpu.PackWords
 	}
 	m, err := pack(dtype, weight, len(names)*out, in, l.isa)

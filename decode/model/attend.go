@@ -239,15 +239,15 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 			}
 			to, toLSE = w.one[:n*group*dim], w.oneLSE[:n*group]
 		}
-		switch {
+		switch isa := c.attentionISA(&b.blocks[t.block]); {
 		case span.packed.Groups != nil && span.weights != nil:
-			cpu.AttendPackedRow(c.isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.packed, group, dim, c.scale, &w.kernel)
+			cpu.AttendPackedRow(min(isa, cpu.AVX512), to, toLSE, span.weights, span.peak, w.q[:group*dim], span.packed, group, dim, c.scale, &w.kernel)
 		case span.packed.Groups != nil:
-			cpu.AttendPacked(c.isa, to, toLSE, w.q[:n*group*dim], span.packed, group, dim, c.scale, &w.kernel)
+			cpu.AttendPacked(min(isa, cpu.AVX512), to, toLSE, w.q[:n*group*dim], span.packed, group, dim, c.scale, &w.kernel)
 		case span.weights != nil:
-			cpu.AttendRow(c.isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
+			cpu.AttendRow(isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
 		default:
-			cpu.Attend(c.isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
+			cpu.Attend(isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		}
 		if s > t.spans[0] {
 			cpu.Merge(c.isa, out, lse, to, toLSE, dim)

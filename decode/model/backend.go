@@ -15,6 +15,7 @@ type Sequence interface {
 type Work struct {
 	Sequence Sequence
 	Tokens   []int32
+	Prompt   bool            // the tokens are a prompt's, and are computed as such even where there is one alone
 	Logits   bool            // the logits that follow the last token are wanted
 	Question int             // how many of the last Tokens are the question's; a staging sequence observes their attention
 	Probe    bool            // the tokens are forgotten again: only what they attend to, or predict, is wanted

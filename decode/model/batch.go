@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"lessrag/decode/cache"
+	"lessrag/lesskernels/cpu"
 )
 
 // batch is a set of Works laid out as rows of one matrix.
@@ -28,6 +29,7 @@ type block struct {
 	sequence *cache.Sequence
 	first, n int // rows
 	fits     bool
+	step     bool // not a block of a prompt but the newest token of an answer
 
 	observed int          // from this row on, attention is observed
 	reduce   cache.Reduce // and its rows are joined so
@@ -75,10 +77,21 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 			}
 		}
 		b.tokens = append(b.tokens, w.Tokens...)
-		b.blocks = append(b.blocks, block{sequence: sequence, first: b.rows, n: n})
+		b.blocks = append(b.blocks, block{sequence: sequence, first: b.rows, n: n, step: n == 1 && !w.Prompt})
 		b.rows += n
 	}
 	return b, nil
+}
+
+// attentionISA is the instruction set that a block's attention is computed with: prompts
+// go by numbers of 16 bits where the machine is fast at that, steps of answers, whose
+// bound is the memory, by float32. The choice is the Work's alone, so that its result
+// does not depend on what else is in the batch or on how a prompt is cut into blocks.
+func (c *CPU) attentionISA(b *block) cpu.ISA {
+	if c.math == Float32 || b.step {
+		return min(c.isa, cpu.AVX512)
+	}
+	return c.isa
 }
 
 // abandon drops the last Works of the batch while nobody wants them any more.

@@ -75,12 +75,12 @@ func (c *conformance) forward(t *testing.T, works ...Work) []Result {
 	return results
 }
 
-// run feeds ids in blocks and returns the logits after each block.
-func (c *conformance) run(t *testing.T, s Sequence, ids []int32, block int) [][]float32 {
+// run feeds ids, as a prompt's or not, in blocks and returns the logits after each.
+func (c *conformance) run(t *testing.T, s Sequence, ids []int32, block int, prompt bool) [][]float32 {
 	t.Helper()
 	var out [][]float32
 	for from := 0; from < len(ids); from += block {
-		r := c.forward(t, Work{Sequence: s, Tokens: ids[from:min(len(ids), from+block)], Logits: true})
+		r := c.forward(t, Work{Sequence: s, Tokens: ids[from:min(len(ids), from+block)], Prompt: prompt, Logits: true})
 		out = append(out, slices.Clone(r[0].Logits))
 	}
 	return out
@@ -88,7 +88,7 @@ func (c *conformance) run(t *testing.T, s Sequence, ids []int32, block int) [][]
 
 func (c *conformance) checkLogits(t *testing.T) {
 	vocab := c.b.Config().Vocab
-	got := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1)
+	got := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1, false)
 	worst, largest := 0.0, 0.0
 	for i, row := range got {
 		for j, x := range row {
@@ -104,8 +104,8 @@ func (c *conformance) checkLogits(t *testing.T) {
 // Scores are the log-softmax of the logits that a token alone gives.
 func (c *conformance) checkScores(t *testing.T) {
 	targets := c.ids[1:]
-	r := c.forward(t, Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:len(targets)], Targets: targets})
-	alone := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:len(targets)], 1)
+	r := c.forward(t, Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:len(targets)], Prompt: true, Targets: targets})
+	alone := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:len(targets)], 1, true)
 	for i, score := range r[0].Scores {
 		var sum float64
 		best := 0
@@ -124,11 +124,11 @@ func (c *conformance) checkScores(t *testing.T) {
 	}
 }
 
-// A full cache gives the same logits in whatever blocks. Kernels may take another
+// A full cache gives the same logits in whatever blocks of a prompt. Kernels may take another
 // order of sums for a few queries than for many, so only up to rounding.
 func (c *conformance) checkBlocks(t *testing.T) {
 	last := func(block int) []float32 {
-		rows := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, block)
+		rows := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, block, true)
 		return rows[len(rows)-1]
 	}
 	want := last(1)
@@ -207,8 +207,8 @@ func (c *conformance) checkBatches(t *testing.T) {
 
 // A bounded cache whose budget is the context is the full cache.
 func (c *conformance) checkBudgetOfContext(t *testing.T) {
-	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 10)
-	sinks := c.run(t, c.sequence(t, "sinks", cache.Budget{Percent: 100}, 3), c.ids, 10)
+	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 10, true)
+	sinks := c.run(t, c.sequence(t, "sinks", cache.Budget{Percent: 100}, 3), c.ids, 10, true)
 	if !reflect.DeepEqual(full, sinks) {
 		t.Error("other logits than the full cache")
 	}
@@ -219,9 +219,9 @@ func (c *conformance) checkBudgetOfContext(t *testing.T) {
 func (c *conformance) checkBeyondBudget(t *testing.T) {
 	const budget = 32
 	s := c.sequence(t, "sinks", cache.Budget{Tokens: budget}, 1)
-	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1)
+	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 1, false)
 	same := 0
-	for i, row := range c.run(t, s, c.ids, 1) {
+	for i, row := range c.run(t, s, c.ids, 1, false) {
 		equal := slices.Equal(row, full[i])
 		if i <= budget && !equal {
 			t.Fatalf("position %d of a budget of %d: other logits than the full cache", i, budget)
@@ -243,7 +243,7 @@ func (c *conformance) checkBeyondBudget(t *testing.T) {
 func (c *conformance) checkAbandoned(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
-	want := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:5], 5)[0]
+	want := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids[:5], 5, false)[0]
 	r := c.forward(t,
 		Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:5], Logits: true},
 		Work{Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: c.ids[:40], Logits: true, Done: done})

@@ -125,7 +125,7 @@ func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
 			c.gatherObserved(b, t, from+i, w.q[i*group*dim:], w.lse[i*group:(i+1)*group])
 			w.visible[i] = span.sees(from + i)
 		}
-		c.columns(w.columns, w, span, n, reduce)
+		c.columns(w.columns, w, block, span, n, reduce)
 	}
 }
 
@@ -141,21 +141,21 @@ func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
 		}
 		clear(row)
 		c.gatherObserved(b, t, i, w.q, w.lse[:group])
-		c.columns(row, w, span, 1, cpu.Sum)
+		c.columns(row, w, block, span, 1, cpu.Sum)
 		markImportant(w.columns, row, b.positions[block.first+i], 1)
 	}
 }
 
 // columns joins dst [group, slots] with what a span's slots get from n rows, whose
 // queries, log-sum-exps and visible slots are in w.
-func (c *CPU) columns(dst []float32, w *attendWorker, span *span, n int, reduce cpu.Reduce) {
+func (c *CPU) columns(dst []float32, w *attendWorker, block *block, span *span, n int, reduce cpu.Reduce) {
 	group, dim := c.config.Group(), c.stored
-	q, lse := w.q[:n*group*dim], w.lse[:n*group]
+	isa, q, lse := c.attentionISA(block), w.q[:n*group*dim], w.lse[:n*group]
 	if span.packed.Groups != nil {
-		cpu.ColumnsPacked(c.isa, dst, q, lse, span.packed, group, dim, c.scale, reduce, &w.kernel)
+		cpu.ColumnsPacked(min(isa, cpu.AVX512), dst, q, lse, span.packed, group, dim, c.scale, reduce, &w.kernel)
 		return
 	}
-	cpu.Columns(c.isa, dst, q, lse, span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
+	cpu.Columns(isa, dst, q, lse, span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
 }
 
 // gatherObserved copies the queries and log-sum-exps of row i of a block.

@@ -1,15 +1,14 @@
 package cpu
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // attendKernels are the assembly of attention for one instruction set.
 type attendKernels struct {
-	lanes int // numbers in a register: queries of a lane group, or dimensions
+	lanes  int  // numbers in a register: queries of a lane group, or dimensions
+	brains bool // blocks are done by the kernels of AVX512BF16
 
 	widen        func(dst *float32, src *uint16, n uintptr)
+	finite       func(x *uint16, n uintptr) bool
 	blockScores  func(scores, q, k *float32, headDim, slots uintptr)
 	blockSoftmax func(scores, state *float32, visible *int32, first int32, slots, hidden uintptr)
 	blockValues  func(out, weights, v, factor *float32, headDim, slots uintptr)
@@ -32,7 +31,7 @@ const maxRow = 4
 
 var attendKernelsFor = [...]*attendKernels{
 	AVX2: {
-		8, widenAVX2, blockScoresAVX2, blockSoftmaxAVX2, blockValuesAVX2,
+		8, false, widenAVX2, finiteAVX2, blockScoresAVX2, blockSoftmaxAVX2, blockValuesAVX2,
 		[...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX2, rowScores2AVX2, rowScores3AVX2, rowScores4AVX2},
 		[...]rowValues{1: rowValues1x16AVX2, rowValues2x16AVX2, rowValues3x16AVX2, rowValues4x16AVX2},
 		[...]rowValues{1: rowValues1x32AVX2, rowValues2x32AVX2, rowValues3x32AVX2, nil},
@@ -40,16 +39,26 @@ var attendKernelsFor = [...]*attendKernels{
 		[...]columnKernels{Sum: {blockSumsAVX2, reduceSumsAVX2, joinSumsAVX2}, Max: {blockPeaksAVX2, reducePeaksAVX2, joinPeaksAVX2}},
 		transposeAVX2,
 	},
-	AVX512: {
-		16, widenAVX512, blockScoresAVX512, blockSoftmaxAVX512, blockValuesAVX512,
-		[...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX512, rowScores2AVX512, rowScores3AVX512, rowScores4AVX512},
-		[...]rowValues{1: rowValues1x32AVX512, rowValues2x32AVX512, rowValues3x32AVX512, rowValues4x32AVX512},
-		[...]rowValues{1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512},
-		maxAVX512, exp2SumAVX512,
-		[...]columnKernels{Sum: {blockSumsAVX512, reduceSumsAVX512, joinSumsAVX512}, Max: {blockPeaksAVX512, reducePeaksAVX512, joinPeaksAVX512}},
-		transposeAVX512,
-	},
+	AVX512:     &kernels512,
+	AVX512BF16: &brains512,
 }
+
+var kernels512 = attendKernels{
+	16, false, widenAVX512, finiteAVX512, blockScoresAVX512, blockSoftmaxAVX512, blockValuesAVX512,
+	[...]func(scores *float32, stride uintptr, q *float32, k *uint16, headDim, slots uintptr){1: rowScores1AVX512, rowScores2AVX512, rowScores3AVX512, rowScores4AVX512},
+	[...]rowValues{1: rowValues1x32AVX512, rowValues2x32AVX512, rowValues3x32AVX512, rowValues4x32AVX512},
+	[...]rowValues{1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512},
+	maxAVX512, exp2SumAVX512,
+	[...]columnKernels{Sum: {blockSumsAVX512, reduceSumsAVX512, joinSumsAVX512}, Max: {blockPeaksAVX512, reducePeaksAVX512, joinPeaksAVX512}},
+	transposeAVX512,
+}
+
+// brains512 are those of AVX-512 with the blocks of BF16.
+var brains512 = func() attendKernels {
+	k := kernels512
+	k.brains = true
+	return k
+}()
 
 // attendKernels are the widest ones whose registers divide a head, nil if none
 // do: a machine that has an instruction set has the lesser ones.
@@ -75,7 +84,7 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 		return false
 	case queries == 0:
 		return true
-	case queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
+	case k.brains && a.k.bf16 != nil, queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
 		k.block(a, s)
 		return true
 	}
@@ -93,7 +102,7 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 // kernel that assembly takes for the shape does not keep them.
 func (a attention) assemblyRow(isa ISA, weights, peak []float32, s *Scratch) bool {
 	k := isa.attendKernels(a.headDim)
-	if k == nil || a.group >= fewQueries || a.headDim%(2*k.lanes) != 0 {
+	if k == nil || k.brains || a.group >= fewQueries || a.headDim%(2*k.lanes) != 0 {
 		return false
 	}
 	slots := int(a.visible[0])
@@ -184,158 +193,4 @@ func (k *attendKernels) scores(scores, pairs []float32, keys []uint16, group, he
 // naturalLSE turns a maximum in powers of two and a sum into a log-sum-exp.
 func naturalLSE(peak, sum float32) float32 {
 	return float32(math.Ln2*float64(peak) + math.Log(float64(sum)))
-}
-
-const (
-	lanes     = 16    // the most numbers in a register
-	slotTile  = 48    // slots whose keys and values are widened at a time
-	slotStep  = 12    // slots that blockScores takes at once
-	startPeak = -1e30 // below every score, yet finite
-)
-
-// block is the attention of many queries: one in each lane.
-func (k *attendKernels) block(a attention, s *Scratch) {
-	queries, headDim := len(a.visible)*a.group, a.headDim
-	groups := (queries + k.lanes - 1) / k.lanes
-	size := headDim * k.lanes // one lane group's queries or sums
-	stateLen := 3 * k.lanes
-	sight := k.sight(s, a.visible, a.group, queries)
-	buffers := s.floats(groups*(2*size+stateLen) + 2*slotTile*headDim + slotTile*k.lanes)
-	take := func(n int) []float32 {
-		b := buffers[:n]
-		buffers = buffers[n:]
-		return b
-	}
-	columns, sums, states := take(groups*size), take(groups*size), take(groups*stateLen)
-	keyTile, valueTile, scores := take(slotTile*headDim), take(slotTile*headDim), take(slotTile*k.lanes)
-	clear(sums)
-	clear(states)
-	for i := range groups {
-		rows := min(k.lanes, queries-i*k.lanes)
-		k.transposeQueries(columns[i*size:(i+1)*size], a.q[i*k.lanes*headDim:], rows, 1, headDim, a.scale*math.Log2E)
-		for lane := range k.lanes {
-			states[i*stateLen+lane] = startPeak
-		}
-	}
-	most := int(slices.Max(sight.most))
-	for first := 0; first < most; first += slotTile {
-		n := min(slotTile, most-first)
-		padded := (n + slotStep - 1) / slotStep * slotStep
-		keys := k.tile(a.k, keyTile[:padded*headDim], first*headDim, n*headDim)
-		values := k.tile(a.v, valueTile[:padded*headDim], first*headDim, n*headDim)
-		for i := range groups {
-			if int(sight.most[i]) <= first {
-				continue
-			}
-			hidden := max(0, first+padded-int(sight.least[i]))
-			state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
-			k.blockScores(&scores[0], &columns[i*size], &keys[0], uintptr(headDim), uintptr(padded))
-			k.blockSoftmax(&scores[0], &state[0], &sight.visible[i*k.lanes], int32(first), uintptr(padded), uintptr(hidden))
-			k.blockValues(&sum[0], &scores[0], &values[0], &state[2*k.lanes], uintptr(headDim), uintptr(padded))
-		}
-	}
-	for i := range groups {
-		row, end := i*k.lanes, min((i+1)*k.lanes, queries)
-		k.finish(a.out[row*headDim:end*headDim], a.lse[row:end], sums[i*size:][:size], states[i*stateLen:][:stateLen], headDim)
-	}
-}
-
-// tile returns n numbers from first on as float32, followed by zeros up to the
-// length of buffer, which it uses unless they lie there already.
-func (k *attendKernels) tile(r slotRows, buffer []float32, first, n int) []float32 {
-	switch {
-	case r.bf16 != nil:
-		k.widen(&buffer[0], &r.bf16[first], uintptr(n))
-	case n == len(buffer):
-		return r.f32[first : first+n]
-	default:
-		copy(buffer, r.f32[first:first+n])
-	}
-	clear(buffer[n:])
-	return buffer
-}
-
-// transposeQueries writes n rows of q [headDim], step rows apart, times scale as
-// [headDim, lanes].
-func (k *attendKernels) transposeQueries(dst, q []float32, n, step, headDim int, scale float32) {
-	if n == k.lanes {
-		var scales [lanes]float32
-		for i := range scales {
-			scales[i] = scale
-		}
-		_ = q[(n-1)*step*headDim+headDim-1]
-		k.transpose(&dst[0], &q[0], &scales[0], uintptr(n), uintptr(step*headDim), uintptr(n*n), uintptr(n), uintptr(headDim/n))
-		return
-	}
-	clear(dst)
-	for lane := range n {
-		for d, x := range q[lane*step*headDim:][:headDim] {
-			dst[d*k.lanes+lane] = x * scale
-		}
-	}
-}
-
-// finish writes the output out [n, headDim] and lse [n] of the queries of a lane
-// group out of its sums [headDim, lanes].
-func (k *attendKernels) finish(out, lse, sums, state []float32, headDim int) {
-	var weights [lanes]float32
-	for lane := range lse {
-		if total := state[k.lanes+lane]; total == 0 {
-			lse[lane] = float32(math.Inf(-1))
-		} else {
-			lse[lane], weights[lane] = naturalLSE(state[lane], total), 1/total
-		}
-	}
-	if n := k.lanes; len(lse) == n {
-		k.transpose(&out[0], &sums[0], &weights[0], uintptr(headDim), uintptr(n), uintptr(n), uintptr(n*n), uintptr(headDim/n))
-	} else {
-		for i := range out {
-			out[i] = sums[i%headDim*k.lanes+i/headDim] * weights[i/headDim]
-		}
-	}
-	for lane := range lse {
-		if weights[lane] == 0 { // it saw nothing, not even a NaN
-			clear(out[lane*headDim:][:headDim])
-		}
-	}
-}
-
-// sight is what each lane of each lane group sees: the slots below its number.
-type sight struct {
-	visible     []int32 // [groups, lanes], 0 beyond the last query
-	most, least []int32 // [groups] of the lanes
-}
-
-// sight spreads visible [nq] over queries [nq, group] in lanes.
-func (k *attendKernels) sight(s *Scratch, visible []int32, group, queries int) sight {
-	groups := (queries + k.lanes - 1) / k.lanes
-	v := s.newSight(groups, k.lanes)
-	lane := 0
-	for _, n := range visible {
-		for range group {
-			v.visible[lane] = n
-			lane++
-		}
-	}
-	v.bound(k.lanes)
-	return v
-}
-
-// bound sets the most and the least of every lane group.
-func (v sight) bound(lanes int) {
-	for i := range v.most {
-		group := v.visible[i*lanes:][:lanes]
-		v.most[i], v.least[i] = slices.Max(group), slices.Min(group)
-	}
-}
-
-// newSight returns one whose lanes see nothing.
-func (s *Scratch) newSight(groups, lanes int) sight {
-	n := groups * (lanes + 2)
-	if cap(s.lanes) < n {
-		s.lanes = make([]int32, n+n/2)
-	}
-	words := s.lanes[:n]
-	clear(words)
-	return sight{words[:groups*lanes], words[groups*lanes:][:groups], words[groups*(lanes+1):]}
 }

@@ -9,6 +9,11 @@ package cpu
 //go:noescape
 func widenAVX2(dst *float32, src *uint16, n uintptr)
 
+// finiteAVX2 tells whether all of n bf16 numbers, a multiple of 8, are finite.
+//
+//go:noescape
+func finiteAVX2(x *uint16, n uintptr) bool
+
 // blockScoresAVX2 writes scores [slots, 8] = k [slots, headDim] · q [headDim, 8]; slots is a multiple of 12, headDim of 4.
 //
 //go:noescape

@@ -9,6 +9,11 @@ package cpu
 //go:noescape
 func widenAVX512(dst *float32, src *uint16, n uintptr)
 
+// finiteAVX512 tells whether all of n bf16 numbers, a multiple of 16, are finite.
+//
+//go:noescape
+func finiteAVX512(x *uint16, n uintptr) bool
+
 // blockScoresAVX512 writes scores [slots, 16] = k [slots, headDim] · q [headDim, 16]; slots is a multiple of 12, headDim of 4.
 //
 //go:noescape

@@ -20,7 +20,7 @@ func (c columns) assembly(isa ISA, s *Scratch) bool {
 		return false
 	case len(c.visible) == 0:
 		return true
-	case len(c.visible) >= fewQueries || c.k.bf16 == nil || c.headDim%(2*k.lanes) != 0:
+	case k.brains && c.k.bf16 != nil, len(c.visible) >= fewQueries || c.k.bf16 == nil || c.headDim%(2*k.lanes) != 0:
 		k.columnsBlock(c, s)
 		return true
 	}
@@ -63,21 +63,16 @@ func (k *attendKernels) join(r Reduce, dst, weights []float32) {
 // columnsBlock joins the weights of many rows: those of one query head in the
 // lanes of a group.
 func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
-	rows, size := len(c.visible), c.headDim*k.lanes
+	rows := len(c.visible)
 	groups := (rows + k.lanes - 1) / k.lanes // of each query head
-	buffers := s.floats(c.group*groups*(size+k.lanes) + slotTile*(c.headDim+2*k.lanes+1))
-	take := func(n int) []float32 {
-		b := buffers[:n]
-		buffers = buffers[n:]
-		return b
-	}
-	queries, lse := take(c.group*groups*size), take(c.group*groups*k.lanes)
-	keyTile, scores, sums, result := take(slotTile*c.headDim), take(slotTile*k.lanes), take(slotTile*k.lanes), take(slotTile)
+	buffers := carver(s.floats(scorerLen(c.group*groups, c.headDim) + c.group*groups*k.lanes + slotTile*(2*k.lanes+1)))
+	scorer := k.newScorer(&buffers, c.group*groups, c.headDim, c.k.bf16 != nil)
+	lse, scores, sums, result := buffers.take(c.group*groups*k.lanes), buffers.take(slotTile*k.lanes), buffers.take(slotTile*k.lanes), buffers.take(slotTile)
 	sight := s.newSight(c.group*groups, k.lanes)
 	for i := range c.group * groups {
 		g, row := i/groups, i%groups*k.lanes
 		n := min(k.lanes, rows-row)
-		k.transposeQueries(queries[i*size:(i+1)*size], c.q[(row*c.group+g)*c.headDim:], n, c.group, c.headDim, c.scale*math.Log2E)
+		scorer.setQueries(i, c.q[(row*c.group+g)*c.headDim:], n, c.group, c.scale*math.Log2E)
 		for lane := range n {
 			x := c.lse[(row+lane)*c.group+g]
 			lse[i*k.lanes+lane] = x * math.Log2E
@@ -91,7 +86,7 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 	for first := 0; first < most; first += slotTile {
 		n := min(slotTile, most-first)
 		padded := (n + slotStep - 1) / slotStep * slotStep
-		keys := k.tile(c.k, keyTile[:padded*c.headDim], first*c.headDim, n*c.headDim)
+		scorer.setKeys(c.k, first, n, padded, s)
 		for g := range c.group {
 			clear(sums)
 			for i := range groups {
@@ -99,7 +94,7 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 				if int(sight.most[at]) <= first {
 					continue
 				}
-				k.blockScores(&scores[0], &queries[at*size], &keys[0], uintptr(c.headDim), uintptr(padded))
+				scorer.score(scores, at, padded)
 				k.columns[c.reduce].block(&sums[0], &scores[0], &lse[at*k.lanes], &sight.visible[at*k.lanes], int32(first), uintptr(padded))
 			}
 			k.columns[c.reduce].reduce(&result[0], &sums[0], uintptr(padded))

@@ -17,14 +17,17 @@ type ISA int
 
 // The instruction sets, slowest first.
 const (
-	Portable ISA = iota // plain Go
-	AVX2                // AVX2, FMA and BMI2
-	AVX512              // AVX-512 F, BW, VL, DQ and VNNI
+	Portable   ISA = iota // plain Go
+	AVX2                  // AVX2, FMA and BMI2
+	AVX512                // AVX-512 F, BW, VL, DQ and VNNI
+	AVX512BF16            // the same and BF16, which has kernels of its own for attention alone
 )
 
 // String is the name that LESSRAG_ISA takes.
 func (i ISA) String() string {
 	switch i {
+	case AVX512BF16:
+		return "avx512bf16"
 	case AVX512:
 		return "avx512"
 	case AVX2:
@@ -36,13 +39,13 @@ func (i ISA) String() string {
 var machine = chooseISA(detect(), os.Getenv("LESSRAG_ISA"))
 
 // Best is the fastest instruction set of this machine. The environment
-// variable LESSRAG_ISA (portable, avx2 or avx512) lowers it; a name that the
+// variable LESSRAG_ISA (portable, avx2, avx512 or avx512bf16) lowers it; a name that the
 // machine does not have, or that is unknown, changes nothing.
 func Best() ISA { return machine }
 
 // chooseISA lowers what the machine has to what the environment asks for.
 func chooseISA(has ISA, want string) ISA {
-	for _, i := range []ISA{Portable, AVX2, AVX512} {
+	for _, i := range []ISA{Portable, AVX2, AVX512, AVX512BF16} {
 		if i.String() == want && i < has {
 			return i
 		}

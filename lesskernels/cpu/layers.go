@@ -32,7 +32,7 @@ const featureGroup = 8
 
 // packTwoLayers packs w1 [headDim, hidden] and w2 [hidden, R].
 func packTwoLayers(w1, w2 []float32, shape lesskernels.FeatureShape, isa ISA) twoLayers {
-	l := twoLayers{shape: shape, order: layerOrders[isa]}
+	l := twoLayers{shape: shape, order: layerOrders[min(isa, AVX512)]}
 	l.blocks = (shape.Hidden + l.order.block - 1) / l.order.block
 	l.groups = (shape.Rank + featureGroup - 1) / featureGroup
 	first, second := l.blocks*shape.HeadDim*l.order.block, l.groups*featureGroup*l.hidden()

@@ -24,7 +24,7 @@ var mapKernelsFor = [...]*mapKernels{
 
 // assembly is layers in the instruction set's kernels; false means that it has none.
 func (l *twoLayers) assembly(isa ISA, features, hidden, x []float32, rows, step int) bool {
-	k := mapKernelsFor[isa]
+	k := mapKernelsFor[min(isa, AVX512)]
 	if k == nil {
 		return false
 	}

@@ -25,7 +25,7 @@ func (k *stateKernels) columns(n int) int {
 
 // absorbAssembly adds ψᵀ·v to the first columns of h and returns how many.
 func absorbAssembly(isa ISA, h, psi []float32, v []uint16, rank, headDim int) int {
-	k := stateKernelsFor[isa]
+	k := stateKernelsFor[min(isa, AVX512)]
 	columns := k.columns(headDim)
 	if columns == 0 || len(psi) == 0 {
 		return columns
@@ -44,7 +44,7 @@ func absorbAssembly(isa ISA, h, psi []float32, v []uint16, rank, headDim int) in
 
 // queryRowAssembly writes the first columns of out and returns how many.
 func queryRowAssembly(isa ISA, out, phi, h []float32, weight float32) int {
-	k := stateKernelsFor[isa]
+	k := stateKernelsFor[min(isa, AVX512)]
 	columns := k.columns(len(out))
 	if columns > 0 {
 		k.queryRow(&out[0], &phi[0], &h[0], weight, uintptr(len(phi)), uintptr(len(out)), uintptr(columns))
@@ -54,7 +54,7 @@ func queryRowAssembly(isa ISA, out, phi, h []float32, weight float32) int {
 
 // mixAssembly mixes the first numbers of x and y and returns how many.
 func mixAssembly(isa ISA, x, y []float32, a, b float32) int {
-	k := stateKernelsFor[isa]
+	k := stateKernelsFor[min(isa, AVX512)]
 	n := k.columns(len(x))
 	if n > 0 {
 		k.mix(&x[0], &y[0], a, b, uintptr(n))

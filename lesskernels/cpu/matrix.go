@@ -112,7 +112,7 @@ func pack(t lesskernels.DType, l layout, data []byte, rows, cols int, isa ISA) (
 	if isa > Best() {
 		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: this machine has no %v", t, rows, cols, isa)
 	}
-	m := &Matrix{rows: rows, cols: cols, layout: l, isa: isa}
+	m := &Matrix{rows: rows, cols: cols, layout: l, isa: min(isa, AVX512)}
 	m.panel = (cols/l.unit()*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
 	m.data = aligned(m.panels() * m.panel)
 	w := &writer{t: t, values: make([]float32, cols)}

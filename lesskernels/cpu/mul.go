@@ -79,14 +79,14 @@ func (m *Matrix) split(work []span, product, n, threads int) []span {
 
 // macsPerMicro is a rough rate of multiply-adds of one core, for task sizes.
 func (i ISA) macsPerMicro() float64 {
-	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[i]
+	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[min(i, AVX512)]
 }
 
 // width is the most tokens that the instruction set's kernels take at once.
 func (i ISA) width(f form) int {
 	rows := 4
 	switch {
-	case i == AVX512:
+	case i >= AVX512:
 		rows = 12
 	case i == AVX2 && f == plain:
 		rows = 6

@@ -71,7 +71,7 @@ const fewPacked = 16
 
 // few tells whether so many queries meet the codes themselves.
 func (p PackedSlots) few(isa ISA, heads int) bool {
-	return isa == AVX512 && heads <= fewPacked && p.len() > 0
+	return isa >= AVX512 && heads <= fewPacked && p.len() > 0
 }
 
 // attendAssembly runs the kernels on a few queries; false means that they are many or

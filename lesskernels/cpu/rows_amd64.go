@@ -4,7 +4,7 @@ import "math"
 
 // rowsFor returns an instruction set's functions.
 func rowsFor(isa ISA) *rowKernels {
-	if isa == AVX512 {
+	if isa >= AVX512 {
 		return &avx512Rows
 	}
 	return &portableRows

@@ -13,7 +13,7 @@ import (
 // the constants in memory, one for each function.
 func (w width) power(name string) func(x reg.VecVirtual) {
 	if w.wide() {
-		return w.newExp2().apply
+		return w.newFractions()
 	}
 	e := w.newPower256(name)
 	return func(x reg.VecVirtual) {

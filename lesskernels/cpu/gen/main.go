@@ -27,6 +27,7 @@ var families = []struct {
 	{"attend_avx512", attendAVX512},
 	{"attend_avx2", attendAVX2},
 	{"packed_avx512", packedAVX512},
+	{"attend_bf16", attendBF16},
 	{"vector_avx512", vectorAVX512},
 	{"train_avx512", trainAVX512},
 	{"maps_avx512", mapsAVX512},
@@ -64,6 +65,9 @@ func generate() (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", family.name, err)
 		}
 		if err := pass.Compile.Execute(file); err != nil {
+			return nil, fmt.Errorf("%s: %w", family.name, err)
+		}
+		if err := encode(file); err != nil {
 			return nil, fmt.Errorf("%s: %w", family.name, err)
 		}
 		config := printer.Config{Argv: []string{generatedBy}, Pkg: "cpu"}

@@ -253,7 +253,7 @@ var erfcCoefficients = chebyshev(func(u float64) float64 {
 	t := u + erfcMiddle
 	z := 2/t - 2
 	return math.Log(math.Erfc(z)/t) + z*z
-}, 1-erfcMiddle, 10)
+}, 0, 1-erfcMiddle, 10)
 
 // gelu512 writes the function alone.
 func (k *kernels) gelu512() {
