@@ -172,14 +172,15 @@ func (c *CPU) Passage(s Sequence, first, n int) *passages.Passage {
 // place writes a passage's keys and values to its slots, the keys as if they had been
 // computed there.
 func (c *CPU) place(s *cache.Sequence, p Place) {
-	kvHeads := c.config.KVHeads
+	kvHeads, by := c.config.KVHeads, p.At-p.Passage.First
+	turn := c.rotationBy(by) // of all threads
 	c.run(len(p.Passage.Heads), func(i int, w *attendWorker) {
 		h := &p.Passage.Heads[i]
 		k, v := s.Segment(i/kvHeads, i%kvHeads)
 		from, to := p.At*c.stored, (p.At+p.Passage.Tokens)*c.stored
 		copy(v[from:to], h.V)
-		if by := p.At - p.Passage.First; by != 0 {
-			c.turn(k[from:to], h.K, by)
+		if by != 0 {
+			c.rotate(k[from:to], h.K, turn, w.q[:c.config.HeadDim])
 		} else {
 			copy(k[from:to], h.K)
 		}

@@ -61,21 +61,34 @@ type steps [256][]float32
 // turn writes to dst the keys k [n, stored] as if they stood by positions later. dst
 // may be k.
 func (c *CPU) turn(dst, k []uint16, by int) {
+	c.turning = resize(c.turning, 2*c.config.HeadDim)
+	c.rotate(dst, k, c.rotationBy(by), c.turning[:c.config.HeadDim])
+}
+
+// rotationBy is the rotation by a number of positions, [2, headDim/2] cos and sin, until
+// the next one is asked for.
+func (c *CPU) rotationBy(by int) []float32 {
 	dim, half := c.config.HeadDim, c.config.HeadDim/2
-	c.turning = resize(c.turning, 2*dim)
-	key, turn := c.turning[:dim], c.turning[dim:]
-	if by >= 0 && by < len(c.steps) {
-		if c.steps[by] == nil {
-			c.steps[by] = make([]float32, dim)
-			rotation(c.steps[by][:half], c.steps[by][half:], c.frequencies, by)
-		}
-		turn = c.steps[by]
-	} else {
+	if by < 0 || by >= len(c.steps) {
+		c.turning = resize(c.turning, 2*dim)
+		turn := c.turning[dim:]
 		rotation(turn[:half], turn[half:], c.frequencies, by)
+		return turn
 	}
+	if c.steps[by] == nil {
+		c.steps[by] = make([]float32, dim)
+		rotation(c.steps[by][:half], c.steps[by][half:], c.frequencies, by)
+	}
+	return c.steps[by]
+}
+
+// rotate writes to dst the keys k [n, stored] after a rotation. key is scratch of
+// headDim values.
+func (c *CPU) rotate(dst, k []uint16, turn, key []float32) {
+	half := c.config.HeadDim / 2
 	for i := range len(k) / c.stored {
 		c.widen(key, rowOf(k, i, c.stored))
-		cpu.RopeInterleaved(key, 1, dim, turn[:half], turn[half:])
+		cpu.RopeInterleaved(key, 1, c.config.HeadDim, turn[:half], turn[half:])
 		c.round(rowOf(dst, i, c.stored), key)
 	}
 }
