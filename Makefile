@@ -82,7 +82,12 @@ bench: peer build ## measure this machine beside llama.cpp and onnxruntime; writ
 	bin/api bench --depths 8000 --batches 1 --peer llama.cpp --json >$(BENCH)/long.json
 	bin/api bench --embedding --runs 5 --peer onnxruntime --json >$(BENCH)/embedding.json
 	bin/api bench --steps --depths 0,8000 --json >$(BENCH)/steps.json
-	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/accuracy.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json
+	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/accuracy.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json$$(test ! -f $(BENCH)/documents.json || echo ,$(BENCH)/documents.json)
+
+.PHONY: bench-documents
+bench-documents: fetch-eval build ## measure how fast a thousand HTML pages come in; make bench puts it on its page
+	@mkdir -p $(BENCH)
+	bin/api bench --documents $(LESSRAG_ASSETS)/documents/postgresql-doc-15,$(LESSRAG_ASSETS)/documents/sqlite3-doc --json >$(BENCH)/documents.json
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted bytes, 20 seconds each

@@ -35,8 +35,13 @@ type Slice struct {
 	Seconds     float64 `json:"seconds"`
 	Chunks      int     `json:"chunks"`
 	PeerSeconds float64 `json:"peer_seconds,omitempty"`
+	PeerStoring float64 `json:"peer_store_seconds,omitempty"` // of them
 	PeerChunks  int     `json:"peer_chunks,omitempty"`
+	Others      float64 `json:"others"` // share of the machine that other programs took, Postgres among them; beside either side the larger one
 }
+
+// Quiet tells whether other programs left the machine to both sides.
+func (s Slice) Quiet() bool { return s.Others <= loudest }
 
 // Pipeline is what the peer did with the same documents.
 type Pipeline struct {
@@ -45,9 +50,10 @@ type Pipeline struct {
 	Embedding  float64 `json:"embed_seconds"`
 	Storing    float64 `json:"store_seconds"`
 	Chunks     int     `json:"chunks"`
-	Ratio      float64 `json:"ratio"`       // of seconds for a slice, the peer's to ours, median
-	ChunkRatio float64 `json:"chunk_ratio"` // likewise of seconds for a chunk
-	PureRatio  float64 `json:"pure_ratio"`  // likewise of seconds for a slice, the peer's without storing
+	Quiet      int     `json:"quiet_slices"` // what the ratios are of, or of all if it is 0
+	Ratio      float64 `json:"ratio"`        // of seconds for a slice, the peer's to ours, median
+	ChunkRatio float64 `json:"chunk_ratio"`  // likewise of seconds for a chunk
+	PureRatio  float64 `json:"pure_ratio"`   // likewise of seconds for a slice, the peer's without storing
 }
 
 // DocumentRate is how many documents come in within a second.
@@ -91,7 +97,6 @@ func MeasureDocuments(ctx context.Context, s Ingestion, peer *Peer, paths []stri
 	if peer != nil {
 		d.Peer = &Pipeline{Name: peer.name}
 	}
-	var pure []float64
 	for first := 0; first < len(paths); first += slice {
 		part := paths[first:min(first+slice, len(paths))]
 		one, err := d.take(ctx, s, part)
@@ -99,20 +104,21 @@ func MeasureDocuments(ctx context.Context, s Ingestion, peer *Peer, paths []stri
 			return nil, err
 		}
 		if peer != nil {
+			used, machine, began := peer.Used(), readProcessors(), time.Now()
 			reply, err := peer.take(part)
 			if err != nil {
 				return nil, err
 			}
 			d.Peer.add(reply)
-			one.PeerSeconds, one.PeerChunks = reply.Seconds, reply.Chunks
-			pure = append(pure, (reply.Seconds-reply.Storing)/one.Seconds)
+			one.PeerSeconds, one.PeerStoring, one.PeerChunks = reply.Seconds, reply.Storing, reply.Chunks
+			one.Others = max(one.Others, readProcessors().share(machine, peer.Used()-used, time.Since(began)))
 		}
 		d.Slices = append(d.Slices, one)
-		fmt.Fprintf(progress, "%d of %d documents: %.1f s, %d chunks; the peer %.1f s, %d chunks\n",
-			first+len(part), len(paths), one.Seconds, one.Chunks, one.PeerSeconds, one.PeerChunks)
+		fmt.Fprintf(progress, "%d of %d documents: %.1f s, %d chunks; the peer %.1f s, %d chunks; others took %.0f%%\n",
+			first+len(part), len(paths), one.Seconds, one.Chunks, one.PeerSeconds, one.PeerChunks, 100*one.Others)
 	}
 	if peer != nil {
-		d.Peer.compare(d.Slices, pure)
+		d.Peer.compare(d.Slices)
 	}
 	return d, d.again(ctx, s, paths)
 }
@@ -131,6 +137,7 @@ func (d *Documents) take(ctx context.Context, s Ingestion, paths []string) (Slic
 		one.Chunks += document.Chunks
 	}
 	own := (usedBy(os.Getpid()) - used).Seconds()
+	one.Others = readProcessors().share(machine, time.Duration(own*float64(time.Second)), time.Since(began))
 	d.Documents, d.Ready, d.Failed = d.Documents+p.Total, d.Ready+p.Ready, d.Failed+p.Failed
 	d.Chunks, d.Bytes, d.Seconds = d.Chunks+one.Chunks, d.Bytes+bytes, d.Seconds+one.Seconds
 	d.Embedding += (s.Embedding() - embedding).Seconds()
@@ -200,12 +207,21 @@ func (p *Pipeline) add(r sliceReply) {
 	p.Seconds, p.Embedding, p.Storing, p.Chunks = p.Seconds+r.Seconds, p.Embedding+r.Embedding, p.Storing+r.Storing, p.Chunks+r.Chunks
 }
 
-// compare computes the ratios; above 1 we are better.
-func (p *Pipeline) compare(slices []Slice, pure []float64) {
-	var whole, chunk []float64
+// compare computes the ratios, over the slices that nothing disturbed if there are any; above 1 we are better.
+func (p *Pipeline) compare(slices []Slice) {
+	var whole, chunk, pure []float64
 	for _, s := range slices {
+		if s.Quiet() {
+			p.Quiet++
+		}
+	}
+	for _, s := range slices {
+		if p.Quiet > 0 && !s.Quiet() {
+			continue
+		}
 		whole = append(whole, s.PeerSeconds/s.Seconds)
 		chunk = append(chunk, s.PeerSeconds/float64(s.PeerChunks)/(s.Seconds/float64(s.Chunks)))
+		pure = append(pure, (s.PeerSeconds-s.PeerStoring)/s.Seconds)
 	}
 	p.Ratio, p.ChunkRatio, p.PureRatio = median(whole), median(chunk), median(pure)
 }
