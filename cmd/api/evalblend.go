@@ -101,7 +101,7 @@ func (c *evalBlendCmd) Run(ctx context.Context, g *globals) (err error) {
 	e := blendEvaluation{}
 	progress := newProgress(os.Stderr, "answering", len(questions))
 	for i, q := range questions {
-		key := evalKey{Question: q.question, Source: fmt.Sprintf("%d passages of %d, seed %d", c.Passages, c.Tokens, c.Seed),
+		key := evalKey{Question: q.question, Source: fmt.Sprintf("%d passages of %d, others from a pool, seed %d", c.Passages, c.Tokens, c.Seed),
 			Collection: s.engine.Info().Hash, Cache: fmt.Sprint(c.Shares), Mode: fmt.Sprint(c.Memories, c.Cache), Prompt: fmt.Sprintf("answer %d", c.MaxTokens)}
 		tried, err := remembered(log, key, func() ([]blendTried, error) { return c.ask(ctx, s.engine, q, spec) })
 		if err != nil {
@@ -199,6 +199,10 @@ type blendQuestion struct {
 	found             []retrieve.Passage // the best first
 }
 
+// otherPassages is how many passages that do not answer there are, for each that a
+// prompt has: they come again, as the frequent passages of a collection do.
+const otherPassages = 4
+
 // questions are chosen and their passages cut: the one that answers among the first
 // three, the others from places of the same pages taken by chance.
 func (c *evalBlendCmd) questions(ctx context.Context, g *globals, engine *decode.Engine) ([]blendQuestion, error) {
@@ -231,6 +235,7 @@ func (c *evalBlendCmd) questions(ctx context.Context, g *globals, engine *decode
 		}
 	}
 	var questions []blendQuestion
+	var others []retrieve.Passage
 	for _, q := range all {
 		page, start, found := pages[q.Source], 0, false
 		if text := engine.Tokenizer().Decode(page); q.Section != "" {
@@ -250,11 +255,19 @@ func (c *evalBlendCmd) questions(ctx context.Context, g *globals, engine *decode
 		}
 		gold := cut(page, start-c.Tokens/8, q.Source)
 		b := blendQuestion{question: q.Question, section: q.Section}
-		for len(b.found) < c.Passages-1 {
-			name := names[random.IntN(len(names))]
-			if name != q.Source {
-				b.found = append(b.found, cut(pages[name], random.IntN(len(pages[name])), name))
+		if others == nil {
+			for range otherPassages * c.Passages {
+				name := names[random.IntN(len(names))]
+				others = append(others, cut(pages[name], random.IntN(len(pages[name])), name))
 			}
+		}
+		for _, i := range random.Perm(len(others)) {
+			if others[i].Document.Name != q.Source && len(b.found) < c.Passages-1 {
+				b.found = append(b.found, others[i])
+			}
+		}
+		if len(b.found) < c.Passages-1 {
+			return nil, fmt.Errorf("too few pages of %d tokens beside %s", c.Tokens, q.Source)
 		}
 		b.found = slices.Insert(b.found, min(len(questions)%3, len(b.found)), gold)
 		if questions = append(questions, b); len(questions) == c.Questions {
