@@ -112,7 +112,7 @@ func (c *evalBlendCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	progress.finish()
 	if c.Novel > 0 {
-		if e.Novel, err = c.novel(ctx, s.engine, questions); err != nil {
+		if e.Novel, err = c.novel(ctx, s.engine, questions, log); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"lessrag/cmd/api/answer"
 	"lessrag/decode"
@@ -23,45 +24,53 @@ type blendNovel struct {
 
 // novel reads pairs of prompts of new passages, one after the other: one plainly, one
 // looking for its passages.
-func (c *evalBlendCmd) novel(ctx context.Context, engine *decode.Engine, questions []blendQuestion) (*blendNovel, error) {
+func (c *evalBlendCmd) novel(ctx context.Context, engine *decode.Engine, questions []blendQuestion, log *evalLog) (*blendNovel, error) {
 	var plain, blended []float64
 	progress := newProgress(os.Stderr, "reading new passages", c.Novel)
 	defer progress.finish()
 	for i := range c.Novel {
-		for side := range 2 {
-			q := questions[i%len(questions)]
-			found := slices.Clone(q.found)
-			for j := range found { // words that no prompt has had make every passage new
-				found[j].Text = fmt.Sprintf("Edition %d%d of part %d. %s", i, side, j, found[j].Text)
-			}
-			prompt, err := answer.Encode(engine, retrieve.Prompt(strings.TrimSpace(q.question), found))
-			if err != nil {
-				return nil, err
-			}
-			r := decode.Request{Prompt: prompt, Cache: cache.Spec{Policy: cache.Full}, MaxTokens: 1}
-			blends := (i+side)%2 == 0 // which comes first takes turns
-			if blends {
-				if r.Blend, err = answer.BlendOf(engine, prompt, found, "novel"); err != nil {
-					return nil, err
+		key := evalKey{Question: fmt.Sprintf("new passages, pair %d", i), Source: fmt.Sprintf("%d passages of %d", c.Passages, c.Tokens), Collection: engine.Info().Hash}
+		pair, err := remembered(log, key, func() (pair [2]float64, err error) {
+			for turn := range pair {
+				blends := (i + turn) % 2 // which comes first takes turns
+				if pair[blends], err = readNovel(ctx, engine, questions[i%len(questions)], fmt.Sprintf("%d%d", i, turn), blends == 1); err != nil {
+					return pair, err
 				}
 			}
-			result, err := wait(engine.Submit(ctx, r))
-			if err != nil {
-				return nil, err
-			}
-			if result.ReusedTokens > len(prompt)/4 {
-				return nil, fmt.Errorf("%d of %d tokens of a new prompt were known", result.ReusedTokens, len(prompt))
-			}
-			ms := float64(result.TTFT.Microseconds()) / 1000
-			if blends {
-				blended = append(blended, ms)
-			} else {
-				plain = append(plain, ms)
-			}
+			return pair, nil
+		})
+		if err != nil {
+			return nil, err
 		}
+		plain, blended = append(plain, pair[0]), append(blended, pair[1])
 		progress.show(i + 1)
 	}
 	return &blendNovel{Pairs: c.Novel, PlainMS: median(plain), BlendMS: median(blended), Ratio: sum(blended) / max(sum(plain), 1e-9)}, nil
+}
+
+// readNovel is the time to the first token of a question's prompt, milliseconds, where
+// the edition makes every passage one that no prompt has had.
+func readNovel(ctx context.Context, engine *decode.Engine, q blendQuestion, edition string, blends bool) (float64, error) {
+	found := slices.Clone(q.found)
+	for j := range found {
+		found[j].Text = fmt.Sprintf("Edition %s of part %d. %s", edition, j, found[j].Text)
+	}
+	prompt, err := answer.Encode(engine, retrieve.Prompt(strings.TrimSpace(q.question), found))
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	r := decode.Request{Prompt: prompt, Cache: cache.Spec{Policy: cache.Full}, MaxTokens: 1}
+	if blends {
+		if r.Blend, err = answer.BlendOf(engine, prompt, found, "novel"); err != nil {
+			return 0, err
+		}
+	}
+	result, err := wait(engine.Submit(ctx, r))
+	if err == nil && result.ReusedTokens > len(prompt)/4 {
+		err = fmt.Errorf("%d of %d tokens of a new prompt were known", result.ReusedTokens, len(prompt))
+	}
+	return float64(time.Since(start).Microseconds()) / 1000, err
 }
 
 func sum(values []float64) float64 {
