@@ -2,9 +2,12 @@ package cache
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"unsafe"
@@ -511,5 +514,36 @@ func TestKeepUnits(t *testing.T) {
 	scores[2+GroupTokens+9] = inf
 	if _, kept := count(GroupTokens); kept[0] != 2+GroupTokens {
 		t.Errorf("a protected token's group is not kept: %v", kept)
+	}
+}
+
+// ThinK's channels are those that an independent program keeps.
+func TestThinkVectors(t *testing.T) {
+	f, err := os.Open("../../lesskernels/cpu/testdata/packed.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Dim, Percent int
+		Q, K         []float32
+		Channels     []uint16
+	}
+	if err := json.NewDecoder(z).Decode(&cases); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	for _, c := range cases {
+		squares := make([]float32, c.Dim)
+		for i, x := range c.Q {
+			squares[i%c.Dim] += x * x / float32(len(c.Q)/c.Dim)
+		}
+		got := make([]uint16, Spec{Think: c.Percent}.keyChannels(c.Dim))
+		if thinkChannels(got, thinkScores(squares, c.K)); !slices.Equal(got, c.Channels) {
+			t.Errorf("%d%% of %d channels: kept %v, want %v", c.Percent, c.Dim, got, c.Channels)
+		}
 	}
 }
