@@ -18,7 +18,7 @@ import (
 
 // evalCacheCmd measures caches at equal bytes.
 type evalCacheCmd struct {
-	Caches  []string `help:"Caches to compare, each as cache@budget: a share of the prompt's tokens (vote@10%) or tokens for each KV head (vote@400). All with one budget get the same bytes, states and statistics counted." default:"full,vote@10%,vote@5%,snapkv@10%,tova@10%,h2o@10%,sinks@10%" placeholder:"CACHE@BUDGET"`
+	Caches  []string `help:"Caches to compare, each as cache@budget: a share of the prompt's tokens (vote@10%) or tokens for each KV head (vote@400). All with one budget get the same bytes, states and statistics counted. all: every policy at 10%, the states, and what packs keys and values." default:"full,vote@10%,vote@5%,snapkv@10%,tova@10%,h2o@10%,sinks@10%" placeholder:"CACHE@BUDGET"`
 	Lengths []int    `help:"Lengths of the prompts, in tokens." default:"2000,4000,7500" placeholder:"N"`
 	Each    int      `help:"Prompts of each kind (synthetic, natural), length and depth (three)." default:"7" placeholder:"N"`
 	Limit   int      `help:"Stop after so many prompts; they take turns in kind, length and depth. 0: all." default:"0" placeholder:"N"`
@@ -99,6 +99,12 @@ func (c *evalCacheCmd) Run(ctx context.Context, g *globals) (err error) {
 	return printCaches(os.Stdout, e)
 }
 
+// allCaches are what --caches all stands for: the largest first.
+var allCaches = []string{"full", "full+think", "full+kivi4", "full+kivi4+think", "full+kivi2", "full+kivi2+think",
+	"vote+kivi4@10%", "vote@10%", "snapkv+kivi4@10%", "snapkv@10%", "tova@10%", "h2o+less+kivi4+think@10%", "h2o+kivi4@10%", "h2o+less@10%", "h2o@10%",
+	"buzz@10%", "corm@10%", "cascade@10%", "elastic@10%", "elastic-values@10%",
+	"sinks+kivi4@10%", "sinks+moment@10%", "sinks+less@10%", "sinks@10%", "streaming@10%"}
+
 // entries reads --caches.
 func (c *evalCacheCmd) entries() ([]entry, error) {
 	if c.Quick {
@@ -106,6 +112,9 @@ func (c *evalCacheCmd) entries() ([]entry, error) {
 	}
 	if c.Each < 1 || len(c.Lengths) == 0 || slices.Min(c.Lengths) < 1000 || c.Windows < 0 || c.Limit < 0 {
 		return nil, usageError{errors.New("--each is at least 1, --lengths at least 1000, --windows and --limit not negative")}
+	}
+	if slices.Equal(c.Caches, []string{"all"}) {
+		c.Caches = allCaches
 	}
 	var entries []entry
 	for _, text := range c.Caches {

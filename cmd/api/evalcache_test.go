@@ -27,12 +27,16 @@ func TestParseEntry(t *testing.T) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"vote", "full@10%", "vote@", "vote@0%", "vote@101%", "vote@NaN%", "vote@-4", "vote@ten", "nothing@5%", "vote+kivi4@5%"} {
+	for _, text := range []string{"vote", "full@10%", "vote@", "vote@0%", "vote@101%", "vote@NaN%", "vote@-4", "vote@ten", "nothing@5%", "elastic+less@5%"} {
 		if got, err := parseEntry(text); err == nil {
 			t.Errorf("%s: %+v, want an error", text, got)
 		}
 	}
 	c := evalCacheCmd{Caches: []string{"full", "vote"}, Each: 1, Lengths: []int{2000}}
+	all := evalCacheCmd{Caches: []string{"all"}, Each: 1, Lengths: []int{2000}}
+	if entries, err := all.entries(); err != nil || len(entries) != len(allCaches) {
+		t.Errorf("all caches: %d, %v", len(entries), err)
+	}
 	var usage usageError
 	if _, err := c.entries(); !errors.As(err, &usage) {
 		t.Errorf("a cache without its budget: %v, want a usage error", err)
@@ -110,7 +114,7 @@ func TestShowCaches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"answers", "exact"} {
+	for name, marks := range map[string]map[string]int{"answers": {"rect": 2 + 3*2}, "exact": {"rect": 2 + 3*2}, "bytes": {"circle": 3}} {
 		a, err := os.ReadFile(plotPath(first, name))
 		if err != nil {
 			t.Fatal(err)
@@ -119,7 +123,7 @@ func TestShowCaches(t *testing.T) {
 		if err != nil || !bytes.Equal(a, b) {
 			t.Errorf("%s: another figure the second time (%v)", name, err)
 		}
-		rects := 0
+		found := map[string]int{}
 		d := xml.NewDecoder(bytes.NewReader(a))
 		for {
 			token, err := d.Token()
@@ -129,12 +133,14 @@ func TestShowCaches(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if start, ok := token.(xml.StartElement); ok && start.Name.Local == "rect" {
-				rects++
+			if start, ok := token.(xml.StartElement); ok {
+				found[start.Name.Local]++
 			}
 		}
-		if rects != 2+3*2 {
-			t.Errorf("%s has %d rectangles, want two of the legend and six bars", name, rects)
+		for mark, n := range marks {
+			if found[mark] != n {
+				t.Errorf("%s has %d of %s, want %d: two of the legend and six bars, or one for each cache", name, found[mark], mark, n)
+			}
 		}
 	}
 }

@@ -34,8 +34,9 @@ func printCaches(out io.Writer, e cacheEvaluation) error {
 	return w.Flush()
 }
 
-// plotCaches draws two figures of all prompts together: how likely the true answer
-// is under each cache, and how often it is given exactly.
+// plotCaches draws three figures of all prompts together: how likely the true answer
+// is under each cache, how often it is given exactly, and how likely it is against the
+// bytes of a sequence.
 func plotCaches(dir string, e cacheEvaluation) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -48,8 +49,8 @@ func plotCaches(dir string, e cacheEvaluation) error {
 			exact.add(s.Cache, s.Kind, 100*s.Exact)
 		}
 	}
-	for name, c := range map[string]chart{"answers": likely, "exact": exact} {
-		if err := os.WriteFile(plotPath(dir, name), []byte(c.svg()), 0o644); err != nil {
+	for name, svg := range map[string]string{"answers": likely.svg(), "exact": exact.svg(), "bytes": scatterOf(e).svg()} {
+		if err := os.WriteFile(plotPath(dir, name), []byte(svg), 0o644); err != nil {
 			return err
 		}
 	}
