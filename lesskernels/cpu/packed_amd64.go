@@ -9,20 +9,24 @@ import (
 type packedKernels struct {
 	keys   [maxRow + 1]func(scores *float32, stride uintptr, q, work *float32, groups *uint16, rows, n, size uintptr)
 	values [maxRow + 1]func(out, weights *float32, stride uintptr, work *float32, codes, scales, minima *uint16, n, size uintptr)
+	unpack func(dst *float32, stride uintptr, work *float32, codes, scales, minima *uint16, rows uintptr)
 }
 
 var packedKernelsFor = map[int]*packedKernels{
 	2: {
 		keys:   [...]func(*float32, uintptr, *float32, *float32, *uint16, uintptr, uintptr, uintptr){1: packedKeys1x2AVX512, packedKeys2x2AVX512, packedKeys3x2AVX512, packedKeys4x2AVX512},
 		values: [...]func(*float32, *float32, uintptr, *float32, *uint16, *uint16, *uint16, uintptr, uintptr){1: packedValues1x2AVX512, packedValues2x2AVX512, packedValues3x2AVX512, packedValues4x2AVX512},
+		unpack: unpack2AVX512,
 	},
 	4: {
 		keys:   [...]func(*float32, uintptr, *float32, *float32, *uint16, uintptr, uintptr, uintptr){1: packedKeys1x4AVX512, packedKeys2x4AVX512, packedKeys3x4AVX512, packedKeys4x4AVX512},
 		values: [...]func(*float32, *float32, uintptr, *float32, *uint16, *uint16, *uint16, uintptr, uintptr){1: packedValues1x4AVX512, packedValues2x4AVX512, packedValues3x4AVX512, packedValues4x4AVX512},
+		unpack: unpack4AVX512,
 	},
 	16: {
 		keys:   [...]func(*float32, uintptr, *float32, *float32, *uint16, uintptr, uintptr, uintptr){1: packedKeys1x16AVX512, packedKeys2x16AVX512, packedKeys3x16AVX512, packedKeys4x16AVX512},
 		values: [...]func(*float32, *float32, uintptr, *float32, *uint16, *uint16, *uint16, uintptr, uintptr){1: packedValues1x16AVX512, packedValues2x16AVX512, packedValues3x16AVX512, packedValues4x16AVX512},
+		unpack: unpack16AVX512,
 	},
 }
 
@@ -107,17 +111,9 @@ func (r *packedRow) attend(out, lse []float32, headDim int) {
 		lse[g], share[g], r.peak[g] = naturalLSE(peak, sum), 1/sum, math.Ln2*peak
 	}
 	rows := r.blocks() * PackTokens
-	codes := r.Groups[r.keyWords():]
-	scales := codes[rows*r.rowWords():]
-	if r.Bits == 16 {
-		scales = codes // there are none, and none are read
-	}
+	codes, scales, minima := r.rows(r.Groups[r.keyWords():], rows)
 	for b := range r.blocks() {
 		at := b * PackTokens
-		minima := scales
-		if r.Bits < 16 {
-			minima = scales[rows:]
-		}
 		r.values[r.queries](&r.sums[0], &r.scores[0], uintptr(r.stride), &r.work[0], &codes[at*r.rowWords()], &scales[at], &minima[at], uintptr(r.len()), r.size())
 		for g := range r.queries {
 			to := out[g*headDim+b*packLanes : g*headDim+min(r.Values, (b+1)*packLanes)]
@@ -147,6 +143,45 @@ func (p PackedSlots) columnsAssembly(isa ISA, dst, q, lse []float32, group, head
 				}
 			}
 		}
+	}
+	return true
+}
+
+// rows are the codes, scales and minima of so many rows. With 16 bits there are no
+// scales, and none are read.
+func (p Packing) rows(at []uint16, rows int) (codes, scales, minima []uint16) {
+	if p.Bits == 16 {
+		return at, at, at
+	}
+	scales = at[rows*p.rowWords():]
+	return at, scales, scales[rows:]
+}
+
+// unpackAssembly is unpackGroup where registers divide a value; what is behind a
+// key's channels becomes 0. false means that there is no kernel.
+func (p PackedSlots) unpackAssembly(isa ISA, keys, values []float32, group []uint16, s *Scratch) bool {
+	d, rows := p.Values, p.keyRows()
+	wide := (rows + lanes - 1) &^ (lanes - 1)
+	if isa != AVX512 || d%packLanes != 0 || wide > d {
+		return false
+	}
+	kernel, valueRows := packedKernelsFor[p.Bits].unpack, p.blocks()*PackTokens
+	buffers := s.floats(wide*packLanes + 2*max(wide, PackTokens))
+	tile, work := buffers[:wide*packLanes], buffers[wide*packLanes:]
+	codes, scales, minima := p.rows(group, rows)
+	kernel(&tile[0], packLanes, &work[0], &codes[0], &scales[0], &minima[0], uintptr(rows))
+	clear(tile[rows*packLanes:])
+	var ones [lanes]float32
+	for i := range ones {
+		ones[i] = 1
+	}
+	for half := 0; half < packLanes; half += lanes {
+		attendKernelsFor[AVX512].transpose(&keys[half*d], &tile[half], &ones[0], uintptr(d), packLanes, lanes, packLanes*lanes, uintptr(wide/lanes))
+	}
+	codes, scales, minima = p.rows(group[p.keyWords():], valueRows)
+	for b := range p.blocks() {
+		at := b * PackTokens
+		kernel(&values[b*packLanes], uintptr(d), &work[0], &codes[at*p.rowWords()], &scales[at], &minima[at], PackTokens)
 	}
 	return true
 }

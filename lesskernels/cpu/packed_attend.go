@@ -52,7 +52,7 @@ func (p PackedSlots) attendUnpacked(isa ISA, out, lse, q []float32, group, headD
 	sum, sumLSE := s.packed.take(&s.packed.out, heads*d), s.packed.take(&s.packed.lse, heads)
 	one, oneLSE := s.packed.take(&s.packed.one, heads*d), s.packed.take(&s.packed.oneLSE, heads)
 	for first := 0; first < p.len(); first += chunkGroups {
-		keys, values := p.unpack(s, first, min(chunkGroups, p.len()-first))
+		keys, values := p.unpack(isa, s, first, min(chunkGroups, p.len()-first))
 		visible := s.packed.all(heads/group, len(keys)/d)
 		if first == 0 {
 			AttendFloat32(isa, sum, sumLSE, narrow, keys, values, group, d, visible, scale, s)
@@ -95,7 +95,7 @@ func ColumnsPacked(isa ISA, dst, q, lse []float32, p PackedSlots, group, headDim
 	narrow := s.packed.take(&s.packed.q, heads*d)
 	p.gather(narrow, q, heads, d, headDim, 1)
 	for first := 0; first < p.len(); first += chunkGroups {
-		keys, _ := p.unpack(s, first, min(chunkGroups, p.len()-first))
+		keys, _ := p.unpack(isa, s, first, min(chunkGroups, p.len()-first))
 		n := len(keys) / d
 		part := s.packed.take(&s.packed.one, group*n)
 		for g := range group {
@@ -119,14 +119,17 @@ func (p PackedSlots) check(q, out, heads, headDim int) {
 
 // unpack returns the keys and values [n·32, Values] of n groups, as they are stored:
 // rotated, a key's channels first and zeros behind them.
-func (p PackedSlots) unpack(s *Scratch, first, n int) (keys, values []float32) {
+func (p PackedSlots) unpack(isa ISA, s *Scratch, first, n int) (keys, values []float32) {
 	d := p.Values
 	keys, values = s.packed.take(&s.packed.keys, n*PackTokens*d), s.packed.take(&s.packed.values, n*PackTokens*d)
 	if p.Keys < d {
 		clear(keys)
 	}
 	for i := range n {
-		p.unpackGroup(keys[i*PackTokens*d:], values[i*PackTokens*d:], p.group(first+i))
+		k, v := keys[i*PackTokens*d:(i+1)*PackTokens*d], values[i*PackTokens*d:(i+1)*PackTokens*d]
+		if !p.unpackAssembly(isa, k, v, p.group(first+i), s) {
+			p.unpackGroup(k, v, p.group(first+i))
+		}
 	}
 	return keys, values
 }

@@ -44,6 +44,11 @@ func packedKeys4x2AVX512(scores *float32, stride uintptr, q *float32, work *floa
 //go:noescape
 func packedValues4x2AVX512(out *float32, weights *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, n uintptr, size uintptr)
 
+// unpack2AVX512 writes rows of 32 numbers of 2 bits to dst, stride numbers apart; rows is a multiple of 8. work has room for two numbers of each row, in whole sixteens.
+//
+//go:noescape
+func unpack2AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)
+
 // packedKeys1x4AVX512 writes scores [1, stride], 32 for each of n groups, of 1 queries q [1, rows in whole sixteens] and keys of 4 bits [rows][32]; groups are size bytes apart, rows is a multiple of 4, work is as long as q.
 //
 //go:noescape
@@ -84,6 +89,11 @@ func packedKeys4x4AVX512(scores *float32, stride uintptr, q *float32, work *floa
 //go:noescape
 func packedValues4x4AVX512(out *float32, weights *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, n uintptr, size uintptr)
 
+// unpack4AVX512 writes rows of 32 numbers of 4 bits to dst, stride numbers apart; rows is a multiple of 4. work has room for two numbers of each row, in whole sixteens.
+//
+//go:noescape
+func unpack4AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)
+
 // packedKeys1x16AVX512 writes scores [1, stride], 32 for each of n groups, of 1 queries q [1, rows in whole sixteens] and keys of 16 bits [rows][32]; groups are size bytes apart, rows is a multiple of 1, work is as long as q.
 //
 //go:noescape
@@ -123,3 +133,8 @@ func packedKeys4x16AVX512(scores *float32, stride uintptr, q *float32, work *flo
 //
 //go:noescape
 func packedValues4x16AVX512(out *float32, weights *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, n uintptr, size uintptr)
+
+// unpack16AVX512 writes rows of 32 numbers of 16 bits to dst, stride numbers apart; rows is a multiple of 1. work has room for two numbers of each row, in whole sixteens.
+//
+//go:noescape
+func unpack16AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)

@@ -1556,6 +1556,152 @@ DATA packedValues4x2AVX512Codes<>+56(SB)/4, $(2.0)
 DATA packedValues4x2AVX512Codes<>+60(SB)/4, $(3.0)
 GLOBL packedValues4x2AVX512Codes<>(SB), RODATA|NOPTR, $64
 
+// func unpack2AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2, CMOV
+TEXT ·unpack2AVX512(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    work+16(FP), DX
+	MOVQ    codes+24(FP), BX
+	MOVQ    scales+32(FP), SI
+	MOVQ    minima+40(FP), DI
+	MOVQ    rows+48(FP), R8
+	VMOVUPS unpack2AVX512Codes<>+0(SB), Z0
+	SHLQ    $0x02, CX
+	LEAQ    15(R8), R9
+	ANDQ    $-16, R9
+	SHLQ    $0x02, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+
+scales:
+	MOVQ        $+16, R12
+	CMPQ        R11, R12
+	CMOVQLT     R11, R12
+	MOVQ        $-1, R13
+	BZHIQ       R12, R13, R13
+	KMOVW       R13, K1
+	VMOVDQU16.Z (SI), K1, Y1
+	VCVTPH2PS   Y1, Z1
+	VMOVUPS     Z1, (R10)
+	VMOVDQU16.Z (DI), K1, Y1
+	VCVTPH2PS   Y1, Z1
+	VMOVUPS     Z1, (R10)(R9*1)
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DI
+	ADDQ        $0x40, R10
+	SUBQ        $0x10, R11
+	JGT         scales
+	SHRQ        $0x01, R8
+	SHRQ        $0x01, R8
+	SHRQ        $0x01, R8
+
+lines:
+	VMOVDQU32        (BX), Z1
+	VPERMPS          Z0, Z1, Z2
+	VPSRLD           $0x02, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     (DX)(R9*1), Z4
+	VFMADD132PS.BCST (DX), Z4, Z2
+	VFMADD132PS.BCST (DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x04, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x06, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     4(DX)(R9*1), Z4
+	VFMADD132PS.BCST 4(DX), Z4, Z2
+	VFMADD132PS.BCST 4(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x08, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x0a, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     8(DX)(R9*1), Z4
+	VFMADD132PS.BCST 8(DX), Z4, Z2
+	VFMADD132PS.BCST 8(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x0c, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x0e, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     12(DX)(R9*1), Z4
+	VFMADD132PS.BCST 12(DX), Z4, Z2
+	VFMADD132PS.BCST 12(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x10, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x12, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     16(DX)(R9*1), Z4
+	VFMADD132PS.BCST 16(DX), Z4, Z2
+	VFMADD132PS.BCST 16(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x14, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x16, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     20(DX)(R9*1), Z4
+	VFMADD132PS.BCST 20(DX), Z4, Z2
+	VFMADD132PS.BCST 20(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x18, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x1a, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     24(DX)(R9*1), Z4
+	VFMADD132PS.BCST 24(DX), Z4, Z2
+	VFMADD132PS.BCST 24(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x1c, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x1e, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     28(DX)(R9*1), Z4
+	VFMADD132PS.BCST 28(DX), Z4, Z2
+	VFMADD132PS.BCST 28(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	ADDQ             $0x40, BX
+	ADDQ             $0x20, DX
+	DECQ             R8
+	JNE              lines
+	VZEROUPPER
+	RET
+
+DATA unpack2AVX512Codes<>+0(SB)/4, $(0.0)
+DATA unpack2AVX512Codes<>+4(SB)/4, $(1.0)
+DATA unpack2AVX512Codes<>+8(SB)/4, $(2.0)
+DATA unpack2AVX512Codes<>+12(SB)/4, $(3.0)
+DATA unpack2AVX512Codes<>+16(SB)/4, $(0.0)
+DATA unpack2AVX512Codes<>+20(SB)/4, $(1.0)
+DATA unpack2AVX512Codes<>+24(SB)/4, $(2.0)
+DATA unpack2AVX512Codes<>+28(SB)/4, $(3.0)
+DATA unpack2AVX512Codes<>+32(SB)/4, $(0.0)
+DATA unpack2AVX512Codes<>+36(SB)/4, $(1.0)
+DATA unpack2AVX512Codes<>+40(SB)/4, $(2.0)
+DATA unpack2AVX512Codes<>+44(SB)/4, $(3.0)
+DATA unpack2AVX512Codes<>+48(SB)/4, $(0.0)
+DATA unpack2AVX512Codes<>+52(SB)/4, $(1.0)
+DATA unpack2AVX512Codes<>+56(SB)/4, $(2.0)
+DATA unpack2AVX512Codes<>+60(SB)/4, $(3.0)
+GLOBL unpack2AVX512Codes<>(SB), RODATA|NOPTR, $64
+
 // func packedKeys1x4AVX512(scores *float32, stride uintptr, q *float32, work *float32, groups *uint16, rows uintptr, n uintptr, size uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2, CMOV, MMX+
 TEXT ·packedKeys1x4AVX512(SB), NOSPLIT, $0-64
@@ -2816,6 +2962,111 @@ DATA packedValues4x4AVX512Codes<>+56(SB)/4, $(14.0)
 DATA packedValues4x4AVX512Codes<>+60(SB)/4, $(15.0)
 GLOBL packedValues4x4AVX512Codes<>(SB), RODATA|NOPTR, $64
 
+// func unpack4AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2, CMOV
+TEXT ·unpack4AVX512(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    work+16(FP), DX
+	MOVQ    codes+24(FP), BX
+	MOVQ    scales+32(FP), SI
+	MOVQ    minima+40(FP), DI
+	MOVQ    rows+48(FP), R8
+	VMOVUPS unpack4AVX512Codes<>+0(SB), Z0
+	SHLQ    $0x02, CX
+	LEAQ    15(R8), R9
+	ANDQ    $-16, R9
+	SHLQ    $0x02, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+
+scales:
+	MOVQ        $+16, R12
+	CMPQ        R11, R12
+	CMOVQLT     R11, R12
+	MOVQ        $-1, R13
+	BZHIQ       R12, R13, R13
+	KMOVW       R13, K1
+	VMOVDQU16.Z (SI), K1, Y1
+	VCVTPH2PS   Y1, Z1
+	VMOVUPS     Z1, (R10)
+	VMOVDQU16.Z (DI), K1, Y1
+	VCVTPH2PS   Y1, Z1
+	VMOVUPS     Z1, (R10)(R9*1)
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DI
+	ADDQ        $0x40, R10
+	SUBQ        $0x10, R11
+	JGT         scales
+	SHRQ        $0x01, R8
+	SHRQ        $0x01, R8
+
+lines:
+	VMOVDQU32        (BX), Z1
+	VPERMPS          Z0, Z1, Z2
+	VPSRLD           $0x04, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     (DX)(R9*1), Z4
+	VFMADD132PS.BCST (DX), Z4, Z2
+	VFMADD132PS.BCST (DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x08, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x0c, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     4(DX)(R9*1), Z4
+	VFMADD132PS.BCST 4(DX), Z4, Z2
+	VFMADD132PS.BCST 4(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x10, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x14, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     8(DX)(R9*1), Z4
+	VFMADD132PS.BCST 8(DX), Z4, Z2
+	VFMADD132PS.BCST 8(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	VPSRLD           $0x18, Z1, Z2
+	VPERMPS          Z0, Z2, Z2
+	VPSRLD           $0x1c, Z1, Z3
+	VPERMPS          Z0, Z3, Z3
+	VBROADCASTSS     12(DX)(R9*1), Z4
+	VFMADD132PS.BCST 12(DX), Z4, Z2
+	VFMADD132PS.BCST 12(DX), Z4, Z3
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	ADDQ             CX, AX
+	ADDQ             $0x40, BX
+	ADDQ             $0x10, DX
+	DECQ             R8
+	JNE              lines
+	VZEROUPPER
+	RET
+
+DATA unpack4AVX512Codes<>+0(SB)/4, $(0.0)
+DATA unpack4AVX512Codes<>+4(SB)/4, $(1.0)
+DATA unpack4AVX512Codes<>+8(SB)/4, $(2.0)
+DATA unpack4AVX512Codes<>+12(SB)/4, $(3.0)
+DATA unpack4AVX512Codes<>+16(SB)/4, $(4.0)
+DATA unpack4AVX512Codes<>+20(SB)/4, $(5.0)
+DATA unpack4AVX512Codes<>+24(SB)/4, $(6.0)
+DATA unpack4AVX512Codes<>+28(SB)/4, $(7.0)
+DATA unpack4AVX512Codes<>+32(SB)/4, $(8.0)
+DATA unpack4AVX512Codes<>+36(SB)/4, $(9.0)
+DATA unpack4AVX512Codes<>+40(SB)/4, $(10.0)
+DATA unpack4AVX512Codes<>+44(SB)/4, $(11.0)
+DATA unpack4AVX512Codes<>+48(SB)/4, $(12.0)
+DATA unpack4AVX512Codes<>+52(SB)/4, $(13.0)
+DATA unpack4AVX512Codes<>+56(SB)/4, $(14.0)
+DATA unpack4AVX512Codes<>+60(SB)/4, $(15.0)
+GLOBL unpack4AVX512Codes<>(SB), RODATA|NOPTR, $64
+
 // func packedKeys1x16AVX512(scores *float32, stride uintptr, q *float32, work *float32, groups *uint16, rows uintptr, n uintptr, size uintptr)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·packedKeys1x16AVX512(SB), NOSPLIT, $0-64
@@ -3371,5 +3622,33 @@ lines:
 	VMOVUPS          Z7, 384(AX)
 	VADDPS           Z0, Z8, Z8
 	VMOVUPS          Z8, 448(AX)
+	VZEROUPPER
+	RET
+
+// func unpack16AVX512(dst *float32, stride uintptr, work *float32, codes *uint16, scales *uint16, minima *uint16, rows uintptr)
+// Requires: AVX, AVX512F
+TEXT ·unpack16AVX512(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         work+16(FP), DX
+	MOVQ         codes+24(FP), BX
+	MOVQ         scales+32(FP), SI
+	MOVQ         minima+40(FP), SI
+	MOVQ         rows+48(FP), SI
+	MOVL         $0xffff0000, DI
+	VPBROADCASTD DI, Z0
+	SHLQ         $0x02, CX
+
+lines:
+	VMOVDQU32 (BX), Z1
+	VPSLLD    $0x10, Z1, Z2
+	VPANDD    Z0, Z1, Z1
+	VMOVUPS   Z2, (AX)
+	VMOVUPS   Z1, 64(AX)
+	ADDQ      CX, AX
+	ADDQ      $0x40, BX
+	ADDQ      $0x04, DX
+	DECQ      SI
+	JNE       lines
 	VZEROUPPER
 	RET

@@ -20,6 +20,7 @@ func packedAVX512(k *kernels) {
 			p.keys()
 			p.values()
 		}
+		packed{avx512(k), bits, 0}.unpack()
 	}
 }
 
@@ -249,4 +250,74 @@ func (p packed) values() {
 		}
 	}
 	p.end()
+}
+
+// unpack: line by line, for many queries.
+func (p packed) unpack() {
+	name := fmt.Sprintf("unpack%dAVX512", p.bits)
+	r := p.begin(name, "func(dst *float32, stride uintptr, work *float32, codes, scales, minima *uint16, rows uintptr)",
+		fmt.Sprintf("writes rows of 32 numbers of %d bits to dst, stride numbers apart; rows is a multiple of %d. work has room for two numbers of each row, in whole sixteens.", p.bits, p.rows()),
+		"dst", "stride", "work", "codes", "scales", "minima", "rows")
+	dst, stride, work, codes, scales, minima, rows := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
+	decode := p.decoder(name)
+	p.SHLQ(op.Imm(2), stride)
+	size := p.GP64()
+	if p.bits < 16 {
+		p.LEAQ(op.Mem{Base: rows, Disp: 15}, size)
+		p.ANDQ(op.I32(-16), size)
+		p.SHLQ(op.Imm(2), size)
+		p.widenScales(work, size, scales, minima, rows)
+	}
+	for n := p.rows(); n > 1; n /= 2 {
+		p.SHRQ(op.Imm(1), rows)
+	}
+	line, t, least := p.vec(), p.vecs(2), p.vec()
+	p.Label("lines")
+	p.VMOVDQU32(op.Mem{Base: codes}, line)
+	for row := range p.rows() {
+		for half := range 2 {
+			decode(2*row+half, line, t[half])
+		}
+		if p.bits < 16 {
+			p.VBROADCASTSS(op.Mem{Base: work, Index: size, Scale: 1, Disp: 4 * row}, least)
+			for half := range 2 {
+				p.VFMADD132PS_BCST(op.Mem{Base: work, Disp: 4 * row}, least, t[half])
+			}
+		}
+		for half := range 2 {
+			p.VMOVUPS(t[half], op.Mem{Base: dst, Disp: 64 * half})
+		}
+		p.ADDQ(stride, dst)
+	}
+	p.ADDQ(op.Imm(64), codes)
+	p.ADDQ(op.Imm(uint64(4*p.rows())), work)
+	p.DECQ(rows)
+	p.JNE(op.LabelRef("lines"))
+	p.end()
+}
+
+// widenScales writes scales and, size bytes behind them, minima as float32.
+func (p packed) widenScales(work, size, scales, minima, rows reg.GPVirtual) {
+	to, left, some, all, mask := p.GP64(), p.GP64(), p.GP64(), p.GP64(), p.K()
+	halves, x := p.YMM(), p.vec()
+	p.MOVQ(work, to)
+	p.MOVQ(rows, left)
+	p.Label("scales")
+	p.MOVQ(op.I32(16), some)
+	p.CMPQ(left, some)
+	p.CMOVQLT(left, some)
+	p.MOVQ(op.I32(-1), all)
+	p.BZHIQ(some, all, all)
+	p.KMOVW(all.As32(), mask)
+	p.VMOVDQU16_Z(op.Mem{Base: scales}, mask, halves)
+	p.VCVTPH2PS(halves, x)
+	p.VMOVUPS(x, op.Mem{Base: to})
+	p.VMOVDQU16_Z(op.Mem{Base: minima}, mask, halves)
+	p.VCVTPH2PS(halves, x)
+	p.VMOVUPS(x, op.Mem{Base: to, Index: size, Scale: 1})
+	p.ADDQ(op.Imm(32), scales)
+	p.ADDQ(op.Imm(32), minima)
+	p.ADDQ(op.Imm(64), to)
+	p.SUBQ(op.Imm(16), left)
+	p.JGT(op.LabelRef("scales"))
 }
