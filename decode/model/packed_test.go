@@ -2,8 +2,10 @@ package model
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels"
@@ -117,5 +119,57 @@ func TestAbsorbsPsiOfWholeKeys(t *testing.T) {
 				t.Errorf("head %d: z[%d] is %v with a tenth of the channels, %v with all", head, r, b.Z[r], a.Z[r])
 			}
 		}
+	}
+}
+
+// BenchmarkPackedDepth is a decoding step of the default reader behind 8,000 tokens, each
+// cache in turn: keys and values are of chance, put there without a prefill. It reports the
+// median milliseconds of a step, and of the first cache's how many of this one's it takes.
+func BenchmarkPackedDepth(b *testing.B) {
+	const depth, block = 8000, 100
+	c := newCPU(b, readerPath(), Int8, Limits{Tokens: 128, Sequences: 4})
+	random := rand.New(rand.NewPCG(1, 2))
+	k, v := make([]uint16, block*c.config.KVHeads*c.stored), make([]uint16, block*c.config.KVHeads*c.stored)
+	for i := range k {
+		k[i], v[i] = bits16(random.NormFloat64()), bits16(random.NormFloat64())
+	}
+	specs := []string{"full", "full+kivi4", "full+kivi2", "full+think", "full+kivi4+think"}
+	sequences := make([]*cache.Sequence, len(specs))
+	for i, spec := range specs {
+		s := newSequence(b, c, spec, cache.Budget{Tokens: 8190})
+		for s.Position() < depth {
+			for layer := range c.config.Layers {
+				s.MakeRoom(layer, block)
+				if !s.Fits(layer, block) {
+					s.Insert(layer, k, v, nil)
+					continue
+				}
+				for head := range c.config.KVHeads {
+					size := block * c.stored
+					s.Append(layer, head, k[head*size:(head+1)*size], v[head*size:(head+1)*size])
+				}
+			}
+			s.Advance(block)
+		}
+		sequences[i] = s
+	}
+	spent := make([][]float64, len(specs))
+	for n := 0; b.Loop() && n < 180; n++ {
+		for i, s := range sequences {
+			began := time.Now()
+			forward(b, c, Work{Sequence: s, Tokens: []int32{int32(1000 + n)}, Logits: true})
+			spent[i] = append(spent[i], time.Since(began).Seconds()*1e3)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	var first float64
+	for i, spec := range specs {
+		slices.Sort(spent[i])
+		median := spent[i][len(spent[i])/2]
+		if i == 0 {
+			first = median
+		}
+		b.ReportMetric(median, spec+"-ms")
+		b.ReportMetric(first/median, spec+"-ratio")
 	}
 }
