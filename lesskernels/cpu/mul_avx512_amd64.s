@@ -2020,7 +2020,7 @@ end:
 	RET
 
 // func mulNibbles4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibbles4AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -2037,6 +2037,11 @@ TEXT ·mulNibbles4AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z6
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
 	VPBROADCASTD  144(DX), Z7
 	VPBROADCASTD  148(DX), Z8
 	VPBROADCASTD  152(DX), Z9
@@ -2118,7 +2123,7 @@ block:
 	RET
 
 // func mulNibblesMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibblesMin4AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -2135,6 +2140,11 @@ TEXT ·mulNibblesMin4AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z6
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
@@ -2221,7 +2231,7 @@ block:
 	RET
 
 // func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctets4AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -2236,6 +2246,15 @@ TEXT ·mulOctets4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 144(DX), Z5
 	VPSLLD.BCST   $0x04, 148(DX), Z6
 	VPSLLD.BCST   $0x04, 152(DX), Z7
@@ -2309,7 +2328,7 @@ block:
 	RET
 
 // func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsMin4AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -2324,6 +2343,15 @@ TEXT ·mulOctetsMin4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
+	PREFETCHT0       4416(BX)
+	PREFETCHT0       4480(BX)
+	PREFETCHT0       4544(BX)
+	PREFETCHT0       4608(BX)
 	VPXORD           Z6, Z6, Z6
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
@@ -2402,7 +2430,7 @@ block:
 	RET
 
 // func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsHalves4AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -2417,6 +2445,15 @@ TEXT ·mulOctetsHalves4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 176(DX), Z5
 	VPSLLD.BCST   $0x04, 180(DX), Z6
 	VPSLLD.BCST   $0x04, 184(DX), Z7
@@ -2846,7 +2883,7 @@ end:
 	RET
 
 // func mulNibbles5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibbles5AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -2864,6 +2901,11 @@ TEXT ·mulNibbles5AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z7
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
 	VPBROADCASTD  180(DX), Z8
 	VPBROADCASTD  184(DX), Z9
 	VPBROADCASTD  188(DX), Z10
@@ -2959,7 +3001,7 @@ block:
 	RET
 
 // func mulNibblesMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibblesMin5AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -2977,6 +3019,11 @@ TEXT ·mulNibblesMin5AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z7
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
@@ -3078,7 +3125,7 @@ block:
 	RET
 
 // func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctets5AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -3094,6 +3141,15 @@ TEXT ·mulOctets5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 180(DX), Z6
 	VPSLLD.BCST   $0x04, 184(DX), Z7
 	VPSLLD.BCST   $0x04, 188(DX), Z8
@@ -3181,7 +3237,7 @@ block:
 	RET
 
 // func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsMin5AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -3197,6 +3253,15 @@ TEXT ·mulOctetsMin5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
+	PREFETCHT0       4416(BX)
+	PREFETCHT0       4480(BX)
+	PREFETCHT0       4544(BX)
+	PREFETCHT0       4608(BX)
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
@@ -3290,7 +3355,7 @@ block:
 	RET
 
 // func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsHalves5AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -3306,6 +3371,15 @@ TEXT ·mulOctetsHalves5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 220(DX), Z6
 	VPSLLD.BCST   $0x04, 224(DX), Z7
 	VPSLLD.BCST   $0x04, 228(DX), Z8
@@ -3794,7 +3868,7 @@ end:
 	RET
 
 // func mulNibbles6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibbles6AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -3813,6 +3887,11 @@ TEXT ·mulNibbles6AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z8
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
 	VPBROADCASTD  216(DX), Z9
 	VPBROADCASTD  220(DX), Z10
 	VPBROADCASTD  224(DX), Z11
@@ -3922,7 +4001,7 @@ block:
 	RET
 
 // func mulNibblesMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibblesMin6AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -3941,6 +4020,11 @@ TEXT ·mulNibblesMin6AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z8
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
@@ -4057,7 +4141,7 @@ block:
 	RET
 
 // func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctets6AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -4074,6 +4158,15 @@ TEXT ·mulOctets6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 216(DX), Z7
 	VPSLLD.BCST   $0x04, 220(DX), Z8
 	VPSLLD.BCST   $0x04, 224(DX), Z9
@@ -4175,7 +4268,7 @@ block:
 	RET
 
 // func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsMin6AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -4192,6 +4285,15 @@ TEXT ·mulOctetsMin6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
+	PREFETCHT0       4416(BX)
+	PREFETCHT0       4480(BX)
+	PREFETCHT0       4544(BX)
+	PREFETCHT0       4608(BX)
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
@@ -4300,7 +4402,7 @@ block:
 	RET
 
 // func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsHalves6AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -4317,6 +4419,15 @@ TEXT ·mulOctetsHalves6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 264(DX), Z7
 	VPSLLD.BCST   $0x04, 268(DX), Z8
 	VPSLLD.BCST   $0x04, 272(DX), Z9
@@ -4864,7 +4975,7 @@ end:
 	RET
 
 // func mulNibbles7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibbles7AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -4884,6 +4995,11 @@ TEXT ·mulNibbles7AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z9
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
 	VPBROADCASTD  252(DX), Z10
 	VPBROADCASTD  256(DX), Z11
 	VPBROADCASTD  260(DX), Z12
@@ -5007,7 +5123,7 @@ block:
 	RET
 
 // func mulNibblesMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibblesMin7AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -5027,6 +5143,11 @@ TEXT ·mulNibblesMin7AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z9
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
@@ -5158,7 +5279,7 @@ block:
 	RET
 
 // func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctets7AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -5176,6 +5297,15 @@ TEXT ·mulOctets7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z6, Z6, Z6
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 252(DX), Z8
 	VPSLLD.BCST   $0x04, 256(DX), Z9
 	VPSLLD.BCST   $0x04, 260(DX), Z10
@@ -5291,7 +5421,7 @@ block:
 	RET
 
 // func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsMin7AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -5309,6 +5439,15 @@ TEXT ·mulOctetsMin7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z6, Z6, Z6
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
+	PREFETCHT0       4416(BX)
+	PREFETCHT0       4480(BX)
+	PREFETCHT0       4544(BX)
+	PREFETCHT0       4608(BX)
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
@@ -5432,7 +5571,7 @@ block:
 	RET
 
 // func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsHalves7AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -5450,6 +5589,15 @@ TEXT ·mulOctetsHalves7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z6, Z6, Z6
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 308(DX), Z8
 	VPSLLD.BCST   $0x04, 312(DX), Z9
 	VPSLLD.BCST   $0x04, 316(DX), Z10
@@ -6056,7 +6204,7 @@ end:
 	RET
 
 // func mulNibbles8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibbles8AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -6077,6 +6225,11 @@ TEXT ·mulNibbles8AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z10
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
 	VPBROADCASTD  288(DX), Z11
 	VPBROADCASTD  292(DX), Z12
 	VPBROADCASTD  296(DX), Z13
@@ -6214,7 +6367,7 @@ block:
 	RET
 
 // func mulNibblesMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulNibblesMin8AVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -6235,6 +6388,11 @@ TEXT ·mulNibblesMin8AVX512(SB), NOSPLIT, $0-48
 	VPBROADCASTD R8, Z10
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
 	VPXORD           Z13, Z13, Z13
@@ -6381,7 +6539,7 @@ block:
 	RET
 
 // func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctets8AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -6400,6 +6558,15 @@ TEXT ·mulOctets8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z7, Z7, Z7
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 288(DX), Z9
 	VPSLLD.BCST   $0x04, 292(DX), Z10
 	VPSLLD.BCST   $0x04, 296(DX), Z11
@@ -6529,7 +6696,7 @@ block:
 	RET
 
 // func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsMin8AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -6548,6 +6715,15 @@ TEXT ·mulOctetsMin8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z7, Z7, Z7
 
 block:
+	PREFETCHT0       4096(BX)
+	PREFETCHT0       4160(BX)
+	PREFETCHT0       4224(BX)
+	PREFETCHT0       4288(BX)
+	PREFETCHT0       4352(BX)
+	PREFETCHT0       4416(BX)
+	PREFETCHT0       4480(BX)
+	PREFETCHT0       4544(BX)
+	PREFETCHT0       4608(BX)
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
@@ -6686,7 +6862,7 @@ block:
 	RET
 
 // func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
-// Requires: AVX, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulOctetsHalves8AVX512(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
@@ -6705,6 +6881,15 @@ TEXT ·mulOctetsHalves8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z7, Z7, Z7
 
 block:
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	PREFETCHT0    4480(BX)
+	PREFETCHT0    4544(BX)
+	PREFETCHT0    4608(BX)
 	VPSLLD.BCST   $0x04, 352(DX), Z9
 	VPSLLD.BCST   $0x04, 356(DX), Z10
 	VPSLLD.BCST   $0x04, 360(DX), Z11

@@ -12,6 +12,11 @@ import (
 // eight of the 32 registers for weights.
 const tokens512 = 12
 
+// tokensStreamed is the most tokens for which weights are prefetched: a batch of
+// answers meets them once in a step, and up to here the memory is as slow as the
+// arithmetic.
+const tokensStreamed = 8
+
 // How far, in bytes, kernels for few tokens prefetch weights, and keys and values.
 const (
 	weightsAhead = 4096
@@ -181,7 +186,7 @@ func (k *kernels) mulCodes512(l layout, n int) {
 		k.VPBROADCASTD(bits, c.mask)
 	}
 	k.Label("block")
-	if n <= 3 {
+	if n <= tokensStreamed {
 		for line := 0; line < l.codeBytes()+l.scaleBytes(); line += 64 {
 			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: weightsAhead + line})
 		}
