@@ -229,7 +229,7 @@ func TestRefusals(t *testing.T) {
 		"longer than the context": {Request{Prompt: make([]int32, 100), Cache: sinks}, &long, "100 tokens and at most 99"},
 		"longer than its budget":  {Request{Prompt: make([]int32, 20), Budget: cache.Budget{Tokens: 20}}, &long, "20 tokens and at most 19"},
 		"more than all memory":    {Request{Prompt: make([]int32, 60)}, &memory, "5000"},
-		"a cache of another day":  {Request{Prompt: []int32{1}, Cache: cache.Spec{Policy: "vote", Bits: 4}}, &missing, "available: full, sinks"},
+		"a cache of another day":  {Request{Prompt: []int32{1}, Cache: cache.Spec{Policy: "vote", Bits: 3}}, &missing, "available: full, sinks"},
 		"a budget too small":      {Request{Prompt: []int32{1}, Cache: sinks, Budget: cache.Budget{Tokens: 2}}, &plan, "at least"},
 	} {
 		chunks, err := e.Submit(context.Background(), test.request)
