@@ -19,7 +19,7 @@ type prompt struct {
 
 // followShare is the part of the passages' token budget that a later turn may
 // add to what the conversation has read.
-const followShare = 3
+const followShare = 4
 
 // prompt packs the passages into their token budget and writes the prompt.
 // What an earlier turn was given is not given again. When the prompt would
