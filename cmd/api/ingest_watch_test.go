@@ -76,11 +76,18 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(watchEvery) // long enough to be missed once
+	taken := func() int { return strings.Count(watching.output(), "1 ready") }
+	before := taken()
 	write("c.md", "# C\n\nThe bridge is longer.")
 	become("longer", "c.md")
+	for deadline := time.Now().Add(time.Minute); taken() == before; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what was taken is not told")
+		}
+	}
 
 	// A file is read when nothing has been written to it for a while.
-	before := strings.Count(watching.output(), "1 ready")
+	before = taken()
 	slow, err := os.Create(filepath.Join(dir, "slow.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +101,8 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	become("finale", "slow.md")
-	if n := strings.Count(watching.output(), "1 ready") - before; n != 1 {
+	time.Sleep(watchEvery) // it is told a moment after it can be found
+	if n := taken() - before; n != 1 {
 		t.Errorf("a file that was written slowly was taken %d times", n)
 	}
 

@@ -115,7 +115,7 @@ func TestUsedWrongly(t *testing.T) {
 		{"no command", nil, "expected one of"},
 		{"unknown flag", []string{"serve", "--nonsense"}, "--nonsense"},
 		{"unknown cache", []string{"generate", "x", "--cache", "nonsense"}, "--cache"},
-		{"cache of another build", []string{"generate", "x", "--cache", "h2o+kivi2"}, "sinks"},
+		{"cache of another build", []string{"generate", "x", "--cache", "h2o+kivi3"}, "kivi"},
 		{"budget without meaning", []string{"generate", "x", "--budget", "many"}, "--budget"},
 		{"no GPU decoder", []string{"generate", "x", "--device", "cuda"}, "--device"},
 		{"missing model", []string{"generate", "x", "--model", "/nonexistent.gguf"}, "--model"},
