@@ -60,7 +60,7 @@ type vocabulary struct {
 // be nil.
 func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
 	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
-		scheduler: Scheduler{Block: o.Block, Sequences: o.MaxSequences},
+		scheduler: Scheduler{Block: o.Block, Pass: o.Pass, Sequences: o.MaxSequences},
 		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},
@@ -125,6 +125,9 @@ func (e *Engine) step() bool {
 	e.idle.began = false
 	results, err := e.backend.Forward(works)
 	for i, j := range jobs {
+		if i > 0 && jobs[i-1] == j && !e.isRunning(j) {
+			continue // its earlier block was the end of it
+		}
 		if err != nil {
 			e.finish(j, "", fmt.Errorf("forward pass: %w", err))
 			continue
@@ -240,6 +243,12 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	e.mu.Unlock()
 	j.out.end(last)
 	e.stir() // what it held may admit the next one
+}
+
+func (e *Engine) isRunning(j *job) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Contains(e.running, j)
 }
 
 // count adds to what was fed and produced since the start.

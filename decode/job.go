@@ -45,7 +45,12 @@ func (j *job) task(e *Engine) Task {
 	if !j.plan.Spec.Bounded() && !j.plan.Spec.Packs() {
 		t.Joins = t.Prompt
 	}
+	t.Chains = t.Prompt
+	if len(j.keepAt) > 0 {
+		t.Chains = min(t.Prompt, j.keepAt[0]-j.fed) // to be copied there
+	}
 	if j.staged && t.Prompt > 0 {
+		t.Chains = 0
 		t.Slots = e.options.StagingTokens
 		if len(j.prompt) <= t.Slots {
 			t.Joins = t.Prompt - j.asked(e.options)
@@ -58,11 +63,13 @@ func (j *job) task(e *Engine) Task {
 	return t
 }
 
-// work is the next block of n tokens for the job's own sequence.
-func (j *job) work(n int) model.Work {
+// work is the block of n tokens for the job's own sequence that comes after the next
+// ahead ones.
+func (j *job) work(ahead, n int) model.Work {
 	w := model.Work{Sequence: j.sequence, Done: j.ctx.Done()}
-	if left := len(j.prompt) - j.fed; left > 0 {
-		w.Tokens, w.Prompt = j.prompt[j.fed:j.fed+n], true
+	from := j.fed + ahead
+	if left := len(j.prompt) - from; left > 0 {
+		w.Tokens, w.Prompt = j.prompt[from:from+n], true
 		w.Logits = n == left
 		return w
 	}

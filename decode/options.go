@@ -14,7 +14,8 @@ type Options struct {
 	Math         string // "int8" (default) or "float32", the reference
 	MaxQueue     int    // waiting requests; 0: 64
 	MaxSequences int    // running at once, if their bytes fit; 0: 32
-	Block        int    // prompt tokens in one forward pass; 0: 128
+	Block        int    // prompt tokens in one forward pass beside running answers; 0: 128
+	Pass         int    // and while none is running; 0: passBlocks blocks
 	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
 
 	// StagingTokens is how many tokens of a prompt are read at once for a cache that
@@ -56,6 +57,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"queue", &o.MaxQueue, 64, 1 << 20},
 		{"sequences", &o.MaxSequences, 32, 1024},
 		{"block", &o.Block, 128, 4096},
+		{"pass", &o.Pass, 0, 1 << 14},
 		{"interval", &o.Interval, 16, 4096},
 		{"staging", &o.StagingTokens, max(4096, stagingBlocks*o.Block), 1 << 24},
 	} {
@@ -65,6 +67,9 @@ func (o Options) withDefaults() (Options, error) {
 		if *field.value == 0 {
 			*field.value = field.usual
 		}
+	}
+	if o.Pass == 0 {
+		o.Pass = passBlocks * o.Block
 	}
 	if least := stagingBlocks * o.Block; o.StagingTokens < least {
 		return o, fmt.Errorf("staging of %d tokens is less than %d blocks, %d", o.StagingTokens, stagingBlocks, least)
@@ -76,7 +81,11 @@ func (o Options) withDefaults() (Options, error) {
 // keeps three quarters, and the rest takes a block and a question.
 const stagingBlocks = 8
 
+// passBlocks is how many blocks of a prompt go through the weights together while
+// nobody waits for the pass: fewer leave the products short of rows, and more gain little.
+const passBlocks = 4
+
 // limits bound every batch, and so the backend's scratch.
 func (o Options) limits() model.Limits {
-	return model.Limits{Tokens: o.Block + o.MaxSequences, Sequences: o.MaxSequences}
+	return model.Limits{Tokens: max(o.Block, o.Pass) + o.MaxSequences, Sequences: o.MaxSequences}
 }

@@ -23,10 +23,15 @@ func (e *Engine) schedule() ([]*job, []model.Work) {
 
 	var jobs []*job
 	var works []model.Work
-	for _, s := range steps {
+	ahead := 0
+	for i, s := range steps {
+		if i == 0 || steps[i-1].Task != s.Task {
+			ahead = 0
+		}
 		j := running[s.Task]
 		j.passed = 0
-		w, err := e.work(j, s.Tokens)
+		w, err := e.work(j, ahead, s.Tokens)
+		ahead += s.Tokens
 		if err != nil {
 			e.finish(j, "", err)
 			continue
@@ -77,10 +82,10 @@ func (e *Engine) start(j *job) (err error) {
 	return nil
 }
 
-// work is the job's next block of n tokens.
-func (e *Engine) work(j *job, n int) (model.Work, error) {
+// work is the job's block of n tokens that comes after the next ahead ones.
+func (e *Engine) work(j *job, ahead, n int) (model.Work, error) {
 	if !j.staged || j.fed == len(j.prompt) {
-		return j.work(n), nil
+		return j.work(ahead, n), nil
 	}
 	if e.staging.job != j {
 		if err := e.enter(j); err != nil {

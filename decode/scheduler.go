@@ -15,7 +15,8 @@ import (
 // same places whatever else is running, and so its cache evicts at the same
 // places alone or in company.
 type Scheduler struct {
-	Block     int // prompt tokens in a pass at most
+	Block     int // prompt tokens in a pass at most, beside running answers
+	Pass      int // and where none is running; 0: as many
 	Sequences int // running at most
 }
 
@@ -26,6 +27,7 @@ type Task struct {
 	Fed    int   // tokens of its prompt that were fed
 	Slots  int   // tokens that a block of its prompt attends to at most
 	Joins  int   // of the next tokens of its prompt, those whose blocks may be joined: nothing is evicted or observed there
+	Chains int   // and those whose blocks may follow each other in one pass
 	Passed int   // passes in which others fed their prompts and it could not
 	Staged bool  // its prompt is fed into the staging, which holds one at a time
 	Probe  int   // tokens of its question that must be asked before more of the prompt fits; 0: none
@@ -43,7 +45,8 @@ const (
 	// takes 0.7 ms and 0.4 µs for each slot. Blocks are halved from there on, and
 	// again at three times that, so that a pass takes at most about twice what it
 	// takes at depth 0, and with it the pause of every running answer. Where none
-	// is running, blocks are joined again as far as a cache allows.
+	// is running, blocks are joined again as far as a cache allows, and others follow
+	// each other in one pass: their tokens are multiplied with the weights together.
 	deepSlots = 2048
 	// patience is how many passes a long prompt lets shorter ones go first: while
 	// they keep coming, it still gets one pass of five.
@@ -86,14 +89,15 @@ func (s Scheduler) Tokens(t Task) int {
 	return min(t.Prompt, s.BlockEnd(t.Fed, t.Slots)-t.Fed)
 }
 
-// joined is how many tokens of its prompt a task feeds next when no answer waits
-// for the pass to end: as many blocks as one of depth 0 has tokens. A last one
-// that is not whole stays alone, as it is in company.
+// joined is how many tokens of its prompt a task feeds as one block when no answer
+// waits for the pass to end: those of blocks that take the time of a pass, and at least
+// as many as one of depth 0 has. A last one that is not whole stays alone, as it is in
+// company.
 func (s Scheduler) joined(t Task) int {
-	tokens := s.Tokens(t)
+	tokens, most := s.Tokens(t), max(s.Block, s.Pass/share(min(t.Fed, t.Slots)))
 	for {
 		next := s.BlockEnd(t.Fed+tokens, t.Slots) - t.Fed
-		if next > min(t.Joins, s.Block) {
+		if next > min(t.Joins, most) {
 			return tokens
 		}
 		tokens = next
@@ -111,7 +115,8 @@ func (s Scheduler) Admit(running int, waiting []Task, free int64) int {
 	return n
 }
 
-// Next decides what one pass feeds: decoding tasks first, prompts last.
+// Next decides what one pass feeds: decoding tasks first, prompts last. The steps of one
+// task, where it has several, are side by side.
 func (s Scheduler) Next(running []Task) []Step {
 	var steps []Step
 	for i, t := range running {
@@ -119,19 +124,24 @@ func (s Scheduler) Next(running []Task) []Step {
 			steps = append(steps, Step{Task: i, Tokens: 1})
 		}
 	}
-	room, feed := s.Block, s.Tokens
-	if len(steps) == 0 {
-		feed = s.joined
+	alone := len(steps) == 0
+	most, feed := s.Block, s.Tokens
+	if alone {
+		most, feed = max(s.Block, s.Pass), s.joined
 	}
+	room := most
 	for _, i := range prompts(running) {
-		t := running[i]
-		tokens := feed(t)
-		cost := tokens * share(min(t.Fed, t.Slots))
-		if cost > room && room < s.Block {
-			break // whole blocks only, and nobody overtakes
+		for t, more := running[i], true; more; {
+			tokens := feed(t)
+			cost := tokens * share(min(t.Fed, t.Slots))
+			if cost > room && room < most {
+				return steps // whole blocks only, and nobody overtakes
+			}
+			room -= cost
+			steps = append(steps, Step{Task: i, Tokens: tokens})
+			t.Prompt, t.Fed, t.Joins, t.Chains = t.Prompt-tokens, t.Fed+tokens, t.Joins-tokens, t.Chains-tokens
+			more = alone && t.Chains > 0
 		}
-		room -= cost
-		steps = append(steps, Step{Task: i, Tokens: tokens})
 	}
 	return steps
 }

@@ -73,6 +73,36 @@ func TestScheduler(t *testing.T) {
 	}
 }
 
+// Where no answer is running, the blocks of a prompt follow each other in one pass,
+// and end where they would end alone.
+func TestSchedulerChainsBlocks(t *testing.T) {
+	sinks := func(fed, tokens int) Task { return Task{Prompt: tokens, Fed: fed, Slots: 500, Chains: tokens} }
+	full := func(fed, tokens int) Task {
+		return Task{Prompt: tokens, Fed: fed, Slots: 8192, Joins: tokens, Chains: tokens}
+	}
+	for _, test := range []struct {
+		name    string
+		running []Task
+		want    []Step
+	}{
+		{"what evicts goes block by block", []Task{sinks(6000, 900)}, []Step{{0, 16}, {0, 128}, {0, 128}, {0, 128}}},
+		{"to its end", []Task{sinks(0, 300)}, []Step{{0, 128}, {0, 128}, {0, 44}}},
+		{"beside an answer it does not", []Task{sinks(0, 300), {}}, []Step{{1, 1}, {0, 128}}},
+		{"up to where its cache is copied", []Task{{Prompt: 300, Slots: 500, Chains: 256}}, []Step{{0, 128}, {0, 128}}},
+		{"others share the pass", []Task{sinks(0, 300), sinks(0, 130)}, []Step{{1, 128}, {1, 2}, {0, 128}, {0, 128}, {0, 44}}},
+		{"in whole blocks", []Task{sinks(0, 400), sinks(0, 200)}, []Step{{1, 128}, {1, 72}, {0, 128}, {0, 128}}},
+		{"what does not evict is joined", []Task{full(0, 1000)}, []Step{{0, 512}}},
+		{"fewer tokens deep in a prompt", []Task{full(2048, 1000)}, []Step{{0, 256}}},
+		{"and fewer still", []Task{full(6144, 1000)}, []Step{{0, 128}}},
+		{"and its last block follows by itself", []Task{full(0, 300)}, []Step{{0, 256}, {0, 44}}},
+	} {
+		got := Scheduler{Block: 128, Pass: 512, Sequences: 4}.Next(test.running)
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", test.name, got, test.want)
+		}
+	}
+}
+
 // pass feeds what one pass feeds, as an engine does, and returns it.
 func pass(s Scheduler, running []Task) []Step {
 	steps := s.Next(running)

@@ -285,7 +285,8 @@ func (s *Sequence) Insert(layer int, k, v []uint16, columns []float32) {
 	s.evict(layer, k, v, columns, n, n)
 }
 
-// Advance ends a block of n tokens, when all layers have stored it.
+// Advance ends a block of n tokens, when all layers have stored it; or, taken back later,
+// for one layer that goes on to the next block.
 func (s *Sequence) Advance(n int) { s.position += n }
 
 // looseSlots is how many tokens a KV head has room for in 16 bits.

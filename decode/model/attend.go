@@ -49,15 +49,20 @@ type attendTask struct {
 	cost     int
 }
 
-// store puts every block's keys and values where attention will find them, and
-// lists the work of attention.
-func (c *CPU) store(b *batch, layer int) {
+// store puts the keys and values of the blocks of one wave where attention will find
+// them, and lists the work of attention. A sequence's second block comes in the second
+// wave: in every layer it finds what the first has left there.
+func (c *CPU) store(b *batch, layer, wave int) {
 	kvHeads, dim := c.config.KVHeads, c.stored
 	b.tasks, b.spans, b.watched = b.tasks[:0], b.spans[:0], b.watched[:0]
 	c.partials.reset()
 	for i := range b.blocks {
 		block := &b.blocks[i]
+		if block.wave != wave {
+			continue
+		}
 		s := block.sequence
+		s.Advance(block.ahead)
 		s.MakeRoom(layer, block.n)
 		block.observed, block.reduce = s.Observed(block.n, b.works[i].Question)
 		block.fits = s.Fits(layer, block.n)
@@ -172,11 +177,15 @@ func (c *CPU) run(tasks int, f func(task int, w *attendWorker)) {
 
 // evict stores the blocks that did not fit, keeping the budget of all, and absorbs
 // what leaves: nothing waits for it when a pass has ended.
-func (c *CPU) evict(b *batch, layer int) {
+func (c *CPU) evict(b *batch, layer, wave int) {
 	perRow := c.config.KVHeads * c.stored
 	for i := range b.blocks {
 		block := &b.blocks[i]
+		if block.wave != wave {
+			continue
+		}
 		if block.fits {
+			block.sequence.Advance(-block.ahead)
 			continue
 		}
 		var columns []float32
@@ -185,6 +194,7 @@ func (c *CPU) evict(b *batch, layer int) {
 		}
 		from, to := block.first*perRow, (block.first+block.n)*perRow
 		block.sequence.Insert(layer, c.blockK[from:to], c.blockV[from:to], columns)
+		block.sequence.Advance(-block.ahead)
 	}
 	c.absorb()
 	c.Clock.Mark(Cache)

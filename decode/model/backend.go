@@ -11,7 +11,9 @@ type Sequence interface {
 }
 
 // Work is a block of tokens for one sequence: a block of its prompt or its one
-// newest token. A sequence appears once in a batch.
+// newest token. The Works of one sequence stand side by side in a batch: consecutive
+// blocks of a prompt, which give what they would give one by one. Nothing but the
+// last of them asks for a result.
 type Work struct {
 	Sequence Sequence
 	Tokens   []int32

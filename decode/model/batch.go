@@ -17,6 +17,7 @@ type batch struct {
 	positions []int   // [rows]
 	owner     []int   // [rows] index of the row's block
 	rows      int     // falls when Works are abandoned
+	waves     int     // Works that one sequence has at most
 	pending   bool    // delta is still to be added to x
 
 	tasks   []attendTask
@@ -28,6 +29,8 @@ type batch struct {
 type block struct {
 	sequence *cache.Sequence
 	first, n int // rows
+	wave     int // how many earlier blocks of the batch are the same sequence's
+	ahead    int // and their tokens
 	fits     bool
 	step     bool // not a block of a prompt but the newest token of an answer
 
@@ -41,8 +44,14 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 	*b = batch{works: work, results: make([]Result, len(work)),
 		blocks: b.blocks[:0], tokens: b.tokens[:0], positions: b.positions[:0], owner: b.owner[:0],
 		tasks: b.tasks[:0], spans: b.spans[:0], watched: b.watched[:0]}
-	if len(work) == 0 || len(work) > c.limits.Sequences {
-		return nil, fmt.Errorf("model: a batch of %d sequences, outside 1…%d", len(work), c.limits.Sequences)
+	sequences := 0
+	for i := range work {
+		if !follows(work, i) {
+			sequences++
+		}
+	}
+	if len(work) == 0 || sequences > c.limits.Sequences {
+		return nil, fmt.Errorf("model: a batch of %d sequences, outside 1…%d", sequences, c.limits.Sequences)
 	}
 	for i, w := range work {
 		sequence, ok := w.Sequence.(*cache.Sequence)
@@ -50,16 +59,25 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 			return nil, fmt.Errorf("model: sequence %d was made by another backend", i)
 		}
 		n := len(w.Tokens)
+		block := block{sequence: sequence, first: b.rows, n: n, step: n == 1 && !w.Prompt}
+		if follows(work, i) {
+			before := &b.blocks[i-1]
+			block.wave, block.ahead = before.wave+1, before.ahead+before.n
+		}
+		position := sequence.Position() + block.ahead
+		b.waves = max(b.waves, block.wave+1)
 		switch {
-		case slices.ContainsFunc(b.blocks, func(earlier block) bool { return earlier.sequence == sequence }):
-			return nil, fmt.Errorf("model: sequence %d appears twice", i)
+		case block.wave == 0 && b.holds(sequence):
+			return nil, fmt.Errorf("model: sequence %d appears twice, with others between", i)
+		case block.wave > 0 && (w.Probe || work[i-1].Probe || work[i-1].Logits || work[i-1].Targets != nil || sequence.Plan().Staging):
+			return nil, fmt.Errorf("model: block %d follows one of its sequence of which something is wanted", i)
 		case n == 0:
 			return nil, fmt.Errorf("model: sequence %d has no tokens", i)
 		case w.Targets != nil && len(w.Targets) != n:
 			return nil, fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
 		case w.Question < 0 || w.Question > n:
 			return nil, fmt.Errorf("model: sequence %d has %d tokens, of which %d are a question", i, n, w.Question)
-		case sequence.Position()+n > c.config.Context && !sequence.Plan().Spec.Unlimited():
+		case position+n > c.config.Context && !sequence.Plan().Spec.Unlimited():
 			return nil, fmt.Errorf("model: sequence %d would exceed the context of %d tokens", i, c.config.Context)
 		case b.rows+n > c.limits.Tokens:
 			return nil, fmt.Errorf("model: a batch of more than %d tokens", c.limits.Tokens)
@@ -68,7 +86,7 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 			if token < 0 || int(token) >= c.config.Vocab {
 				return nil, fmt.Errorf("model: token %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, c.config.Vocab)
 			}
-			b.positions = append(b.positions, sequence.Position()+j)
+			b.positions = append(b.positions, position+j)
 			b.owner = append(b.owner, i)
 		}
 		for j, token := range w.Targets {
@@ -77,10 +95,18 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 			}
 		}
 		b.tokens = append(b.tokens, w.Tokens...)
-		b.blocks = append(b.blocks, block{sequence: sequence, first: b.rows, n: n, step: n == 1 && !w.Prompt})
+		b.blocks = append(b.blocks, block)
 		b.rows += n
 	}
 	return b, nil
+}
+
+// follows tells whether a Work goes on where the one before it ends.
+func follows(work []Work, i int) bool { return i > 0 && work[i].Sequence == work[i-1].Sequence }
+
+// holds tells whether a block of the sequence is in the batch.
+func (b *batch) holds(sequence *cache.Sequence) bool {
+	return slices.ContainsFunc(b.blocks, func(earlier block) bool { return earlier.sequence == sequence })
 }
 
 // attentionISA is the instruction set that a block's attention is computed with: prompts

@@ -29,6 +29,7 @@ func conform(t *testing.T, b backend, tolerance float64) {
 	t.Run("scores", c.checkScores)
 	t.Run("blocks", c.checkBlocks)
 	t.Run("batches", c.checkBatches)
+	t.Run("consecutive blocks", c.checkConsecutiveBlocks)
 	t.Run("budget of the context", c.checkBudgetOfContext)
 	t.Run("beyond the budget", c.checkBeyondBudget)
 	t.Run("abandoned", c.checkAbandoned)
@@ -205,6 +206,46 @@ func (c *conformance) checkBatches(t *testing.T) {
 	}
 }
 
+// Blocks of a prompt that are fed in one pass give what they give one by one, whatever
+// the cache evicts, merges or absorbs between them.
+func (c *conformance) checkConsecutiveBlocks(t *testing.T) {
+	const block = 20
+	for _, spec := range []string{"full", "sinks", "streaming", "h2o", "tova", "buzz", "corm", "cascade", "elastic",
+		"sinks+less", "h2o+less", "tova+moment", "cascade+less", "full+kivi4", "h2o+kivi2"} {
+		budget := cache.Budget{Tokens: 48}
+		if strings.HasPrefix(spec, "full") {
+			budget = cache.Budget{}
+		}
+		one, together := c.sequence(t, spec, budget, 4), c.sequence(t, spec, budget, 4)
+		beside := c.sequence(t, "h2o", cache.Budget{Tokens: 40}, 2)
+		var want, got []float32
+		for from := 0; from < len(c.ids); from += 4 * block {
+			var works []Work
+			to := min(len(c.ids), from+4*block)
+			for at := from; at < to; at += block {
+				works = append(works, Work{Tokens: c.ids[at:min(to, at+block)], Prompt: true, Logits: min(to, at+block) == to})
+			}
+			for i := range works {
+				works[i].Sequence = one
+				if r := c.forward(t, works[i]); works[i].Logits {
+					want = slices.Clone(r[0].Logits)
+				}
+				works[i].Sequence = together
+			}
+			r := c.forward(t, append(works, Work{Sequence: beside, Tokens: c.ids[from:min(to, from+block)], Prompt: true})...)
+			got = r[len(works)-1].Logits
+			if !slices.Equal(got, want) || !reflect.DeepEqual(one.Held(), together.Held()) || one.Position() != together.Position() {
+				t.Errorf("%s, %d tokens: other logits, or %+v in place of %+v", spec, to, together.Held(), one.Held())
+			}
+		}
+		after := c.ids[:1]
+		want = slices.Clone(c.forward(t, Work{Sequence: one, Tokens: after, Logits: true})[0].Logits)
+		if got := c.forward(t, Work{Sequence: together, Tokens: after, Logits: true})[0].Logits; !slices.Equal(got, want) {
+			t.Errorf("%s: another token follows", spec)
+		}
+	}
+}
+
 // A bounded cache whose budget is the context is the full cache.
 func (c *conformance) checkBudgetOfContext(t *testing.T) {
 	full := c.run(t, c.sequence(t, "full", cache.Budget{}, 0), c.ids, 10, true)
@@ -267,7 +308,8 @@ func (c *conformance) checkRefusals(t *testing.T) {
 		"1 targets":              {{Sequence: s, Tokens: []int32{1, 2}, Targets: []int32{1}}},
 		"more than":              {{Sequence: s, Tokens: make([]int32, 200)}, {Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: make([]int32, 200)}},
 		"another backend":        {{Tokens: []int32{1}}},
-		"appears twice":          {{Sequence: s, Tokens: []int32{1}}, {Sequence: s, Tokens: []int32{1}}},
+		"appears twice":          {{Sequence: s, Tokens: []int32{1}}, {Sequence: c.sequence(t, "full", cache.Budget{}, 0), Tokens: []int32{1}}, {Sequence: s, Tokens: []int32{1}}},
+		"is wanted":              {{Sequence: s, Tokens: []int32{1}, Logits: true}, {Sequence: s, Tokens: []int32{1}}},
 		"context":                {{Sequence: s, Tokens: make([]int32, c.b.Config().Context+1)}},
 	} {
 		if _, err := c.b.Forward(works); err == nil || !strings.Contains(err.Error(), want) {

@@ -109,10 +109,12 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 		c.norm(b, l.attentionNorm)
 		c.qkv(b, l)
 		c.rope(b)
-		c.store(b, i)
-		c.attend(b, i)
-		c.observe(b, i)
-		c.evict(b, i)
+		for wave := range b.waves {
+			c.store(b, i, wave)
+			c.attend(b, i)
+			c.observe(b, i)
+			c.evict(b, i, wave)
+		}
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)
 		c.feedForward(b, l)

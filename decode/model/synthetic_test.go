@@ -155,7 +155,7 @@ func (r *layerRun) feed(n int) {
 	copy(c.k, r.k[from*config.KVHeads*config.HeadDim:][:n*config.KVHeads*config.HeadDim])
 	copy(c.v, r.v[from*config.KVHeads*config.HeadDim:][:n*config.KVHeads*config.HeadDim])
 	c.rope(b)
-	c.store(b, 0)
+	c.store(b, 0, 0)
 	held, segment := make([][]int32, config.KVHeads), make([][]uint16, config.KVHeads)
 	for head := range config.KVHeads {
 		for _, position := range r.s.Positions(0, head) {
@@ -175,7 +175,7 @@ func (r *layerRun) feed(n int) {
 	}
 	c.attend(b, 0)
 	c.observe(b, 0)
-	c.evict(b, 0)
+	c.evict(b, 0, 0)
 	b.advance()
 	r.out = append(r.out, c.attention[:n*config.Heads*config.HeadDim]...)
 	if held := r.s.Held(); held.Bytes > r.s.Plan().Bytes {
