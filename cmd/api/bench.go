@@ -254,13 +254,19 @@ func joinResults(files []string) (bench.Results, error) {
 }
 
 // commandLine is how the program was called, with its name alone and without what
-// only says where the results go.
+// only says where the results go or where this machine has its Python.
 func commandLine(args []string) string {
 	words := []string{"bin/" + filepath.Base(args[0])}
-	for _, arg := range args[1:] {
-		if arg != "--json" {
-			words = append(words, arg)
+	for i, arg := range args[1:] {
+		switch {
+		case args[i] == "--python":
+			arg = "VENV/bin/python"
+		case strings.HasPrefix(arg, "--python="):
+			arg = "--python=VENV/bin/python"
+		case arg == "--json":
+			continue
 		}
+		words = append(words, arg)
 	}
 	return strings.Join(words, " ")
 }

@@ -99,3 +99,15 @@ func TestBenchDocuments(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandLine(t *testing.T) {
+	for want, args := range map[string][]string{
+		"bin/api bench --depths 0":                   {"/somewhere/api", "bench", "--depths", "0", "--json"},
+		"bin/api bench --python VENV/bin/python":     {"api", "bench", "--json", "--python", "/home/me/python"},
+		"bin/api bench --python=VENV/bin/python --x": {"api", "bench", "--python=/home/me/python", "--x"},
+	} {
+		if got := commandLine(args); got != want {
+			t.Errorf("%v: %q, want %q", args, got, want)
+		}
+	}
+}
