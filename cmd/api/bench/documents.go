@@ -40,9 +40,6 @@ type Slice struct {
 	Others      float64 `json:"others"` // share of the machine that other programs took, Postgres among them; beside either side the larger one
 }
 
-// Quiet tells whether other programs left the machine to both sides.
-func (s Slice) Quiet() bool { return s.Others <= loudest }
-
 // Pipeline is what the peer did with the same documents.
 type Pipeline struct {
 	Name       string  `json:"name"`
@@ -50,10 +47,9 @@ type Pipeline struct {
 	Embedding  float64 `json:"embed_seconds"`
 	Storing    float64 `json:"store_seconds"`
 	Chunks     int     `json:"chunks"`
-	Quiet      int     `json:"quiet_slices"` // what the ratios are of, or of all if it is 0
-	Ratio      float64 `json:"ratio"`        // of seconds for a slice, the peer's to ours, median
-	ChunkRatio float64 `json:"chunk_ratio"`  // likewise of seconds for a chunk
-	PureRatio  float64 `json:"pure_ratio"`   // likewise of seconds for a slice, the peer's without storing
+	Ratio      float64 `json:"ratio"`       // of seconds for a slice, the peer's to ours, median
+	ChunkRatio float64 `json:"chunk_ratio"` // likewise of seconds for a chunk
+	PureRatio  float64 `json:"pure_ratio"`  // likewise of seconds for a slice, the peer's without storing
 }
 
 // DocumentRate is how many documents come in within a second.
@@ -207,18 +203,11 @@ func (p *Pipeline) add(r sliceReply) {
 	p.Seconds, p.Embedding, p.Storing, p.Chunks = p.Seconds+r.Seconds, p.Embedding+r.Embedding, p.Storing+r.Storing, p.Chunks+r.Chunks
 }
 
-// compare computes the ratios, over the slices that nothing disturbed if there are any; above 1 we are better.
+// compare computes the ratios, over all slices: what Postgres does for one side cannot be
+// told from what disturbs it. Above 1 we are better.
 func (p *Pipeline) compare(slices []Slice) {
 	var whole, chunk, pure []float64
 	for _, s := range slices {
-		if s.Quiet() {
-			p.Quiet++
-		}
-	}
-	for _, s := range slices {
-		if p.Quiet > 0 && !s.Quiet() {
-			continue
-		}
 		whole = append(whole, s.PeerSeconds/s.Seconds)
 		chunk = append(chunk, s.PeerSeconds/float64(s.PeerChunks)/(s.Seconds/float64(s.Chunks)))
 		pure = append(pure, (s.PeerSeconds-s.PeerStoring)/s.Seconds)
