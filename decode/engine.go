@@ -60,7 +60,7 @@ type vocabulary struct {
 // be nil.
 func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
 	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
-		scheduler: Scheduler{Block: o.Block, Pass: o.Pass, Sequences: o.MaxSequences},
+		scheduler: Scheduler{Block: o.Block, Pass: passBlocks * o.Block, Sequences: o.MaxSequences},
 		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},

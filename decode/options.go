@@ -15,7 +15,6 @@ type Options struct {
 	MaxQueue     int    // waiting requests; 0: 64
 	MaxSequences int    // running at once, if their bytes fit; 0: 32
 	Block        int    // prompt tokens in one forward pass beside running answers; 0: 128
-	Pass         int    // and while none is running; 0: passBlocks blocks
 	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
 
 	// StagingTokens is how many tokens of a prompt are read at once for a cache that
@@ -57,7 +56,6 @@ func (o Options) withDefaults() (Options, error) {
 		{"queue", &o.MaxQueue, 64, 1 << 20},
 		{"sequences", &o.MaxSequences, 32, 1024},
 		{"block", &o.Block, 128, 4096},
-		{"pass", &o.Pass, 0, 1 << 14},
 		{"interval", &o.Interval, 16, 4096},
 		{"staging", &o.StagingTokens, max(4096, stagingBlocks*o.Block), 1 << 24},
 	} {
@@ -67,9 +65,6 @@ func (o Options) withDefaults() (Options, error) {
 		if *field.value == 0 {
 			*field.value = field.usual
 		}
-	}
-	if o.Pass == 0 {
-		o.Pass = passBlocks * o.Block
 	}
 	if least := stagingBlocks * o.Block; o.StagingTokens < least {
 		return o, fmt.Errorf("staging of %d tokens is less than %d blocks, %d", o.StagingTokens, stagingBlocks, least)
@@ -87,5 +82,5 @@ const passBlocks = 4
 
 // limits bound every batch, and so the backend's scratch.
 func (o Options) limits() model.Limits {
-	return model.Limits{Tokens: max(o.Block, o.Pass) + o.MaxSequences, Sequences: o.MaxSequences}
+	return model.Limits{Tokens: passBlocks*o.Block + o.MaxSequences, Sequences: o.MaxSequences}
 }

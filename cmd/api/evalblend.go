@@ -21,7 +21,7 @@ import (
 
 // evalBlendCmd measures what answers from blended passages lose and gain.
 type evalBlendCmd struct {
-	Questions int       `help:"Questions to ask, of the FAQs of make fetch-eval." default:"30" placeholder:"N"`
+	Questions int       `help:"Questions to ask, of the FAQs of make fetch-eval. Fewer than 100 leave the gate shut." default:"100" placeholder:"N"`
 	Passages  int       `help:"Passages in a prompt: the one that answers, and others." default:"6" placeholder:"N"`
 	Tokens    int       `help:"Tokens of a passage." default:"512" placeholder:"N"`
 	Shares    []float64 `help:"Shares of the passages' rows that are computed anew. The first is the one that --write writes." default:"0.15" placeholder:"R"`

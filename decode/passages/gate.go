@@ -28,19 +28,26 @@ type Gate struct {
 	Speedup   float64 `json:"speedup"` // time to first token, whole over blended: median
 }
 
-// What a model may lose and still be blended for.
+// What a model may lose and still be blended for, and how many questions can tell: the
+// difference of F1 scatters by a tenth or more from one to the next.
 const (
-	mostF1  = 0.02
-	mostNLL = 0.05
+	mostF1         = 0.02
+	mostNLL        = 0.05
+	leastQuestions = 100
 )
 
 // Open tells whether the model's answers stand blending.
-func (g Gate) Open() bool { return g.FullF1-g.BlendF1 <= mostF1 && g.BlendNLL-g.FullNLL <= mostNLL }
+func (g Gate) Open() bool {
+	return g.Questions >= leastQuestions && g.FullF1-g.BlendF1 <= mostF1 && g.BlendNLL-g.FullNLL <= mostNLL
+}
 
 // String says what was measured and what follows from it.
 func (g Gate) String() string {
 	verdict := "on"
-	if !g.Open() {
+	switch {
+	case g.Questions < leastQuestions:
+		verdict = fmt.Sprintf("off: fewer than %d questions cannot tell", leastQuestions)
+	case !g.Open():
 		verdict = fmt.Sprintf("off: more than %.2f of F1 or %.2f nats are lost", mostF1, mostNLL)
 	}
 	return fmt.Sprintf("blending %.0f%%: F1 %.3f (whole %.3f), answers at %.3f nats a token (whole %.3f), first token %.1f times sooner, over %d questions: %s",

@@ -9,7 +9,7 @@ import (
 )
 
 func TestGate(t *testing.T) {
-	good := Gate{Model: strings.Repeat("a", 64), Share: 0.15, Questions: 9, FullF1: 0.2, BlendF1: 0.19, FullNLL: 1, BlendNLL: 1.04}
+	good := Gate{Model: strings.Repeat("a", 64), Share: 0.15, Questions: 100, FullF1: 0.2, BlendF1: 0.19, FullNLL: 1, BlendNLL: 1.04}
 	for _, test := range []struct {
 		f1, nll float64
 		open    bool
@@ -22,6 +22,11 @@ func TestGate(t *testing.T) {
 		if said := strings.Contains(g.String(), ": on"); said != test.open {
 			t.Errorf("%+v: says %q", test, g)
 		}
+	}
+
+	few := good
+	if few.Questions--; few.Open() || !strings.Contains(few.String(), "cannot tell") {
+		t.Errorf("opened by %d questions: %s", few.Questions, few)
 	}
 
 	model := filepath.Join(t.TempDir(), "a.gguf")
