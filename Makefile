@@ -51,11 +51,17 @@ build: ## compile bin/api
 	@mkdir -p bin
 	go build $(STAMP) -ldflags="-s -w" -o bin/api ./cmd/api
 
+.PHONY: static
+static: ## compile bin/api-static: no CUDA, and nothing of the system is needed to run it
+	@mkdir -p bin
+	go build $(STAMP) -tags nocuda -ldflags="-s -w" -o bin/api-static ./cmd/api
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@bad=$$(gofmt -l cmd decode ingest lesskernels migrations retrieve fetch web) || exit 1; [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./lesskernels/...
+	go vet -tags nocuda ./lesskernels/cuda/...
 	go tool staticcheck ./...
 
 .PHONY: verify

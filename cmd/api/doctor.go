@@ -14,6 +14,7 @@ import (
 
 	"lessrag/decode/gguf"
 	"lessrag/lesskernels/cpu"
+	"lessrag/lesskernels/cuda/device"
 )
 
 type doctorCmd struct {
@@ -73,12 +74,18 @@ func checkCPU() finding {
 	return f
 }
 
-// checkGPU reports a card that this build leaves alone.
+// checkGPU reports the card that the driver shows, or why there is none.
 func checkGPU() finding {
-	if _, err := os.Stat("/dev/nvidia0"); err != nil {
-		return finding{Check: "gpu", Verdict: good, Detail: "none; decoding on the CPU"}
+	d, err := device.Open()
+	if err != nil {
+		return finding{Check: "gpu", Verdict: good, Detail: err.Error() + "; decoding on the CPU"}
 	}
-	return finding{Check: "gpu", Verdict: warning, Detail: "an NVIDIA card is there; this build decodes on the CPU"}
+	info, err := d.Info()
+	if err = errors.Join(err, d.Close()); err != nil {
+		return finding{"gpu", warning, "a card does not answer: " + err.Error(), "restart the driver; decoding on the CPU does not need it"}
+	}
+	return finding{Check: "gpu", Verdict: good, Detail: fmt.Sprintf("%v, %s free of %s; this build decodes on the CPU",
+		info, bytesText(info.Free), bytesText(info.Memory))}
 }
 
 func checkMemory() finding {
