@@ -98,7 +98,7 @@ func TestBM25(t *testing.T) {
 				words[i] = word()
 			}
 			query := strings.Join(words, " ")
-			found, err := New(pool, e).Search(t.Context(), Query{Text: query, Collection: "c", Mode: Lexical, Limit: MaxLimit})
+			found, err := New(pool, e, nil).Search(t.Context(), Query{Text: query, Collection: "c", Mode: Lexical, Limit: MaxLimit})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -42,6 +42,11 @@ func (e bagEmbedder) Embed(_ context.Context, texts []string) ([][]float32, erro
 	return vectors, nil
 }
 
+func (e bagEmbedder) EmbedQuery(ctx context.Context, question string) ([]float32, error) {
+	vectors, err := e.Embed(ctx, []string{question})
+	return vectors[0], err
+}
+
 func unit(v []float32) []float32 {
 	sum := 1e-12
 	for _, x := range v {

@@ -61,7 +61,7 @@ func openCorpus(t *testing.T) (corpus, *Searcher) {
 		documents = append(documents, document{name: d.Name, parts: []string{d.Text}})
 	}
 	store(t, pool, e, "corpus", documents...)
-	return c, New(pool, e)
+	return c, New(pool, e, nil)
 }
 
 // TestFindsAndRefuses is the whole way with the real embedder: every question

@@ -23,7 +23,11 @@ func (s *Searcher) Quote(ctx context.Context, question, answer string, at int, p
 	if len(candidates) == 0 {
 		return Citation{}, false, nil
 	}
-	texts := []string{question}
+	asked, err := s.embedder.EmbedQuery(ctx, question)
+	if err != nil {
+		return Citation{}, false, fmt.Errorf("embed the question to quote for: %w", err)
+	}
+	var texts []string
 	for _, q := range candidates {
 		texts = append(texts, e.text(q.sentence))
 	}
@@ -33,7 +37,7 @@ func (s *Searcher) Quote(ctx context.Context, question, answer string, at int, p
 	}
 	best, highest := 0, -2.0
 	for i, q := range candidates {
-		if fit := q.share/2 + dot(vectors[0], vectors[i+1])/2; fit > highest {
+		if fit := q.share/2 + dot(asked, vectors[i])/2; fit > highest {
 			best, highest = i, fit
 		}
 	}

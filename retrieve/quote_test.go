@@ -7,7 +7,7 @@ import (
 )
 
 func TestQuote(t *testing.T) {
-	s := New(nil, bagEmbedder{"bag"})
+	s := New(nil, bagEmbedder{"bag"}, nil)
 	for question, want := range map[string]string{
 		"How long do whales sing?":             "Whales dive deep and sing to each other for hours.",
 		"What does a blue whale weigh?":        "A blue whale weighs 150 tonnes.",
@@ -28,8 +28,10 @@ func TestQuote(t *testing.T) {
 			t.Errorf("quoted %+v of %v, %v", c, none, err)
 		}
 	}
-	if _, _, err := New(nil, brokenEmbedder{}).Quote(t.Context(), "What?", "", 0, evidencePassages); !errors.Is(err, errBroken) {
-		t.Errorf("a broken embedder gave %v", err)
+	for _, e := range []Embedder{brokenEmbedder{}, mute{}} {
+		if _, _, err := New(nil, e, nil).Quote(t.Context(), "What?", "", 0, evidencePassages); !errors.Is(err, errBroken) {
+			t.Errorf("%T gave %v", e, err)
+		}
 	}
 }
 
@@ -38,3 +40,8 @@ var errBroken = errors.New("broken")
 type brokenEmbedder struct{ bagEmbedder }
 
 func (brokenEmbedder) Embed(context.Context, []string) ([][]float32, error) { return nil, errBroken }
+
+// mute embeds passages and no question.
+type mute struct{ bagEmbedder }
+
+func (mute) EmbedQuery(context.Context, string) ([]float32, error) { return nil, errBroken }

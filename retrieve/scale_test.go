@@ -36,7 +36,7 @@ func TestScale(t *testing.T) {
 	id := fill(t, pool, texts)
 	t.Logf("%d passages and their index after %v", scaleChunks, time.Since(began).Round(time.Second))
 
-	s := New(pool, texts)
+	s := New(pool, texts, nil)
 	r := rand.New(rand.NewPCG(5, 6))
 	var hybrid, vector, lexical, bare []time.Duration
 	found, wanted := 0, 0
@@ -87,7 +87,7 @@ func quantile(times []time.Duration, q float64) time.Duration {
 // first ten.
 func bareQuery(t *testing.T, pool *pgxpool.Pool, collection string, vector []float32, exact bool) (took time.Duration, distances []float64) {
 	t.Helper()
-	err := New(pool, nil).read(t.Context(), exact, func(db querier) error {
+	err := New(pool, nil, nil).read(t.Context(), exact, func(db querier) error {
 		began := time.Now()
 		rows, err := db.Query(t.Context(), `SELECT embedding <=> $2 FROM chunks WHERE collection_id = $1 ORDER BY embedding <=> $2 LIMIT 40`,
 			collection, pgvector.NewHalfVector(vector))
@@ -177,12 +177,8 @@ func (x *topics) text(r *rand.Rand, n int) string {
 	return strings.Join(all, " ")
 }
 
-func (x *topics) Embed(_ context.Context, texts []string) ([][]float32, error) {
-	vectors := make([][]float32, len(texts))
-	for i, text := range texts {
-		vectors[i] = x.asked[text]
-	}
-	return vectors, nil
+func (x *topics) EmbedQuery(_ context.Context, question string) ([]float32, error) {
+	return x.asked[question], nil
 }
 
 // fill stores the passages, five hundred a document, and then builds the index.

@@ -11,9 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Embedder turns texts into unit vectors.
+// Embedder turns passages into unit vectors, and questions into vectors near
+// those of passages that answer.
 type Embedder interface {
-	Embed(ctx context.Context, texts []string) ([][]float32, error)
+	Embed(ctx context.Context, passages []string) ([][]float32, error)
+	EmbedQuery(ctx context.Context, question string) ([]float32, error)
 	Dim() int
 	Name() string
 }
@@ -22,16 +24,19 @@ type Embedder interface {
 type Searcher struct {
 	pool     *pgxpool.Pool
 	embedder Embedder
+	reranker Reranker // nil for none
 }
 
-// New returns a Searcher over a migrated database.
-func New(pool *pgxpool.Pool, e Embedder) *Searcher { return &Searcher{pool, e} }
+// New returns a Searcher over a migrated database, which reads what it finds
+// once more with r, if that is not nil.
+func New(pool *pgxpool.Pool, e Embedder, r Reranker) *Searcher { return &Searcher{pool, e, r} }
 
 // Results are the passages, best first, and what finding them took.
 type Results struct {
 	Passages   []Passage     `json:"passages"`
 	EmbedTime  time.Duration `json:"-"`
 	SearchTime time.Duration `json:"-"`
+	RerankTime time.Duration `json:"-"`
 }
 
 // MarshalJSON writes the passages and the times in milliseconds, as the HTTP
@@ -42,11 +47,13 @@ func (r Results) MarshalJSON() ([]byte, error) {
 		Timing   struct {
 			EmbedMS  float64 `json:"embed_ms"`
 			SearchMS float64 `json:"search_ms"`
+			RerankMS float64 `json:"rerank_ms"` // 0 without a reranker
 		} `json:"timing"`
 	}
 	wire.Passages = append([]Passage{}, r.Passages...)
 	wire.Timing.EmbedMS = float64(r.EmbedTime) / float64(time.Millisecond)
 	wire.Timing.SearchMS = float64(r.SearchTime) / float64(time.Millisecond)
+	wire.Timing.RerankMS = float64(r.RerankTime) / float64(time.Millisecond)
 	return json.Marshal(wire)
 }
 
@@ -79,18 +86,25 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 			return Results{}, &EmbedderMismatchError{q.Collection, c.embedder, s.embedder.Name()}
 		}
 		start := time.Now()
-		vectors, err := s.embedder.Embed(ctx, []string{q.Text})
-		if err != nil {
+		if vector, err = s.embedder.EmbedQuery(ctx, q.Text); err != nil {
 			return Results{}, fmt.Errorf("embed the query: %w", err)
 		}
-		vector, r.EmbedTime = vectors[0], time.Since(start)
+		r.EmbedTime = time.Since(start)
 	}
 	start := time.Now()
-	r.Passages, err = s.find(ctx, q, c, filter, vector)
+	found, err := s.find(ctx, q, c, filter, vector)
 	r.SearchTime = time.Since(start)
 	if err != nil {
 		return Results{}, fmt.Errorf("search: %w", err)
 	}
+	if s.reranker != nil && q.Mode == Hybrid {
+		start = time.Now()
+		if err := rerank(ctx, s.reranker, q.Text, found); err != nil {
+			return Results{}, fmt.Errorf("rerank: %w", err)
+		}
+		r.RerankTime = time.Since(start)
+	}
+	r.Passages = places(found, q.Limit)
 	return r, nil
 }
 
@@ -106,11 +120,10 @@ func (s *Searcher) collection(ctx context.Context, name string) (c collection, e
 	return c, nil
 }
 
-// find runs the one statement of a search.
-func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []condition, vector []float32) ([]Passage, error) {
+// find runs the one statement of a search. Its passages are chunks as stored.
+func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []condition, vector []float32) (passages []Passage, err error) {
 	sql, args := statement(q, c, filter, vector)
-	var passages []Passage
-	err := s.read(ctx, q.Exact, func(db querier) error {
+	err = s.read(ctx, q.Exact, func(db querier) error {
 		rows, err := db.Query(ctx, sql, args...)
 		if err != nil {
 			return err
@@ -118,10 +131,7 @@ func (s *Searcher) find(ctx context.Context, q Query, c collection, filter []con
 		passages, err = pgx.CollectRows(rows, scanPassage)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return places(passages, q.Limit), nil
+	return passages, err
 }
 
 // querier is a pool or a transaction.

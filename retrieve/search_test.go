@@ -1,6 +1,7 @@
 package retrieve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func TestSearchModes(t *testing.T) {
 	pool, e := pgtest.New(t), bagEmbedder{"bag"}
 	store(t, pool, e, "pets", pets...)
 	store(t, pool, e, "other", document{name: "decoy", parts: []string{"Cats sleep for most of the day and hunt at dusk."}})
-	s := New(pool, e)
+	s := New(pool, e, nil)
 	for _, mode := range []string{"", Hybrid, Vector, Lexical} {
 		for _, exact := range []bool{false, true} {
 			r, err := s.Search(t.Context(), Query{Text: "when do cats hunt", Collection: "pets", Mode: mode, Exact: exact})
@@ -78,7 +79,7 @@ func TestSearchWords(t *testing.T) {
 		document{name: "phrase", parts: []string{"to extract archive files, use tar"}},
 		document{name: "none", parts: []string{"something else"}},
 	)
-	s := New(pool, e)
+	s := New(pool, e, nil)
 	for _, c := range []struct{ query, want string }{
 		{"extract archive", "phrase all any"},
 		{"What extracts the archives?", "phrase all any"},
@@ -104,7 +105,7 @@ func TestSearchWords(t *testing.T) {
 func TestSearchFilter(t *testing.T) {
 	pool, e := pgtest.New(t), bagEmbedder{"bag"}
 	store(t, pool, e, "pets", pets...)
-	s := New(pool, e)
+	s := New(pool, e, nil)
 	for _, c := range []struct{ filter, want string }{
 		{`{}`, "cats dogs trees whales"},
 		{`{"year": 2010}`, "dogs"},
@@ -156,7 +157,7 @@ func TestSearchFilter(t *testing.T) {
 func TestSearchRefuses(t *testing.T) {
 	pool, e := pgtest.New(t), bagEmbedder{"bag"}
 	store(t, pool, e, "pets", pets...)
-	s := New(pool, e)
+	s := New(pool, e, nil)
 	many := map[string]any{}
 	for i := range 33 {
 		many[fmt.Sprint(i)] = i
@@ -202,11 +203,11 @@ func TestSearchRefuses(t *testing.T) {
 	if _, err := s.Search(t.Context(), Query{Text: "a", Collection: "none"}); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `"none"`) {
 		t.Errorf("unknown collection: %v", err)
 	}
-	_, err := New(pool, bagEmbedder{"another"}).Search(t.Context(), Query{Text: "a", Collection: "pets"})
+	_, err := New(pool, bagEmbedder{"another"}, nil).Search(t.Context(), Query{Text: "a", Collection: "pets"})
 	if mismatch, ok := errors.AsType[*EmbedderMismatchError](err); !ok || *mismatch != (EmbedderMismatchError{"pets", "bag", "another"}) {
 		t.Errorf("another embedder: %v", err)
 	}
-	if _, err := New(pool, bagEmbedder{"another"}).Search(t.Context(), Query{Text: "a", Collection: "pets", Mode: Lexical}); err != nil {
+	if _, err := New(pool, bagEmbedder{"another"}, nil).Search(t.Context(), Query{Text: "a", Collection: "pets", Mode: Lexical}); err != nil {
 		t.Errorf("another embedder by words: %v", err)
 	}
 }
@@ -235,7 +236,7 @@ func TestSearchIndex(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "ANALYZE"); err != nil {
 		t.Fatal(err)
 	}
-	s := New(pool, e)
+	s := New(pool, e, nil)
 	c, err := s.collection(t.Context(), "large")
 	if err != nil {
 		t.Fatal(err)
@@ -283,12 +284,12 @@ func explain(t *testing.T, s *Searcher, q Query, c collection) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vectors, err := s.embedder.Embed(t.Context(), []string{q.Text})
+	vector, err := s.embedder.EmbedQuery(t.Context(), q.Text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	q.Mode = Hybrid
-	sql, args := statement(q, c, filter, vectors[0])
+	sql, args := statement(q, c, filter, vector)
 	var plan []string
 	err = s.read(t.Context(), q.Exact, func(db querier) error {
 		rows, err := db.Query(t.Context(), "EXPLAIN "+sql, args...)
@@ -302,4 +303,38 @@ func explain(t *testing.T, s *Searcher, q Query, c collection) string {
 		t.Fatal(err)
 	}
 	return strings.Join(plan, "\n")
+}
+
+// TestSearchReranks lets a reranker turn the order of what both lists found;
+// one list alone keeps its own.
+func TestSearchReranks(t *testing.T) {
+	pool, e := pgtest.New(t), bagEmbedder{"bag"}
+	store(t, pool, e, "pets", pets...)
+	for _, c := range []struct {
+		mode, best string
+	}{{Hybrid, "trees"}, {Vector, "cats"}, {Lexical, "cats"}} {
+		r, err := New(pool, e, pines{}).Search(t.Context(), Query{Text: "when do cats hunt", Collection: "pets", Mode: c.mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Passages[0].Document.Name != c.best || (r.RerankTime > 0) != (c.mode == Hybrid) {
+			t.Errorf("%s: %s, reranked in %v; want %s first", c.mode, names(r.Passages), r.RerankTime, c.best)
+		}
+	}
+	if _, err := New(pool, e, brokenReranker{}).Search(t.Context(), Query{Text: "cats", Collection: "pets"}); !errors.Is(err, errBroken) {
+		t.Errorf("a broken reranker gave %v", err)
+	}
+}
+
+// pines likes what names them, below the heading that store gives all.
+type pines struct{}
+
+func (pines) Score(_ context.Context, question string, passages []string) ([]float32, error) {
+	scores := make([]float32, len(passages))
+	for i, p := range passages {
+		if question == "when do cats hunt" && strings.HasPrefix(p, "Heading\n\n") && strings.Contains(p, "Pines") {
+			scores[i] = 1
+		}
+	}
+	return scores, nil
 }

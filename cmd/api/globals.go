@@ -28,6 +28,7 @@ type globals struct {
 	Model       string `help:"The reader, a GGUF file. Default: the one in assets." placeholder:"FILE"`
 	Maps        string `help:"Feature maps of LESS and head weights of vote for the reader, a .less file that api train wrote; none for none. Default: those built in for it." placeholder:"FILE"`
 	Embedder    string `help:"The embedder, a directory with model.safetensors and tokenizer.json. Default: the one in assets." placeholder:"DIR"`
+	Reranker    string `help:"Read the candidates of a search once more with this cross-encoder, a directory with config.json, model.safetensors and tokenizer.json of a BERT for sequence classification. Default: none." placeholder:"DIR"`
 	Device      string `help:"Where to decode: ${enum}." enum:"auto,cpu,cuda" default:"auto"`
 	Threads     int    `help:"Threads of the decoder; 0 means one for each core." default:"0" placeholder:"N"`
 	LogLevel    string `help:"How much to log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`

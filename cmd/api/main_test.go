@@ -135,6 +135,7 @@ func TestUsedWrongly(t *testing.T) {
 		{"memory for no answer", []string{"serve", "--addr", "127.0.0.1:0", "--cache-memory", "1MiB"}, "--cache-memory"},
 		{"defaults that refuse every question", []string{"serve", "--addr", "127.0.0.1:0", "--limit", "0"}, "limit"},
 		{"no queue", []string{"serve", "--addr", "127.0.0.1:0", "--queue=-1"}, "--queue"},
+		{"missing reranker", []string{"search", "x", "--reranker", "/nonexistent"}, "--reranker"},
 		{"no query", []string{"search", ""}, "query"},
 		{"training for an unknown policy", []string{"train", "README.md", "--policies", "vote:128"}, "--policies"},
 		{"training on nothing", []string{"train", "README.md", "--windows", "0"}, "--windows"},

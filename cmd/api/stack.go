@@ -95,10 +95,15 @@ func (s *stack) openEmbedder() error {
 	if err != nil {
 		return err
 	}
+	s.embedder, err = embed.Open(dir, s.newThreads())
+	return err
+}
+
+// newThreads returns threads that live as long as the stack.
+func (s *stack) newThreads() *cpu.Pool {
 	threads := cpu.NewPool(s.Threads)
 	s.onClose(func() error { threads.Close(); return nil })
-	s.embedder, err = embed.Open(dir, threads)
-	return err
+	return threads
 }
 
 // openTokens reads the reader's tokenizer alone: ingestion counts tokens with
@@ -152,11 +157,27 @@ func (s *stack) openSearch(ctx context.Context) error {
 	if err := s.openEmbedder(); err != nil {
 		return err
 	}
+	reranker, err := s.openReranker()
+	if err != nil {
+		return err
+	}
 	if err := s.openDatabase(ctx); err != nil {
 		return err
 	}
-	s.searcher = retrieve.New(s.pool, s.embedder)
+	s.searcher = retrieve.New(s.pool, s.embedder, reranker)
 	return nil
+}
+
+// openReranker loads the cross-encoder of --reranker; nil without one.
+func (s *stack) openReranker() (retrieve.Reranker, error) {
+	if s.Reranker == "" {
+		return nil, nil
+	}
+	dir, err := s.existing("--reranker", s.Reranker, "")
+	if err != nil {
+		return nil, err
+	}
+	return embed.OpenReranker(dir, s.newThreads())
 }
 
 // openEngine loads the reader.

@@ -16,6 +16,7 @@ type encoder struct {
 	isa       cpu.ISA
 	words     []float32 // [vocabulary, hidden]
 	positions []float32 // [positions, hidden], token type 0 added
+	second    []float32 // [hidden], what token type 1 has over type 0; nil where there is one type
 	norm      layerNorm
 	layers    []layer
 	scratch   scratch
@@ -44,10 +45,18 @@ type span struct{ start, n int }
 // rowsPerTask is the unit of work for what is done row by row.
 const rowsPerTask = 16
 
-// encode runs texts, given as token ids, through the encoder and returns the
-// mean of each one's last hidden states, [hidden], as a unit vector. It stops
-// between layers when ctx ends.
-func (e *encoder) encode(ctx context.Context, texts [][]int32) ([][]float32, error) {
+// text is a text's token ids; those from second on have token type 1.
+type text struct {
+	ids    []int32
+	second int
+}
+
+// alone is a text of one type.
+func alone(ids []int32) text { return text{ids, len(ids)} }
+
+// encode runs texts through the encoder; their last hidden states stand in
+// scratch.x as the spans say. It stops between layers when ctx ends.
+func (e *encoder) encode(ctx context.Context, texts []text) ([]span, error) {
 	spans, rows := layOut(texts)
 	s := &e.scratch
 	s.grow(e.config, rows)
@@ -71,13 +80,13 @@ func (e *encoder) encode(ctx context.Context, texts [][]int32) ([][]float32, err
 		e.multiply(&l.down, s.y, s.wide, rows)
 		e.addNorm(&l.ffNorm, rows)
 	}
-	return e.average(spans), nil
+	return spans, nil
 }
 
-func layOut(texts [][]int32) (spans []span, rows int) {
-	for _, ids := range texts {
-		spans = append(spans, span{rows, len(ids)})
-		rows += len(ids)
+func layOut(texts []text) (spans []span, rows int) {
+	for _, t := range texts {
+		spans = append(spans, span{rows, len(t.ids)})
+		rows += len(t.ids)
 	}
 	return spans, rows
 }
@@ -99,14 +108,17 @@ func (s *scratch) grow(c config, n int) {
 	s.visible = slices.Grow(s.visible[:0], n)[:n]
 }
 
-// look fills x with the embeddings of words, positions and token type 0.
-func (e *encoder) look(texts [][]int32, spans []span) {
+// look fills x with the embeddings of words, positions and token types.
+func (e *encoder) look(texts []text, spans []span) {
 	h := e.Hidden
-	for t, ids := range texts {
-		for i, id := range ids {
-			row := e.scratch.x[(spans[t].start+i)*h:][:h]
+	for n, t := range texts {
+		for i, id := range t.ids {
+			row := e.scratch.x[(spans[n].start+i)*h:][:h]
 			copy(row, e.words[int(id)*h:][:h])
 			cpu.Axpy(row, 1, e.positions[i*h:][:h])
+			if i >= t.second {
+				cpu.Axpy(row, 1, e.second)
+			}
 			cpu.LayerNorm(row, row, e.norm.weight, e.norm.bias, e.Epsilon)
 		}
 	}
@@ -178,19 +190,23 @@ func (e *encoder) attendHead(t span, head int) {
 	}
 }
 
-// average returns the unit vector of the mean row of every text.
-func (e *encoder) average(spans []span) [][]float32 {
-	vectors := make([][]float32, len(spans))
+// vectors returns the unit vector of the mean row of every text, or of its first.
+func (e *encoder) vectors(spans []span) [][]float32 {
+	all := make([][]float32, len(spans))
 	for t, s := range spans {
 		v := make([]float32, e.Hidden)
-		for i := range s.n {
+		n := s.n
+		if e.first {
+			n = 1
+		}
+		for i := range n {
 			cpu.Axpy(v, 1, e.scratch.x[(s.start+i)*e.Hidden:][:e.Hidden])
 		}
 		inverse := float32(1 / math.Sqrt(float64(cpu.Dot(v, v))))
 		for i := range v {
 			v[i] *= inverse
 		}
-		vectors[t] = v
+		all[t] = v
 	}
-	return vectors
+	return all
 }

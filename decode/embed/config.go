@@ -23,13 +23,33 @@ type config struct {
 	Vocabulary    int     `json:"vocab_size"`
 	Epsilon       float32 `json:"layer_norm_eps"`
 	maxTokens     int     // per text, [CLS] and [SEP] included
+	first         bool    // a text's vector is that of its first token, [CLS], and not the mean of all
+	query         string  // put before a question, but not before a passage
 	headDimension int
 }
 
 // maxSize bounds every size of a configuration, so that products of two fit.
 const maxSize = 1 << 24
 
+// readConfig reads the shape of an encoder, and how sentence-transformers
+// makes vectors with it.
 func readConfig(dir string) (config, error) {
+	c, err := readShape(dir)
+	if err != nil {
+		return c, err
+	}
+	if c.maxTokens, err = readMaxTokens(dir, c.Positions); err != nil {
+		return c, err
+	}
+	if c.query, err = readQueryPrompt(dir); err != nil {
+		return c, err
+	}
+	c.first, err = readPooling(dir)
+	return c, err
+}
+
+// readShape reads config.json; texts may fill all positions.
+func readShape(dir string) (config, error) {
 	var c config
 	if err := readJSON(filepath.Join(dir, "config.json"), &c); err != nil {
 		return c, err
@@ -59,12 +79,21 @@ func readConfig(dir string) (config, error) {
 	if c.Hidden%c.Heads != 0 {
 		return c, fmt.Errorf("config.json: hidden_size %d is no multiple of num_attention_heads %d", c.Hidden, c.Heads)
 	}
-	c.headDimension = c.Hidden / c.Heads
-	var err error
-	if c.maxTokens, err = readMaxTokens(dir, c.Positions); err != nil {
-		return c, err
+	c.headDimension, c.maxTokens = c.Hidden/c.Heads, c.Positions
+	return c, nil
+}
+
+// readQueryPrompt returns what config_sentence_transformers.json says that
+// questions begin with: prompts.query.
+func readQueryPrompt(dir string) (string, error) {
+	var s struct {
+		Prompts map[string]string `json:"prompts"`
 	}
-	return c, checkPooling(dir)
+	err := readJSON(filepath.Join(dir, "config_sentence_transformers.json"), &s)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return s.Prompts["query"], err
 }
 
 // readMaxTokens returns max_seq_length of sentence_bert_config.json, which
@@ -86,23 +115,24 @@ func readMaxTokens(dir string, positions int) (int, error) {
 	return s.MaxTokens, nil
 }
 
-// checkPooling refuses a model whose vectors are not the mean of its tokens.
-func checkPooling(dir string) error {
+// readPooling tells whether a text's vector is that of its first token; else
+// it is the mean of all. It refuses every other way.
+func readPooling(dir string) (first bool, err error) {
 	var modes map[string]any
 	path := filepath.Join("1_Pooling", "config.json")
 	if err := readJSON(filepath.Join(dir, path), &modes); err != nil {
-		return err
+		return false, err
 	}
-	const mean = "pooling_mode_mean_tokens"
+	const mean, cls = "pooling_mode_mean_tokens", "pooling_mode_cls_token"
 	for name, on := range modes {
-		if on == true && name != mean && name != "include_prompt" {
-			return fmt.Errorf("%s: %s: only %s is computed", path, name, mean)
+		if on == true && name != mean && name != cls && name != "include_prompt" {
+			return false, fmt.Errorf("%s: %s: only %s and %s are computed", path, name, mean, cls)
 		}
 	}
-	if modes[mean] != true {
-		return fmt.Errorf("%s: %s is not set", path, mean)
+	if (modes[mean] == true) == (modes[cls] == true) {
+		return false, fmt.Errorf("%s: exactly one of %s and %s must be set", path, mean, cls)
 	}
-	return nil
+	return modes[cls] == true, nil
 }
 
 func readJSON(path string, v any) error {

@@ -140,7 +140,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"more layers than weights", "config.json", `"num_hidden_layers": 6`, `"num_hidden_layers": 7`, "encoder.layer.6"},
 		{"another width", "config.json", `"hidden_size": 384`, `"hidden_size": 768`, "shape"},
 		{"longer than its positions", "sentence_bert_config.json", "256", "513", "max_seq_length"},
-		{"another pooling", "1_Pooling/config.json", `"pooling_mode_cls_token": false`, `"pooling_mode_cls_token": true`, "pooling_mode_cls_token"},
+		{"another pooling", "1_Pooling/config.json", `"pooling_mode_max_tokens": false`, `"pooling_mode_max_tokens": true`, "pooling_mode_max_tokens"},
+		{"two poolings", "1_Pooling/config.json", `"pooling_mode_cls_token": false`, `"pooling_mode_cls_token": true`, "pooling_mode_cls_token"},
 		{"no pooling", "1_Pooling/config.json", `"pooling_mode_mean_tokens": true`, `"pooling_mode_mean_tokens": false`, "pooling_mode_mean_tokens"},
 		{"a tokenizer of another size", "config.json", `"vocab_size": 30522`, `"vocab_size": 30000`, "30000 embeddings"},
 	} {

@@ -29,14 +29,14 @@ type layerNorm struct{ weight, bias []float32 }
 // loader reads tensors in the names of transformers' BertModel and keeps the
 // first error; after it, everything it returns is empty.
 type loader struct {
-	file *lesskernels.Safetensors
-	isa  cpu.ISA
-	err  error
+	file   *lesskernels.Safetensors
+	prefix string // before every name of the encoder
+	isa    cpu.ISA
+	err    error
 }
 
-// newEncoder reads the weights that c describes.
-func newEncoder(f *lesskernels.Safetensors, c config, pool *cpu.Pool) (*encoder, error) {
-	l := &loader{file: f, isa: cpu.Best()}
+// encoder reads the weights that c describes.
+func (l *loader) encoder(c config, pool *cpu.Pool) *encoder {
 	e := &encoder{
 		config:    c,
 		pool:      pool,
@@ -49,10 +49,14 @@ func newEncoder(f *lesskernels.Safetensors, c config, pool *cpu.Pool) (*encoder,
 	for i := 0; l.err == nil && i < c.Positions; i++ {
 		cpu.Axpy(e.positions[i*c.Hidden:][:c.Hidden], 1, types[:c.Hidden])
 	}
+	if l.err == nil && c.Types > 1 {
+		e.second = types[c.Hidden:][:c.Hidden]
+		cpu.Axpy(e.second, -1, types[:c.Hidden])
+	}
 	for i := 0; l.err == nil && i < c.Layers; i++ {
 		e.layers = append(e.layers, l.layer(fmt.Sprintf("encoder.layer.%d.", i), c))
 	}
-	return e, l.err
+	return e
 }
 
 func (l *loader) layer(at string, c config) layer {
@@ -119,7 +123,7 @@ func (l *loader) bytes(name string, shape ...int) (lesskernels.DType, []byte) {
 	if l.err != nil {
 		return 0, nil
 	}
-	dtype, data, err := l.file.Bytes(name, shape...)
+	dtype, data, err := l.file.Bytes(l.prefix+name, shape...)
 	l.err = err
 	return dtype, data
 }

@@ -127,7 +127,7 @@ func newService(t *testing.T, change func(*Config)) *service {
 	if err := s.ingest.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	searcher := retrieve.New(s.pool, models.embedder)
+	searcher := retrieve.New(s.pool, models.embedder, nil)
 	s.answers = &answer.Service{
 		Searcher: searcher, Engine: models.engine, Pool: s.pool, Log: log,
 		Defaults: answer.Defaults{

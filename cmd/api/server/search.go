@@ -29,6 +29,7 @@ type searchOutput struct {
 		Timing   struct {
 			EmbedMS  float64 `json:"embed_ms"`
 			SearchMS float64 `json:"search_ms"`
+			RerankMS float64 `json:"rerank_ms" doc:"0 without a reranker"`
 		} `json:"timing"`
 	}
 }
@@ -50,7 +51,8 @@ func (s *Server) search(api huma.API) {
 		if found.Passages == nil {
 			out.Body.Passages = []retrieve.Passage{}
 		}
-		out.Body.Timing.EmbedMS, out.Body.Timing.SearchMS = ms(found.EmbedTime), ms(found.SearchTime)
+		t := &out.Body.Timing
+		t.EmbedMS, t.SearchMS, t.RerankMS = ms(found.EmbedTime), ms(found.SearchTime), ms(found.RerankTime)
 		return out, nil
 	})
 }
