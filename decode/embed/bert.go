@@ -14,6 +14,7 @@ type encoder struct {
 	config
 	pool      *cpu.Pool
 	isa       cpu.ISA
+	rounds    bool      // weights are of 13 bits, and attention is in 16; else all is float32
 	words     []float32 // [vocabulary, hidden]
 	positions []float32 // [positions, hidden], token type 0 added
 	second    []float32 // [hidden], what token type 1 has over type 0; nil where there is one type
@@ -24,19 +25,23 @@ type encoder struct {
 
 // scratch holds a batch of n rows, the tokens of all of its texts.
 type scratch struct {
-	input   cpu.Input
-	x       []float32 // [n, hidden] the residual stream
-	qkv     []float32 // [n, 3·hidden]
-	queries []float32 // per text and head: [tokens, headDim]
-	keys    []float32 // likewise
-	values  []float32 // likewise
-	heads   []float32 // likewise: what each head gathered
-	sums    []float32 // per text and head: [tokens], which Attend returns and nobody needs
-	context []float32 // [n, hidden] what all heads gathered
-	visible []int32   // [n] how many tokens each sees: all of its text
-	workers sync.Pool // of *cpu.Scratch
-	y       []float32 // [n, hidden] a block's output
-	wide    []float32 // [n, intermediate]
+	input    cpu.Input
+	products []cpu.Product
+	ids      []int32   // [n]
+	places   []int32   // [n] in their texts
+	second   []bool    // [n] whether they have token type 1
+	visible  []int32   // [n] how many tokens each sees: all of its text
+	x        []float32 // [n, hidden] the residual stream
+	queries  []float32 // [heads, n, headDim]
+	keys     []float32 // likewise
+	values   []float32 // likewise
+	rounded  []uint16  // [2, heads, n, headDim] keys and values in bf16
+	gathered []float32 // [heads, n, headDim]
+	sums     []float32 // [heads, n] which Attend returns and nobody needs
+	context  []float32 // [n, hidden] what all heads gathered
+	workers  sync.Pool // of *cpu.Scratch
+	y        []float32 // [n, hidden] a block's output
+	wide     []float32 // [n, intermediate]
 }
 
 // span is where a text's rows stand in a batch.
@@ -56,98 +61,99 @@ func alone(ids []int32) text { return text{ids, len(ids)} }
 
 // encode runs texts through the encoder; their last hidden states stand in
 // scratch.x as the spans say. It stops between layers when ctx ends.
+//
+// What is done to single rows waits until a product reads them: see cpu.Input.SetEach.
 func (e *encoder) encode(ctx context.Context, texts []text) ([]span, error) {
-	spans, rows := layOut(texts)
 	s := &e.scratch
-	s.grow(e.config, rows)
-	for _, t := range spans {
-		for i := range t.n {
-			s.visible[t.start+i] = int32(t.n)
-		}
-	}
-	e.look(texts, spans)
+	spans, rows := s.layOut(e.config, texts)
+	finish := e.look
 	for i := range e.layers {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		l := &e.layers[i]
-		e.multiply(&l.qkv, s.qkv, s.x, rows)
-		e.attend(spans)
-		e.multiply(&l.out, s.y, s.context, rows)
-		e.addNorm(&l.norm, rows)
-		e.multiply(&l.up, s.wide, s.x, rows)
-		e.gelu(rows)
-		e.multiply(&l.down, s.y, s.wide, rows)
-		e.addNorm(&l.ffNorm, rows)
+		s.input.SetEach(s.x, rows, e.Hidden, finish)
+		e.project(l.heads, rows)
+		e.attend(l.heads, spans, rows)
+		s.input.SetEach(s.context, rows, e.Hidden, func(i int) { e.gather(i, rows) })
+		l.out.weight.Mul(e.pool, s.y, &s.input)
+		s.input.SetEach(s.x, rows, e.Hidden, e.addNorm(l.out.bias, &l.norm))
+		l.up.weight.Mul(e.pool, s.wide, &s.input)
+		s.input.SetEach(s.wide, rows, e.Intermediate, e.gelu(l.up.bias))
+		l.down.weight.Mul(e.pool, s.y, &s.input)
+		finish = e.addNorm(l.down.bias, &l.ffNorm)
 	}
+	e.eachRow(rows, finish)
 	return spans, nil
 }
 
-func layOut(texts []text) (spans []span, rows int) {
+// layOut puts the texts one after the other and makes room for their rows; what is
+// there already is kept for later batches.
+func (s *scratch) layOut(c config, texts []text) (spans []span, n int) {
+	s.ids, s.places, s.second, s.visible = s.ids[:0], s.places[:0], s.second[:0], s.visible[:0]
 	for _, t := range texts {
-		spans = append(spans, span{rows, len(t.ids)})
-		rows += len(t.ids)
+		spans = append(spans, span{n, len(t.ids)})
+		n += len(t.ids)
+		s.ids = append(s.ids, t.ids...)
+		for i := range t.ids {
+			s.places, s.second, s.visible = append(s.places, int32(i)), append(s.second, i >= t.second), append(s.visible, int32(len(t.ids)))
+		}
 	}
-	return spans, rows
-}
-
-// grow makes room for n rows; what is there already is kept for later batches.
-func (s *scratch) grow(c config, n int) {
 	for _, b := range []struct {
 		buffer *[]float32
 		width  int
 	}{
-		{&s.x, c.Hidden}, {&s.qkv, 3 * c.Hidden}, {&s.queries, c.Hidden}, {&s.keys, c.Hidden}, {&s.values, c.Hidden}, {&s.heads, c.Hidden},
+		{&s.x, c.Hidden}, {&s.queries, c.Hidden}, {&s.keys, c.Hidden}, {&s.values, c.Hidden}, {&s.gathered, c.Hidden},
 		{&s.sums, c.Heads}, {&s.context, c.Hidden}, {&s.y, c.Hidden}, {&s.wide, c.Intermediate},
 	} {
-		if cap(*b.buffer) < n*b.width {
-			*b.buffer = make([]float32, n*b.width)
-		}
-		*b.buffer = (*b.buffer)[:n*b.width]
+		*b.buffer = slices.Grow((*b.buffer)[:0], n*b.width)[:n*b.width]
 	}
-	s.visible = slices.Grow(s.visible[:0], n)[:n]
+	s.rounded = slices.Grow(s.rounded[:0], 2*n*c.Hidden)[:2*n*c.Hidden]
+	return spans, n
 }
 
-// look fills x with the embeddings of words, positions and token types.
-func (e *encoder) look(texts []text, spans []span) {
-	h := e.Hidden
-	for n, t := range texts {
-		for i, id := range t.ids {
-			row := e.scratch.x[(spans[n].start+i)*h:][:h]
-			copy(row, e.words[int(id)*h:][:h])
-			cpu.Axpy(row, 1, e.positions[i*h:][:h])
-			if i >= t.second {
-				cpu.Axpy(row, 1, e.second)
-			}
-			cpu.LayerNorm(row, row, e.norm.weight, e.norm.bias, e.Epsilon)
-		}
+// look makes row i of x the embedding of its word, its place and its token type.
+func (e *encoder) look(i int) {
+	h, s := e.Hidden, &e.scratch
+	row := s.x[i*h:][:h]
+	copy(row, e.words[int(s.ids[i])*h:][:h])
+	cpu.Axpy(row, 1, e.positions[int(s.places[i])*h:][:h])
+	if s.second[i] {
+		cpu.Axpy(row, 1, e.second)
 	}
+	cpu.LayerNorm(row, row, e.norm.weight, e.norm.bias, e.Epsilon)
 }
 
-// multiply writes x [rows, in] · Wᵀ + bias to dst [rows, out].
-func (e *encoder) multiply(l *linear, dst, x []float32, rows int) {
-	e.scratch.input.Set(x, rows, l.weight.Cols())
-	l.weight.Mul(e.pool, dst, &e.scratch.input)
-	n := len(l.bias)
-	e.eachRow(rows, func(i int) { cpu.Axpy(dst[i*n:][:n], 1, l.bias) })
+// project writes the queries, keys and values of every head, without biases.
+func (e *encoder) project(heads []head, rows int) {
+	s, size := &e.scratch, rows*e.headDimension
+	s.products = s.products[:0]
+	for i, h := range heads {
+		at := i * size
+		s.products = append(s.products, cpu.Product{Matrix: h.query.weight, Dst: s.queries[at:][:size]},
+			cpu.Product{Matrix: h.keys, Dst: s.keys[at:][:size]}, cpu.Product{Matrix: h.values, Dst: s.values[at:][:size]})
+	}
+	cpu.MulAll(e.pool, &s.input, s.products...)
 }
 
-// addNorm adds y to the residual stream and normalises it.
-func (e *encoder) addNorm(w *layerNorm, rows int) {
-	h := e.Hidden
-	e.eachRow(rows, func(i int) {
-		x := e.scratch.x[i*h:][:h]
-		cpu.Axpy(x, 1, e.scratch.y[i*h:][:h])
+// addNorm adds y and a bias to a row of the residual stream and normalises it.
+func (e *encoder) addNorm(bias []float32, w *layerNorm) func(i int) {
+	h, s := e.Hidden, &e.scratch
+	return func(i int) {
+		x := s.x[i*h:][:h]
+		cpu.Axpy(x, 1, s.y[i*h:][:h])
+		cpu.Axpy(x, 1, bias)
 		cpu.LayerNorm(x, x, w.weight, w.bias, e.Epsilon)
-	})
+	}
 }
 
-func (e *encoder) gelu(rows int) {
-	n := e.Intermediate
-	e.eachRow(rows, func(i int) {
-		row := e.scratch.wide[i*n:][:n]
+func (e *encoder) gelu(bias []float32) func(i int) {
+	n, s := e.Intermediate, &e.scratch
+	return func(i int) {
+		row := s.wide[i*n:][:n]
+		cpu.Axpy(row, 1, bias)
 		cpu.GELU(row, row)
-	})
+	}
 }
 
 // eachRow calls f for every row, shared out over the pool.
@@ -159,34 +165,44 @@ func (e *encoder) eachRow(rows int, f func(row int)) {
 	})
 }
 
-// attend fills context: every token of a text sees all tokens of that text.
-func (e *encoder) attend(spans []span) {
+// attend lets every token of a text see all tokens of that text.
+func (e *encoder) attend(heads []head, spans []span, rows int) {
 	e.pool.Run(len(spans)*e.Heads, func(task int) {
-		e.attendHead(spans[task/e.Heads], task%e.Heads)
+		text, h := spans[task/e.Heads], task%e.Heads
+		e.attendHead(heads[h].query.bias, text, h, rows)
 	})
 }
 
 // attendHead is one head over one text.
-func (e *encoder) attendHead(t span, head int) {
-	h, dim, s := e.Hidden, e.headDimension, &e.scratch
-	at, size := t.start*h+head*dim*t.n, dim*t.n
-	queries, keys, values, gathered := s.queries[at:][:size], s.keys[at:][:size], s.values[at:][:size], s.heads[at:][:size]
+func (e *encoder) attendHead(bias []float32, t span, h, rows int) {
+	dim, s := e.headDimension, &e.scratch
+	at, size := (h*rows+t.start)*dim, t.n*dim
+	queries, keys, values, gathered := s.queries[at:][:size], s.keys[at:][:size], s.values[at:][:size], s.gathered[at:][:size]
 	for i := range t.n {
-		row := s.qkv[(t.start+i)*3*h+head*dim:]
-		copy(queries[i*dim:], row[:dim])
-		copy(keys[i*dim:], row[h:][:dim])
-		copy(values[i*dim:], row[2*h:][:dim])
+		cpu.Axpy(queries[i*dim:][:dim], 1, bias)
 	}
 	worker, ok := s.workers.Get().(*cpu.Scratch)
 	if !ok {
 		worker = new(cpu.Scratch)
 	}
 	defer s.workers.Put(worker)
-	sums := s.sums[t.start*e.Heads+head*t.n:][:t.n]
+	sums, visible := s.sums[h*rows+t.start:][:t.n], s.visible[t.start:][:t.n]
 	scale := float32(1 / math.Sqrt(float64(dim)))
-	cpu.AttendFloat32(e.isa, gathered, sums, queries, keys, values, 1, dim, s.visible[t.start:][:t.n], scale, worker)
-	for i := range t.n {
-		copy(s.context[(t.start+i)*h+head*dim:], gathered[i*dim:][:dim])
+	if !e.rounds {
+		cpu.AttendFloat32(e.isa, gathered, sums, queries, keys, values, 1, dim, visible, scale, worker)
+		return
+	}
+	k, v := s.rounded[at:][:size], s.rounded[len(s.rounded)/2+at:][:size]
+	cpu.BF16(k, keys)
+	cpu.BF16(v, values)
+	cpu.Attend(e.isa, gathered, sums, queries, k, v, 1, dim, visible, scale, worker)
+}
+
+// gather makes row i of context what the heads have gathered for it.
+func (e *encoder) gather(i, rows int) {
+	dim, s := e.headDimension, &e.scratch
+	for h := range e.Heads {
+		copy(s.context[i*e.Hidden+h*dim:][:dim], s.gathered[(h*rows+i)*dim:])
 	}
 }
 

@@ -9,12 +9,19 @@ import (
 
 // layer is one encoder block.
 type layer struct {
-	qkv    linear // [3·hidden, hidden]: queries, keys and values in one product
+	heads  []head
 	out    linear // [hidden, hidden]
 	norm   layerNorm
 	up     linear // [intermediate, hidden]
 	down   linear // [hidden, intermediate]
 	ffNorm layerNorm
+}
+
+// head is an attention head. Its keys have no bias, which would add the same to all scores of a
+// query; that of the values passes through the weights, whose sum is 1, and is in layer.out's.
+type head struct {
+	query        linear      // [headDim, hidden]
+	keys, values *cpu.Matrix // [headDim, hidden]
 }
 
 // linear is y = x·Wᵀ + bias.
@@ -32,15 +39,18 @@ type loader struct {
 	file   *lesskernels.Safetensors
 	prefix string // before every name of the encoder
 	isa    cpu.ISA
+	rounds bool // see encoder
 	err    error
 }
 
 // encoder reads the weights that c describes.
 func (l *loader) encoder(c config, pool *cpu.Pool) *encoder {
+	l.rounds = l.isa >= cpu.AVX512 && c.Hidden%wordColumns == 0 && c.Intermediate%wordColumns == 0
 	e := &encoder{
 		config:    c,
 		pool:      pool,
 		isa:       l.isa,
+		rounds:    l.rounds,
 		words:     l.floats("embeddings.word_embeddings.weight", c.Vocabulary, c.Hidden),
 		positions: l.floats("embeddings.position_embeddings.weight", c.Positions, c.Hidden),
 		norm:      l.norm("embeddings.LayerNorm", c.Hidden),
@@ -60,10 +70,10 @@ func (l *loader) encoder(c config, pool *cpu.Pool) *encoder {
 }
 
 func (l *loader) layer(at string, c config) layer {
-	self := at + "attention.self."
+	out := l.linear(c.Hidden, c.Hidden, at+"attention.output.dense")
 	return layer{
-		qkv:    l.linear(c.Hidden, c.Hidden, self+"query", self+"key", self+"value"),
-		out:    l.linear(c.Hidden, c.Hidden, at+"attention.output.dense"),
+		heads:  l.heads(at+"attention.self.", c, &out),
+		out:    out,
 		norm:   l.norm(at+"attention.output.LayerNorm", c.Hidden),
 		up:     l.linear(c.Intermediate, c.Hidden, at+"intermediate.dense"),
 		down:   l.linear(c.Hidden, c.Intermediate, at+"output.dense"),
@@ -71,32 +81,58 @@ func (l *loader) layer(at string, c config) layer {
 	}
 }
 
-// linear stacks the named projections [out, in], all of one storage type.
-func (l *loader) linear(out, in int, names ...string) linear {
-	var dtype lesskernels.DType
-	var weight []byte
-	var bias []float32
-	for i, name := range names {
-		t, data := l.bytes(name+".weight", out, in)
-		bias = append(bias, l.floats(name+".bias", out)...)
-		if i > 0 && t != dtype && l.err == nil {
-			l.err = fmt.Errorf("tensor %q is %v, %q is %v", name, t, names[0], dtype)
-		}
-		dtype, weight = t, append(weight, data...)
-	}
+// heads cuts the projections of queries, keys and values [hidden, hidden] into those of the
+// heads, so that what a head needs of a text lies together, and adds the values' bias to out's.
+func (l *loader) heads(self string, c config, out *linear) []head {
+	query, key, value := l.cut(self+"query.weight", c), l.cut(self+"key.weight", c), l.cut(self+"value.weight", c)
+	bias, valueBias := l.floats(self+"query.bias", c.Hidden), l.floats(self+"value.bias", c.Hidden)
 	if l.err != nil {
-		return linear{}
+		return nil
 	}
-	pack := cpu.PackFloat32
-	if l.isa >= cpu.AVX512 && in%wordColumns == 0 {
-		pack = cpu.PackWords
+	heads := make([]head, c.Heads)
+	for h := range heads {
+		heads[h] = head{linear{query[h], bias[h*c.headDimension:][:c.headDimension]}, key[h], value[h]}
 	}
-	m, err := pack(dtype, weight, len(names)*out, in, l.isa)
-	l.err = err
-	return linear{m, bias}
+	row := make([]float32, c.Hidden)
+	for i := range out.bias {
+		out.weight.Row(row, i)
+		out.bias[i] += cpu.Dot(row, valueBias)
+	}
+	return heads
 }
 
-// wordColumns divides the columns of a matrix that products of 13-bit integers take:
+// cut reads a projection and packs the rows of each head.
+func (l *loader) cut(name string, c config) []*cpu.Matrix {
+	dtype, data := l.bytes(name, c.Hidden, c.Hidden)
+	parts := make([]*cpu.Matrix, c.Heads)
+	for h := range parts {
+		size := len(data) / c.Heads
+		parts[h] = l.pack(dtype, data[h*size:][:size], c.headDimension, c.Hidden)
+	}
+	return parts
+}
+
+// linear reads a projection [out, in] with its bias.
+func (l *loader) linear(out, in int, name string) linear {
+	dtype, data := l.bytes(name+".weight", out, in)
+	return linear{l.pack(dtype, data, out, in), l.floats(name+".bias", out)}
+}
+
+// pack repacks a matrix [out, in] for products.
+func (l *loader) pack(dtype lesskernels.DType, data []byte, out, in int) *cpu.Matrix {
+	if l.err != nil {
+		return nil
+	}
+	pack := cpu.PackFloat32
+	if l.rounds {
+		pack = cpu.PackWords
+	}
+	m, err := pack(dtype, data, out, in, l.isa)
+	l.err = err
+	return m
+}
+
+// wordColumns divides the columns of matrices that products of 13-bit integers take:
 // twice as fast as float32 where there are kernels for it, in half of the memory.
 // TestEmbedReference holds how little they change.
 const wordColumns = 128

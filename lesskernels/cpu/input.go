@@ -11,6 +11,7 @@ import (
 type Input struct {
 	x       []float32 // [n, cols], the caller's
 	n, cols int
+	each    func(row int) // what a row still lacks; nil once all have it
 	forms   [4]tiles
 	tasks   []span // scratch of MulAll
 }
@@ -33,7 +34,7 @@ func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2, wide: 1
 //
 //	plain         [cols][T] float32
 //	codes, pairs  [cols/32]{codes [8][T][4] int8, scale [T] f32, bias [T] i32, sum [T] f32, first [T] i32}
-//	wide          [cols/128]{codes [64][T][2] int16, scale [T] f32}
+//	wide          [cols/128][T]{codes [64][2] int16, scale f32}
 //
 // x = scale·code, bias = −8·Σcode and sum = scale·Σcode over the block, first
 // is the bias of its first half.
@@ -49,11 +50,16 @@ const intWords = 12
 
 // Set makes x [n, cols] the activations. x stays the caller's and must not
 // change until the last product with it.
-func (in *Input) Set(x []float32, n, cols int) {
+func (in *Input) Set(x []float32, n, cols int) { in.SetEach(x, n, cols, nil) }
+
+// SetEach is Set for activations that are not finished: the first product calls each
+// once for every row, in any order and from several threads, right before it reads
+// the row, which then lies in the nearest cache.
+func (in *Input) SetEach(x []float32, n, cols int, each func(row int)) {
 	if n < 0 || cols <= 0 || len(x) < n*cols {
 		panic(fmt.Sprintf("cpu: input [%d, %d] of %d values", n, cols, len(x)))
 	}
-	in.x, in.n, in.cols = x, n, cols
+	in.x, in.n, in.cols, in.each = x, n, cols, each
 	for f := range in.forms {
 		in.forms[f].ready = false
 	}
@@ -106,25 +112,34 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 	} else {
 		p.Run(count, one)
 	}
+	in.each = nil
 	return t
 }
 
 // fill makes tile i of a form.
 func (in *Input) fill(t *tiles, f form, isa ISA, i int) {
 	words, from, to := in.tile(t, i)
+	finish := in.each
+	if finish == nil {
+		finish = func(int) {}
+	}
 	if f == plain {
+		for token := from; token < to; token++ {
+			finish(token)
+		}
 		interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
 		return
 	}
-	kernel := rowsFor(isa).quantize
+	kernel, step := rowsFor(isa).quantize, f.rows()
 	switch f {
 	case pairs:
 		kernel = rowsFor(isa).quantizePair
 	case wide:
-		kernel = rowsFor(isa).quantizeWide
+		kernel, step = rowsFor(isa).quantizeWide, wideWords
 	}
 	for token := from; token < to; token++ {
-		kernel(words[(token-from)*f.rows():], in.x[token*in.cols:][:in.cols], (to-from)*f.rows())
+		finish(token)
+		kernel(words[(token-from)*step:], in.x[token*in.cols:][:in.cols], (to-from)*f.rows())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lessrag/lesskernels"
@@ -237,6 +238,54 @@ func TestMulAlone(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestSetEach: a row is finished once, before any form of it is made, whatever is multiplied with it later.
+func TestSetEach(t *testing.T) {
+	pool := NewPool(2)
+	defer pool.Close()
+	const rows, cols = 40, 256
+	rng := rand.New(rand.NewPCG(5, 1))
+	weights := floatBytes(randomFloats(rng, rows*cols))
+	for _, isa := range isas() {
+		first, err := PackWords(lesskernels.F32, weights, rows, cols, isa)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := PackFloat32(lesskernels.F32, weights, rows, cols, isa)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{1, 13, 200} { // by one thread and by two
+			x := randomFloats(rng, n*cols)
+			doubled := make([]float32, len(x))
+			for i, v := range x {
+				doubled[i] = 2 * v
+			}
+			for _, order := range [][]*Matrix{{first, second}, {second, first}} {
+				unfinished, calls := slices.Clone(x), make([]int, n)
+				var in, whole Input
+				whole.Set(doubled, n, cols)
+				in.SetEach(unfinished, n, cols, func(row int) {
+					calls[row]++
+					for i := row * cols; i < (row+1)*cols; i++ {
+						unfinished[i] *= 2
+					}
+				})
+				for _, m := range order {
+					got, want := make([]float32, n*rows), make([]float32, n*rows)
+					m.Mul(pool, got, &in)
+					m.Mul(pool, want, &whole)
+					if !slices.Equal(got, want) {
+						t.Errorf("%v, %d rows: the product of rows that were finished late differs", isa, n)
+					}
+				}
+				if slices.Max(calls) != 1 || slices.Min(calls) != 1 {
+					t.Errorf("%v: rows were finished %v times", isa, calls)
+				}
+			}
 		}
 	}
 }

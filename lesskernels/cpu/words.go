@@ -76,12 +76,12 @@ func wordOf(panel []byte, c, r int) float32 {
 // quantizeWide is the portable rounding of one token's row in a tile of rows.
 func quantizeWide(dst []uint32, x []float32, rows int) {
 	for b := 0; b < len(x); b += wordBlock {
-		record := dst[b/wordBlock*wideWords*rows:]
+		record := dst[b/wordBlock*rows*wideWords:][:wideWords]
 		scale, inverse := wordScale(x[b : b+wordBlock])
 		for i := 0; i < wordBlock; i += 2 {
-			record[i/2*rows] = uint32(uint16(word(x[b+i], inverse))) | uint32(uint16(word(x[b+i+1], inverse)))<<16
+			record[i/2] = uint32(uint16(word(x[b+i], inverse))) | uint32(uint16(word(x[b+i+1], inverse)))<<16
 		}
-		record[wordBlock/2*rows] = math.Float32bits(scale)
+		record[wordBlock/2] = math.Float32bits(scale)
 	}
 }
 
@@ -91,13 +91,14 @@ func mulWords(dst []float32, stride int, x []uint32, n int, panel []byte, cols i
 		clear(dst[i*stride:][:panelRows])
 	}
 	for b := range cols / wordBlock {
-		record, block := x[b*wideWords*n:], panel[b*(words.codeBytes()+words.scaleBytes()):]
+		records, block := x[b*n*wideWords:], panel[b*(words.codeBytes()+words.scaleBytes()):]
 		for i := range n {
-			scale := math.Float32frombits(record[wordBlock/2*n+i])
+			record := records[i*wideWords:][:wideWords]
+			scale := math.Float32frombits(record[wordBlock/2])
 			for r := range panelRows {
 				dot := int32(0)
 				for g := range wordBlock / 2 {
-					w, v := binary.LittleEndian.Uint32(block[g*64+r*4:]), record[g*n+i]
+					w, v := binary.LittleEndian.Uint32(block[g*64+r*4:]), record[g]
 					dot += int32(int16(w))*int32(int16(v)) + int32(int16(w>>16))*int32(int16(v>>16))
 				}
 				d := math.Float32frombits(binary.LittleEndian.Uint32(block[words.codeBytes()+r*4:]))

@@ -130,8 +130,8 @@ func TestQuantizeWide(t *testing.T) {
 				for j := range wordBlock {
 					x[3*wordBlock+j] *= 1e-36
 				}
-				quantizeWide(want[i:], x, rows)
-				rowsFor(isa).quantizeWide(got[i:], x, rows)
+				quantizeWide(want[i*wideWords:], x, rows)
+				rowsFor(isa).quantizeWide(got[i*wideWords:], x, rows)
 			}
 			for i, w := range want {
 				if got[i] != w {
@@ -139,7 +139,7 @@ func TestQuantizeWide(t *testing.T) {
 				}
 			}
 			for _, block := range []int{1, 2} {
-				if scale := math.Float32frombits(want[(block*wideWords+wordBlock/2)*rows]); scale == scale {
+				if scale := math.Float32frombits(want[block*rows*wideWords+wordBlock/2]); scale == scale {
 					t.Fatalf("block %d, which is not finite, has the scale %v", block, scale)
 				}
 			}

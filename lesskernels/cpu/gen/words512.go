@@ -11,7 +11,8 @@ import (
 const (
 	wordBlock = 128
 	wordPeak  = 4095
-	wordLines = wordBlock / 2 // of two columns
+	wordLines = wordBlock / 2       // of two columns
+	wideBytes = 4 * (wordLines + 1) // of one token and block of activations: codes and scale
 )
 
 // mulWords512: for every block of 128 columns, integer dot products by VPDPWSSD,
@@ -33,41 +34,35 @@ func (k *kernels) mulWords512(n int) {
 	for line := range some {
 		k.VMOVDQU32(op.Mem{Base: a.codes, Disp: line * 64}, w)
 		for t, dot := range dots {
-			k.VPDPWSSD_BCST(op.Mem{Base: a.x, Disp: (line*n + t) * 4}, w, dot)
+			k.VPDPWSSD_BCST(op.Mem{Base: a.x, Disp: t*wideBytes + line*4}, w, dot)
 		}
 	}
 	k.ADDQ(op.U32(some*64), a.codes)
-	k.ADDQ(op.U32(some*n*4), a.x)
+	k.ADDQ(op.U32(some*4), a.x)
 	k.DECQ(rounds)
 	k.JNE(op.LabelRef("lines"))
 	k.VMOVUPS(op.Mem{Base: a.scales}, w)
 	for t, dot := range dots {
 		k.VCVTDQ2PS(dot, dot)
-		k.VMULPS_BCST(op.Mem{Base: a.x, Disp: t * 4}, dot, dot)
+		k.VMULPS_BCST(op.Mem{Base: a.x, Disp: t * wideBytes}, dot, dot)
 		k.VFMADD231PS(w, dot, sums[t])
 	}
 	k.ADDQ(op.U32(words.scaleBytes()), a.codes)
 	k.ADDQ(op.U32(words.codeBytes()+words.scaleBytes()), a.scales)
-	k.ADDQ(op.U32(n*4), a.x)
+	k.ADDQ(op.U32(n*wideBytes-wordLines*4), a.x)
 	k.DECQ(a.units)
 	k.JNE(op.LabelRef("block"))
 	k.store512(a, sums)
 }
 
-// quantizeWide512 rounds as quantize512 does; sixteen words are scattered at a time.
+// quantizeWide512 rounds as quantize512 does.
 func (k *kernels) quantizeWide512() {
 	p := k.begin("quantizeWideAVX512", "func(dst *uint32, x *float32, rows, blocks uintptr)",
 		"writes one token's blocks of 128 values in the wide form of tiles of that many rows.", "dst", "x", "rows", "blocks")
 	dst, x, stride, blocks := p[0], p[1], p[2], p[3]
 	magnitude, limit, toScale := k.constant512(math.Float32frombits(0x7fffffff)), k.constant512(wordPeak), k.constant512(1.0/wordPeak)
-	index, all, bits, sixteen := k.ZMM(), k.K(), k.GP32(), k.GP64()
-	k.SHLQ(op.Imm(2), stride)
-	k.iota512(index)
-	step := k.ZMM()
-	k.VPBROADCASTD(stride.As32(), step)
-	k.VPMULLD(step, index, index)
-	k.MOVQ(stride, sixteen)
-	k.SHLQ(op.Imm(4), sixteen)
+	bits := k.GP32()
+	k.IMUL3Q(op.U32(wideBytes), stride, stride)
 
 	var v [wordBlock / 16]reg.VecVirtual
 	peak, t, inverse, scale := k.ZMM(), k.ZMM(), k.ZMM(), k.XMM()
@@ -99,11 +94,9 @@ func (k *kernels) quantizeWide512() {
 		k.VPMOVDW(v[i], v[i].AsY())
 		k.VPMOVDW(v[i+1], v[i+1].AsY())
 		k.VINSERTI64X4(op.Imm(1), v[i+1].AsY(), v[i], v[i])
-		k.KXNORW(all, all, all)
-		k.VPSCATTERDD(v[i], all, op.Mem{Base: dst, Index: index, Scale: 1})
-		k.ADDQ(sixteen, dst)
+		k.VMOVDQU32(v[i], op.Mem{Base: dst, Disp: i * 32})
 	}
-	k.VMOVSS(scale, op.Mem{Base: dst})
+	k.VMOVSS(scale, op.Mem{Base: dst, Disp: wordLines * 4})
 	k.ADDQ(stride, dst)
 	k.ADDQ(op.U32(wordBlock*4), x)
 	k.DECQ(blocks)
@@ -121,14 +114,4 @@ func (k *kernels) quantizeWide512() {
 		k.VPXORD(r, r, r)
 	}
 	k.JMP(op.LabelRef("store"))
-}
-
-// iota512 sets the lanes to 0…15.
-func (k *kernels) iota512(v reg.VecVirtual) {
-	low, high := k.GP64(), k.GP64()
-	k.MOVQ(op.U64(0x0706050403020100), low)
-	k.MOVQ(op.U64(0x0f0e0d0c0b0a0908), high)
-	k.VMOVQ(low, v.AsX())
-	k.VPINSRQ(op.Imm(1), high, v.AsX(), v.AsX())
-	k.VPMOVZXBD(v.AsX(), v)
 }
