@@ -87,7 +87,7 @@ func TestFindsAndRefuses(t *testing.T) {
 			t.Errorf("%q: found %s, not %s", q.Question, names(found), q.Source)
 		}
 		near = append(near, mostSimilar(found))
-		if Relevant(found) {
+		if Relevant(found, MinSimilarity) {
 			accepted++
 		} else {
 			t.Logf("refused: %q (%.3f)", q.Question, mostSimilar(found))
@@ -96,7 +96,7 @@ func TestFindsAndRefuses(t *testing.T) {
 	for _, question := range c.Irrelevant {
 		found := search(question)
 		far = append(far, mostSimilar(found))
-		if !Relevant(found) {
+		if !Relevant(found, MinSimilarity) {
 			refused++
 		} else {
 			t.Logf("answered: %q (%.3f, %s)", question, mostSimilar(found), names(found[:1]))
@@ -134,7 +134,7 @@ func TestEndToEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !Relevant(r.Passages) {
+	if !Relevant(r.Passages, MinSimilarity) {
 		t.Fatalf("nothing relevant in %s", names(r.Passages))
 	}
 	kept, dropped := Pack(r.Passages, wordCounter{}, 150)

@@ -56,7 +56,7 @@ func TestRelevant(t *testing.T) {
 		{"near", []Passage{{Similarity: 0.1}, {Similarity: MinSimilarity}}, true},
 		{"far with all words", []Passage{{Similarity: 0.1}, {Similarity: 0.05, AllTerms: true}}, true},
 	} {
-		if got := Relevant(c.passages); got != c.want {
+		if got := Relevant(c.passages, MinSimilarity); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

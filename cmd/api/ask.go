@@ -126,14 +126,16 @@ func printSources(w io.Writer, r answer.Record) {
 
 // answerFlags shape an answer.
 type answerFlags struct {
-	Limit         int `help:"Passages to search for." default:"5"`
-	ContextTokens int `help:"Tokens of passages in the prompt." default:"1400"`
-	MaxTokens     int `help:"Tokens of the answer at most." default:"256"`
+	Limit         int     `help:"Passages to search for." default:"5"`
+	ContextTokens int     `help:"Tokens of passages in the prompt." default:"1400"`
+	MaxTokens     int     `help:"Tokens of the answer at most." default:"256"`
+	MinSimilarity float64 `help:"Refuse a question when no passage has this cosine to it or all of its words; api eval --off-topic finds a value for your documents and your embedder." default:"0.3"`
 }
 
 func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
 	return answer.Defaults{
 		Collection: collection, Cache: c.Cache, Budget: c.bounded(),
 		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: 2 * f.ContextTokens, MaxTokens: f.MaxTokens,
+		MinSimilarity: f.MinSimilarity,
 	}
 }

@@ -159,6 +159,12 @@ func (e evaluation) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t\n",
 			r.Collection, r.Mode, r.Questions, r.Recall1, r.Recall5, r.Recall10, r.MRR, r.NDCG10)
 	}
+	if len(e.Refusal) > 0 {
+		fmt.Fprintln(t, "\n--min-similarity\toff-topic refused\tquestions lost\t")
+		for _, r := range e.Refusal {
+			fmt.Fprintf(t, "%.3f\t%.0f%%\t%.1f%%\t\n", r.MinSimilarity, 100*r.Refused, 100*r.Lost)
+		}
+	}
 	if len(e.Answers) > 0 {
 		fmt.Fprintln(t, "\ncache\tbudget\tquestions\tcontain\tF1\tcited\tprecision\tof quotes\tfirst token\ttokens/s\theld\t")
 		for _, a := range e.Answers {

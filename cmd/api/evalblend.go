@@ -207,7 +207,7 @@ const otherPassages = 4
 // three, the others from places of the same pages taken by chance.
 func (c *evalBlendCmd) questions(ctx context.Context, g *globals, engine *decode.Engine) ([]blendQuestion, error) {
 	dir := filepath.Join(g.assets(), "faq")
-	all, err := readSet(filepath.Join(dir, "questions.jsonl"))
+	all, err := readSet(filepath.Join(dir, "questions.jsonl"), true)
 	if err != nil {
 		return nil, fmt.Errorf("%w: run `make fetch-eval`", err)
 	}

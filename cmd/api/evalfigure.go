@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"math"
 	"os"
@@ -61,7 +62,8 @@ func plotCaches(dir string, e cacheEvaluation) error {
 // for every kind of prompt.
 type chart struct {
 	title  string
-	unit   string // how a value is printed
+	unit   string  // how a value is printed
+	most   float64 // what the longest bar stands for; 0: the highest value
 	groups []string
 	kinds  []string
 	values map[[2]string]float64 // by group and kind, none below 0
@@ -97,32 +99,35 @@ const (
 )
 
 // chartStyle follows the reader's scheme, light or dark.
-const chartStyle = `text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:15px;font-weight:600}.k0{fill:#3b82c4}.k1{fill:#d9822b}` +
+const chartStyle = `text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:15px;font-weight:600}.k0{fill:#3b82c4}.k1{fill:#d9822b}.k2{fill:#6f9a3f}` +
 	`@media(prefers-color-scheme:dark){text{fill:#e6edf3}}`
+
+// height is that of the drawing.
+func (c *chart) height() int { return chartTop + len(c.groups)*(len(c.kinds)*chartBar+chartSpaced) }
 
 // svg draws the chart. The same chart is the same bytes.
 func (c *chart) svg() string {
-	highest := 0.0
+	highest := c.most
 	for _, value := range c.values {
 		highest = max(highest, value)
 	}
 	scale := float64(chartWidth-chartLeft-chartRight) / max(highest, 1e-9)
-	height := chartTop + len(c.groups)*(len(c.kinds)*chartBar+chartSpaced)
+	height := c.height()
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" aria-label="%s">`+"\n<style>%s</style>\n",
 		chartWidth, height, chartWidth, height, c.title, chartStyle)
 	fmt.Fprintf(&b, `<text class="title" x="12" y="24">%s</text>`+"\n", c.title)
 	for i, kind := range c.kinds {
-		fmt.Fprintf(&b, `<rect class="k%d" x="%d" y="38" width="12" height="12"/><text x="%d" y="49">%s</text>`+"\n", i%2, chartLeft+i*140, chartLeft+17+i*140, kind)
+		fmt.Fprintf(&b, `<rect class="k%d" x="%d" y="38" width="12" height="12"/><text x="%d" y="49">%s</text>`+"\n", i%3, chartLeft+i*140, chartLeft+17+i*140, kind)
 	}
 	y := chartTop
 	for _, group := range c.groups {
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", chartLeft-8, y+(len(c.kinds)*chartBar)/2+5, group)
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", chartLeft-8, y+(len(c.kinds)*chartBar)/2+5, html.EscapeString(group))
 		for i, kind := range c.kinds {
 			value, ok := c.values[[2]string{group, kind}]
 			if ok {
 				fmt.Fprintf(&b, `<rect class="k%d" x="%d" y="%d" width="%.1f" height="%d"/><text x="%.1f" y="%d">`+c.unit+"</text>\n",
-					i%2, chartLeft, y, value*scale, chartBar-2, chartLeft+value*scale+6, y+chartBar-3, value)
+					i%3, chartLeft, y, value*scale, chartBar-2, chartLeft+value*scale+6, y+chartBar-3, value)
 			}
 			y += chartBar
 		}

@@ -22,15 +22,18 @@ type evalSetCmd struct {
 	Collections []string `help:"Collections to search: the same documents in chunks of several sizes, say." default:"default" placeholder:"NAME"`
 	Modes       []string `help:"Ways to search: hybrid, vector, lexical." default:"hybrid,vector,lexical" placeholder:"MODE"`
 	Caches      []string `help:"Let the reader answer with each of these caches, as cache or cache@budget; without it only retrieval is measured." placeholder:"CACHE[@BUDGET]"`
+	OffTopic    string   `help:"Questions that the documents do not answer, in the same form (only \"question\" is read): find the --min-similarity that refuses them." type:"existingfile" placeholder:"FILE"`
 	answerFlags
-	Log  string `help:"Keep every finished question in this file and go on from it after an interruption." placeholder:"FILE" type:"path"`
-	JSON bool   `help:"Print one JSON object."`
+	Log    string `help:"Keep every finished question in this file and go on from it after an interruption." placeholder:"FILE" type:"path"`
+	Report string `help:"Draw the results on a page, an SVG file." placeholder:"FILE" type:"path"`
+	JSON   bool   `help:"Print one JSON object."`
 }
 
 // evaluation is what --json prints.
 type evaluation struct {
 	Set       string           `json:"set"`
 	Retrieval []retrievalScore `json:"retrieval"`
+	Refusal   []refusalScore   `json:"refusal,omitempty"`
 	Answers   []answerScore    `json:"answers,omitempty"`
 }
 
@@ -44,7 +47,7 @@ type retrievalScore struct {
 // Run searches for every question in every way, lets the reader answer where
 // asked to, and prints one table of each.
 func (c *evalSetCmd) Run(ctx context.Context, g *globals) (err error) {
-	questions, err := readSet(c.Set)
+	questions, err := readSet(c.Set, true)
 	if err != nil {
 		return usageError{err}
 	}
@@ -73,8 +76,18 @@ func (c *evalSetCmd) Run(ctx context.Context, g *globals) (err error) {
 	if e.Retrieval, err = c.retrieval(ctx, s, questions, log); err != nil {
 		return err
 	}
+	if c.OffTopic != "" {
+		if e.Refusal, err = c.refusals(ctx, s, questions, log); err != nil {
+			return err
+		}
+	}
 	if len(c.Caches) > 0 {
 		if e.Answers, err = c.answers(ctx, s, questions, log); err != nil {
+			return err
+		}
+	}
+	if c.Report != "" {
+		if err := os.WriteFile(c.Report, []byte(e.report()), 0o644); err != nil {
 			return err
 		}
 	}
@@ -113,8 +126,9 @@ func (c *evalSetCmd) retrieval(ctx context.Context, s *stack, questions []retrie
 // maxSetLine bounds one question of a set.
 const maxSetLine = 1 << 20
 
-// readSet reads a set; an error names the line.
-func readSet(path string) ([]retrieve.Expected, error) {
+// readSet reads a set; an error names the line. Questions that nothing answers
+// need no source.
+func readSet(path string, needSource bool) ([]retrieve.Expected, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -133,7 +147,7 @@ func readSet(path string) ([]retrieve.Expected, error) {
 		if err := d.Decode(&q); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
 		}
-		if strings.TrimSpace(q.Question) == "" || strings.TrimSpace(q.Source) == "" {
+		if strings.TrimSpace(q.Question) == "" || needSource && strings.TrimSpace(q.Source) == "" {
 			return nil, fmt.Errorf(`%s, line %d: "question" and "source" must not be empty`, path, n)
 		}
 		all = append(all, q)

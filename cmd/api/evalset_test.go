@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/xml"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/retrieve"
 )
 
 func TestReadSet(t *testing.T) {
@@ -25,7 +28,7 @@ func TestReadSet(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		questions, err := readSet(path)
+		questions, err := readSet(path, true)
 		switch {
 		case test.want == "" && (err != nil || len(questions) != 2 || questions[1].Section != "Like this."):
 			t.Errorf("%s: %v, %v", test.name, questions, err)
@@ -124,5 +127,68 @@ func TestScoreReplies(t *testing.T) {
 	}
 	if empty := scoreReplies(answer.Reading{}, nil); empty != (answerScore{}) {
 		t.Errorf("no replies: %+v", empty)
+	}
+}
+
+func TestRefusalsAt(t *testing.T) {
+	own := []float64{0.9, 0.8, 0.5, 0.45, 0.2, allWords, 0.7, 0.6, 0.55, 0.65}
+	off := []float64{0.1, 0.3, 0.2, 0.4, 0.15, 0.25, 0.35, 0.4512, 0.05, allWords}
+	want := []refusalScore{
+		{0.3, 0.5, 0.1},   // in use: what is just there is not refused
+		{0.251, 0.5, 0.1}, // the fifth is at 0.25
+		{0.401, 0.8, 0.1},
+		{0.452, 0.9, 0.2}, // rounded up; the tenth has all its words and is never refused
+	}
+	got := refusalsAt(own, off, 0.3)
+	if len(got) != len(want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for i := range want {
+		if d := math.Abs(got[i].MinSimilarity - want[i].MinSimilarity); !(d < 1e-9) || got[i].Refused != want[i].Refused || got[i].Lost != want[i].Lost {
+			t.Errorf("row %d: got %v, want %v", i, got[i], want[i])
+		}
+	}
+	if got := refusalsAt(nil, off, 0.3); got != nil {
+		t.Errorf("without questions: %v", got)
+	}
+	if got := refusalsAt(own, nil, 0.3); got != nil {
+		t.Errorf("without off-topic questions: %v", got)
+	}
+}
+
+// TestReport holds the page to be one well-formed drawing with every value.
+func TestReport(t *testing.T) {
+	e := evaluation{
+		Retrieval: []retrievalScore{{"a & b", "hybrid", retrieve.RetrievalScores{Recall1: 0.5, Recall5: 0.75, Recall10: 0.875}},
+			{"<c>", "vector", retrieve.RetrievalScores{Recall1: 0.25}}},
+		Refusal: []refusalScore{{MinSimilarity: 0.3, Refused: 0.9, Lost: 0.025}},
+		Answers: []answerScore{{Cache: "sinks", Budget: "10%", Match: 0.4, CitationPrecision: 0.625, HeldBytes: 3 << 20}},
+	}
+	page := e.report()
+	d := xml.NewDecoder(strings.NewReader(page))
+	drawings := 0
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in %s", err, page)
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "svg" {
+			drawings++
+		}
+	}
+	if drawings != 1 {
+		t.Errorf("%d drawings", drawings)
+	}
+	for _, want := range []string{"a &amp; b, hybrid", "&lt;c&gt;, vector", ">0.500<", ">0.750<", ">0.875<", ">0.900<", ">0.025<", "sinks@10%", ">0.400<", ">0.625<", ">3.0<"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	e.Answers, e.Refusal, e.Retrieval = nil, nil, e.Retrieval[:1]
+	if page := e.report(); strings.Contains(page, "MiB") || strings.Contains(page, "a &amp; b") || !strings.Contains(page, ">hybrid<") {
+		t.Errorf("retrieval alone of one collection gave %s", page)
 	}
 }

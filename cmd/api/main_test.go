@@ -134,6 +134,7 @@ func TestUsedWrongly(t *testing.T) {
 		{"another machine's address", []string{"serve", "--addr", "0.0.0.0:0"}, "127.0.0.1"},
 		{"memory for no answer", []string{"serve", "--addr", "127.0.0.1:0", "--cache-memory", "1MiB"}, "--cache-memory"},
 		{"defaults that refuse every question", []string{"serve", "--addr", "127.0.0.1:0", "--limit", "0"}, "limit"},
+		{"a similarity that no passage has", []string{"serve", "--addr", "127.0.0.1:0", "--min-similarity", "1.5"}, "min_similarity"},
 		{"no queue", []string{"serve", "--addr", "127.0.0.1:0", "--queue=-1"}, "--queue"},
 		{"missing reranker", []string{"search", "x", "--reranker", "/nonexistent"}, "--reranker"},
 		{"no query", []string{"search", ""}, "query"},

@@ -75,7 +75,7 @@ func (s *Service) Compare(ctx context.Context, q Question, readings []Reading, d
 	}
 	c := Comparison{Question: plans[0].text, Collection: plans[0].collection,
 		Passages: results.Passages, RetrievalMS: ms(time.Since(start)), Columns: make([]Column, len(readings))}
-	if !retrieve.Relevant(results.Passages) {
+	if !retrieve.Relevant(results.Passages, s.Defaults.MinSimilarity) {
 		for i := range c.Columns {
 			c.Columns[i] = s.column(readings[i], plans[i])
 			c.Columns[i].Answer, c.Columns[i].FinishReason = retrieve.RefusalText, FinishRefused

@@ -46,6 +46,7 @@ type Defaults struct {
 	ContextTokens int             // for the passages in the prompt
 	HistoryTokens int             // for earlier turns of the conversation
 	MaxTokens     int             // of an answer
+	MinSimilarity float64         // below which no passage is taken as an answer
 	Sampling      decode.Sampling // temperature, top-p and what requests cannot set
 }
 
@@ -118,6 +119,9 @@ func (d Defaults) check(q Question, r reader) (plan, error) {
 	}
 	if p.limit < 1 || p.limit > retrieve.MaxLimit {
 		refuse("limit", "must be 1 to %d, is %d", retrieve.MaxLimit, p.limit)
+	}
+	if !(d.MinSimilarity >= -1 && d.MinSimilarity <= 1) {
+		refuse("min_similarity", "must be -1 to 1, is %v", d.MinSimilarity)
 	}
 	if p.maxTokens < 1 || p.maxTokens >= r.context {
 		refuse("max_tokens", "must be 1 to %d for this model, is %d", r.context-1, p.maxTokens)

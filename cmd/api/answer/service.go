@@ -125,7 +125,7 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	}
 	found := results.Passages
 	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
-	if !retrieve.Relevant(found) {
+	if !retrieve.Relevant(found, s.Defaults.MinSimilarity) {
 		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, 0, reworded, report.Timing.RetrievalMS, report.Memory})
 		r.emit(EventDelta, Delta{retrieve.RefusalText})
 		r.emit(EventUsage, report)

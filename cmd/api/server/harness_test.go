@@ -130,7 +130,7 @@ func newService(t *testing.T, change func(*Config)) *service {
 	searcher := retrieve.New(s.pool, models.embedder, nil)
 	s.answers = &answer.Service{
 		Searcher: searcher, Engine: models.engine, Pool: s.pool, Log: log,
-		Defaults: answer.Defaults{
+		Defaults: answer.Defaults{MinSimilarity: retrieve.MinSimilarity,
 			Collection: "facts", Cache: "sinks", Budget: "256", Limit: 3,
 			ContextTokens: 400, HistoryTokens: 1000, MaxTokens: 24, Sampling: decode.Sampling{RepeatPenalty: 1.1},
 		},
