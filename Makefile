@@ -76,6 +76,24 @@ verify: ## prove that the committed kernels are what their generator writes
 generate: ## write the kernels anew from their generator
 	go generate ./lesskernels/...
 
+# Kernels for cards are compiled ahead of time, without a card, by Triton in an environment of its own (1.2 GB).
+TRITON := $(LESSRAG_ASSETS)/triton
+KERNELS := lesskernels/cuda/kernels
+$(TRITON)/installed: lesskernels/cuda/src/requirements.txt
+	python3 -m venv $(TRITON)
+	$(TRITON)/bin/pip install -q --require-hashes --no-deps -r $<
+	touch $@
+
+.PHONY: kernels
+kernels: $(TRITON)/installed ## compile the CUDA kernels anew from their sources
+	rm -f $(KERNELS)/*
+	PYTHONDONTWRITEBYTECODE=1 $(TRITON)/bin/python lesskernels/cuda/src/build.py $(KERNELS)
+
+.PHONY: verify-kernels
+verify-kernels: $(TRITON)/installed ## prove that the committed CUDA kernels are what their sources give
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && \
+	PYTHONDONTWRITEBYTECODE=1 $(TRITON)/bin/python lesskernels/cuda/src/build.py $$dir && diff -r $$dir $(KERNELS) && echo "the kernels are current"
+
 .PHONY: peer
 peer: fetch ## build llama.cpp and onnxruntime into assets/peer/, for make bench (once; some ten minutes)
 	@sh fetch/peer.sh

@@ -1,0 +1,91 @@
+package cuda
+
+import (
+	"fmt"
+
+	"lessrag/lesskernels/cuda/device"
+)
+
+// Heads is the shape of attention.
+type Heads struct {
+	Heads   int // of queries
+	KVHeads int // divides Heads
+	Dim     int // 64 or 128
+}
+
+// Check tells what is wrong with a shape, nil if kernels take it.
+func (h Heads) Check() error {
+	switch {
+	case h.Dim != 64 && h.Dim != 128:
+		return fmt.Errorf("cuda: a head dimension of %d, and kernels take 64 and 128", h.Dim)
+	case h.KVHeads < 1 || h.Heads%h.KVHeads != 0 || h.Group() > oneRows:
+		return fmt.Errorf("cuda: %d query heads for %d KV heads, and kernels take groups of 1 to %d", h.Heads, h.KVHeads, oneRows)
+	}
+	return nil
+}
+
+// Group is how many query heads share a KV head.
+func (h Heads) Group() int { return h.Heads / h.KVHeads }
+
+// Rope turns queries and keys of qkv [rows, heads+2·kvHeads, dim] f32 by cos and sin
+// [rows, dim/2] f32, and rounds: queries to q [rows, heads, dim], keys and values to rows
+// slots [rows, kvHeads] i64 of the slabs keys and values [·, dim], all bf16.
+func (k *Kernels) Rope(s device.Stream, h Heads, qkv, cos, sin, q, keys, values, slots device.Pointer, rows int) error {
+	return k.launch(s, fmt.Sprintf("rope_d%d", h.Dim), device.Grid{X: rows, Y: h.Heads + 2*h.KVHeads, Z: 1},
+		address(qkv), address(cos), address(sin), address(q), address(keys), address(values), address(slots), device.I32(h.Heads), device.I32(h.KVHeads))
+}
+
+// Of src/build.py: rows of a tile of attention, query heads times queries.
+const (
+	oneRows   = 16
+	blockRows = 64
+	spanGrain = 64 // slots that a program takes at a step
+)
+
+// TileQueries is how many queries a tile of a block has at most.
+func (h Heads) TileQueries() int { return blockRows / h.Group() }
+
+// Attention is where attention over slots finds what it needs.
+type Attention struct {
+	Heads
+	Scale        float32
+	Q            device.Pointer // [rows, heads, dim] bf16
+	Keys, Values device.Pointer // [·, dim] bf16, the slabs
+	Tiles        device.Pointer // [tiles, 2] i32: first row of a tile, and its rows
+	Starts       device.Pointer // [tiles, kvHeads] i64: row of the slabs where a head's slots begin
+	Live         device.Pointer // [rows, kvHeads] i32: so many first slots the row sees
+	Parts        device.Pointer // [splits, rows, heads, dim] f32, out
+	LSE          device.Pointer // [splits, rows, heads] f32, out: natural
+	Rows         int
+}
+
+// Attend computes tiles of one row each, or of up to TileQueries rows in a block, over
+// splits spans of slots, of span slots each: together they hold all that is seen.
+func (k *Kernels) Attend(s device.Stream, a *Attention, tiles int, block bool, splits, span int) error {
+	name := "one"
+	if block {
+		name = "block"
+	}
+	if span < 1 || span%spanGrain != 0 {
+		return fmt.Errorf("cuda: a span of %d slots is no multiple of %d", span, spanGrain)
+	}
+	return k.launch(s, fmt.Sprintf("attend_d%d_%s", a.Dim, name), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
+		address(a.Q), address(a.Keys), address(a.Values), address(a.Tiles), address(a.Starts), address(a.Live), address(a.Parts), address(a.LSE),
+		device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.F32(a.Scale))
+}
+
+// States are what KV heads remember of evicted tokens: see lesskernels.LowRank.
+type States struct {
+	Rank   int            // 8, or 0: there are none
+	Phi    device.Pointer // [rows, heads, rank] f32, φ of the queries
+	Memory device.Pointer // f32: of every state H [rank, dim] and then z [rank]
+	At     device.Pointer // [rows, kvHeads] i64: where a state begins; below 0, nothing was absorbed
+	Gate   device.Pointer // [kvHeads] f32, added to a state's log-sum-exp
+}
+
+// Merge joins the splits of Attend, and states, to out [rows, heads, dim] bf16.
+func (k *Kernels) Merge(s device.Stream, a *Attention, splits int, states States, out device.Pointer) error {
+	return k.launch(s, fmt.Sprintf("merge_d%d_r%d", a.Dim, states.Rank), device.Grid{X: a.Rows, Y: a.Heads.Heads, Z: 1},
+		address(a.Parts), address(a.LSE), address(states.Phi), address(states.Memory), address(states.At), address(states.Gate), address(out),
+		device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits))
+}

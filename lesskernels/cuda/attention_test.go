@@ -1,0 +1,278 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda/device"
+)
+
+const (
+	attentionTolerance = 4e-3 // of outputs, which are bf16
+	lseTolerance       = 1e-6
+)
+
+// headShapes are all that kernels take, and groups of every kind.
+var headShapes = func() (list []Heads) {
+	for _, dim := range []int{64, 128} {
+		for _, group := range []int{1, 3, 4, 8} {
+			list = append(list, Heads{Heads: 2 * group, KVHeads: 2, Dim: dim})
+		}
+	}
+	return list
+}()
+
+func TestRope(t *testing.T) {
+	const rows = 3
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range headShapes {
+			heads := h.Heads + 2*h.KVHeads
+			qkv := r.normal(rows*heads*h.Dim, 1)
+			var cos, sin []float32
+			for i := range rows * h.Dim / 2 {
+				s, c := math.Sincos(float64(i) * 0.7)
+				cos, sin = append(cos, float32(c)), append(sin, float32(s))
+			}
+			slots := []int64{4, 9, 0, 7, 5, 2} // of 10
+			empty := make([]uint16, 10*h.Dim)
+			for i := range empty {
+				empty[i] = 0x7fc0
+			}
+			q, k, v := put(r, make([]uint16, rows*h.Heads*h.Dim)), put(r, empty), put(r, empty)
+			r.must(r.Rope(r.s, h, put(r, qkv), put(r, cos), put(r, sin), q, k, v, put(r, slots), rows))
+			var wantQ, wantK, wantV []float64
+			for row := range rows {
+				for head := range heads {
+					x := qkv[(row*heads+head)*h.Dim:][:h.Dim]
+					for i := range h.Dim / 2 {
+						a, b := float64(x[2*i]), float64(x[2*i+1])
+						c, s := float64(cos[row*h.Dim/2+i]), float64(sin[row*h.Dim/2+i])
+						switch {
+						case head < h.Heads:
+							wantQ = append(wantQ, a*c-b*s, a*s+b*c)
+						case head < h.Heads+h.KVHeads:
+							wantK = append(wantK, a*c-b*s, a*s+b*c)
+						default:
+							wantV = append(wantV, a, b)
+						}
+					}
+				}
+			}
+			gather := func(slab []uint16) (out []float32) {
+				taken := map[int64]bool{}
+				for _, slot := range slots {
+					out = append(out, fromBrains(slab[int(slot)*h.Dim:][:h.Dim])...)
+					taken[slot] = true
+				}
+				for slot := range int64(10) {
+					if !taken[slot] && slab[int(slot)*h.Dim] != 0x7fc0 {
+						t.Errorf("%+v: slot %d is written", h, slot)
+					}
+				}
+				return out
+			}
+			near(t, fmt.Sprintf("queries of %+v", h), fromBrains(get[uint16](r, q, len(wantQ))), wantQ, roundedTo)
+			near(t, fmt.Sprintf("keys of %+v", h), gather(get[uint16](r, k, len(empty))), wantK, roundedTo)
+			near(t, fmt.Sprintf("values of %+v", h), gather(get[uint16](r, v, len(empty))), wantV, roundedTo)
+		}
+	})
+}
+
+// sight is a case of attention: every tile has slabs of its own and so many rows, of
+// which each sees one slot more than the one before.
+type sight struct {
+	*rig
+	a     Attention
+	tiles [][2]int32  // first row, and rows
+	live  []int32     // [rows, kvHeads]
+	q     []float32   // [rows, heads, dim]
+	k, v  [][]float32 // [tiles·kvHeads][slots, dim]
+	out   device.Pointer
+}
+
+// look makes a case: seen[i] is what the first row of tile i sees.
+func look(r *rig, h Heads, seen []int, rowsOf func(tile int) int) *sight {
+	c := &sight{rig: r, a: Attention{Heads: h, Scale: float32(1 / math.Sqrt(float64(h.Dim)))}}
+	var keys, values []uint16
+	var starts []int64
+	rows := 0
+	for i, n := range seen {
+		count := rowsOf(i)
+		c.tiles = append(c.tiles, [2]int32{int32(rows), int32(count)})
+		for row := range count {
+			for kv := range h.KVHeads {
+				c.live = append(c.live, int32(max(0, n+row-kv))) // heads need not hold the same
+			}
+		}
+		for kv := range h.KVHeads {
+			starts = append(starts, int64(len(keys)/h.Dim))
+			lives := max(0, n+count-1-kv)
+			kb, k := brains(r.normal(lives*h.Dim, 1))
+			vb, v := brains(r.normal(lives*h.Dim, 1))
+			c.k, c.v = append(c.k, k), append(c.v, v)
+			keys, values = append(keys, kb...), append(values, vb...)
+			for range 70 * h.Dim { // dead slots, more than a kernel takes at a step
+				keys, values = append(keys, 0x7fc0), append(values, 0x7fc0)
+			}
+		}
+		rows += count
+	}
+	bits, q := brains(r.normal(rows*h.Heads*h.Dim, 1))
+	c.q, c.a.Rows = q, rows
+	c.a.Q, c.a.Keys, c.a.Values = put(r, bits), put(r, keys), put(r, values)
+	c.a.Tiles, c.a.Starts, c.a.Live = put(r, c.tiles), put(r, starts), put(r, c.live)
+	c.out = put(r, make([]uint16, rows*h.Heads*h.Dim))
+	return c
+}
+
+// splits takes room for partial results.
+func (c *sight) splits(n int) {
+	c.a.Parts = put(c.rig, nothing(n*c.a.Rows*c.a.Heads.Heads*c.a.Dim))
+	c.a.LSE = put(c.rig, nothing(n*c.a.Rows*c.a.Heads.Heads))
+}
+
+// eachQuery gives the oracle of each row and head over slots from…to.
+func (c *sight) eachQuery(from, to int, f func(row, head, kv int, p lesskernels.Partial)) {
+	h := c.a.Heads
+	for tile, rows := range c.tiles {
+		for row := rows[0]; row < rows[0]+rows[1]; row++ {
+			for head := range h.Heads {
+				kv := head / h.Group()
+				sees := min(to, int(c.live[int(row)*h.KVHeads+kv]))
+				at := min(from, sees)
+				k, v := c.k[tile*h.KVHeads+kv], c.v[tile*h.KVHeads+kv]
+				q := c.q[(int(row)*h.Heads+head)*h.Dim:][:h.Dim]
+				p, _ := lesskernels.Attend(q, k[at*h.Dim:sees*h.Dim], v[at*h.Dim:sees*h.Dim], float64(c.a.Scale))
+				f(int(row), head, kv, p)
+			}
+		}
+	}
+}
+
+// check compares outputs, and log-sum-exps where lse is not nil. A segment that is
+// empty must say so exactly.
+func (c *sight) check(what string, from, to int, out, lse []float32) {
+	c.t.Helper()
+	var want, wantLSE []float64
+	var finite []float32
+	i := 0
+	c.eachQuery(from, to, func(_, _, _ int, p lesskernels.Partial) {
+		for _, x := range p.Out {
+			want = append(want, float64(x))
+		}
+		if lse != nil && math.IsInf(float64(p.LSE), -1) {
+			if !math.IsInf(float64(lse[i]), -1) {
+				c.t.Errorf("%s: log-sum-exp %d of nothing is %v", what, i, lse[i])
+			}
+		} else if lse != nil {
+			wantLSE, finite = append(wantLSE, float64(p.LSE)), append(finite, lse[i])
+		}
+		i++
+	})
+	near(c.t, what, out, want, attentionTolerance)
+	if lse != nil {
+		near(c.t, what+", log-sum-exps", finite, wantLSE, lseTolerance)
+	}
+}
+
+// liveCounts end before, at and after every edge of a kernel's steps of 64 slots.
+var liveCounts = []int{1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 191, 192, 193, 250}
+
+func TestAttend(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range headShapes {
+			for _, block := range []bool{false, true} {
+				t.Run(fmt.Sprintf("dim %d, group %d, block %v", h.Dim, h.Group(), block), func(t *testing.T) {
+					r.in(t).checkAttend(h, block)
+				})
+			}
+		}
+	})
+}
+
+func (r *rig) checkAttend(h Heads, block bool) {
+	seen, rowsOf := liveCounts, func(int) int { return 1 }
+	if block {
+		seen = []int{1, 63, 65, 120}
+		rowsOf = func(tile int) int { return max(1, h.TileQueries()-tile) }
+	}
+	c := look(r, h, seen, rowsOf)
+	for _, splits := range []int{1, 3} {
+		span := (400/splits + 63) / 64 * 64
+		c.splits(splits)
+		r.must(r.Attend(r.s, &c.a, len(c.tiles), block, splits, span))
+		n := c.a.Rows * h.Heads
+		parts, lse := get[float32](r, c.a.Parts, splits*n*h.Dim), get[float32](r, c.a.LSE, splits*n)
+		for s := range splits {
+			c.check(fmt.Sprintf("split %d of %d", s, splits), s*span, (s+1)*span, parts[s*n*h.Dim:][:n*h.Dim], lse[s*n:][:n])
+		}
+		r.must(r.Merge(r.s, &c.a, splits, States{}, c.out))
+		c.check(fmt.Sprintf("%d splits merged", splits), 0, math.MaxInt, fromBrains(get[uint16](r, c.out, n*h.Dim)), nil)
+	}
+}
+
+// What a KV head has absorbed joins what it holds, weighed by its gate; where it has
+// absorbed nothing, its state is not even read.
+func TestMergeStates(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range headShapes {
+			r.checkMergeStates(h)
+		}
+	})
+}
+
+func (r *rig) checkMergeStates(h Heads) {
+	const rank = 8
+	c := look(r, h, []int{1, 3, 40, 70, 1}, func(int) int { return 1 })
+	const splits = 2
+	c.splits(splits)
+	r.must(r.Attend(r.s, &c.a, len(c.tiles), false, splits, 64))
+
+	states := lesskernels.NewLowRank(c.a.Rows*h.KVHeads, rank, h.Dim) // one for every row
+	var memory []float32
+	var at []int64
+	for i := range states.KVHeads {
+		for range i % 3 * 20 { // every third has absorbed nothing
+			psi := r.normal(rank, 1)
+			for j := range psi {
+				psi[j] = float32(math.Abs(float64(psi[j])))
+			}
+			states.Absorb(i, psi, r.normal(h.Dim, 1))
+		}
+		if at = append(at, int64(len(memory))); states.Absorbed[i] == 0 {
+			at[i] = -1
+		}
+		memory = append(memory, states.H[i*rank*h.Dim:][:rank*h.Dim]...)
+		memory = append(memory, states.Z[i*rank:][:rank]...)
+	}
+	phi := r.normal(c.a.Rows*h.Heads*rank, 0.3)
+	for i := range phi {
+		phi[i] = float32(math.Abs(float64(phi[i])))
+	}
+	clear(phi[h.Heads*rank : h.Heads*rank+2*rank]) // below ε
+	gate := []float32{0, -0.5}
+	device := States{Rank: rank, Phi: put(r, phi), Memory: put(r, memory), At: put(r, at), Gate: put(r, gate)}
+	r.must(r.Merge(r.s, &c.a, splits, device, c.out))
+
+	var want []float64
+	c.eachQuery(0, math.MaxInt, func(row, head, kv int, p lesskernels.Partial) {
+		other := lesskernels.Partial{Out: make([]float32, h.Dim)}
+		states.Query(&other, row*h.KVHeads+kv, phi[(row*h.Heads+head)*rank:][:rank])
+		other.LSE += gate[kv]
+		p.Merge(other)
+		for _, x := range p.Out {
+			want = append(want, float64(x))
+		}
+	})
+	near(r.t, fmt.Sprintf("%+v", h), fromBrains(get[uint16](r, c.out, len(want))), want, attentionTolerance)
+}
+
+func TestHeadsCheck(t *testing.T) {
+	for h, want := range map[Heads]bool{{9, 3, 64}: true, {32, 2, 128}: true, {9, 2, 64}: false, {8, 0, 64}: false, {34, 2, 64}: false, {8, 8, 96}: false, {8, 8, 256}: false} {
+		if err := h.Check(); (err == nil) != want {
+			t.Errorf("%+v: %v", h, err)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cpu"
+)
+
+// weightTypes are those that a card reads, with what their packed form may be off by, of the largest
+// result: only the scales of Q6_K are rounded.
+var weightTypes = map[lesskernels.DType]float64{lesskernels.Q4_0: 2e-6, lesskernels.Q4_1: 2e-6, lesskernels.Q8_0: 2e-6, lesskernels.Q6_K: 5e-4}
+
+// weights are random blocks, and what they stand for.
+func (r *rig) weights(kind lesskernels.DType, outs, cols int) (data []byte, values []float32) {
+	elements, size, _ := kind.BlockSize()
+	data = make([]byte, int64(outs*cols)/elements*size)
+	for i := range data {
+		data[i] = byte(r.random.Uint32())
+	}
+	for at := 0; at < len(data); at += int(size) {
+		block := data[at:][:size]
+		switch kind {
+		case lesskernels.Q6_K:
+			binary.LittleEndian.PutUint16(block[208:], toHalf(float32(r.random.NormFloat64()*0.001)))
+		case lesskernels.Q4_1:
+			binary.LittleEndian.PutUint16(block[2:], toHalf(float32(r.random.NormFloat64()*0.1)))
+			fallthrough
+		default:
+			binary.LittleEndian.PutUint16(block, toHalf(float32(r.random.NormFloat64()*0.01)))
+		}
+	}
+	values = make([]float32, outs*cols)
+	r.must(cpu.Dequantize(values, kind, data))
+	return data, values
+}
+
+func (r *rig) upload(kind lesskernels.DType, data []byte, outs, cols int) *Matrix {
+	r.t.Helper()
+	packed, err := Pack(kind, data, outs, cols)
+	r.must(err)
+	m, err := packed.Upload(r.d, r.s)
+	r.must(err)
+	r.t.Cleanup(func() { r.must(m.Free(r.d)) })
+	return m
+}
+
+func TestMultiply(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for kind := range weightTypes {
+			t.Run(kind.String(), func(t *testing.T) {
+				for _, p := range []product{{1, 256, 1}, {63, 256, 3}, {64, 512, 16}, {65, 768, 17}, {130, 256, 64}, {40, 256, 70}} {
+					r.in(t).checkMultiply(kind, p)
+				}
+			})
+		}
+	})
+}
+
+type product struct{ outs, cols, rows int }
+
+func (r *rig) checkMultiply(kind lesskernels.DType, p product) {
+	data, w := r.weights(kind, p.outs, p.cols)
+	m := r.upload(kind, data, p.outs, p.cols)
+	bits, x := brains(r.normal(p.rows*p.cols, 1))
+	stride := p.outs + 5
+	y := put(r, nothing(p.rows*stride))
+	r.must(r.Multiply(r.s, m, put(r, bits), y, p.rows, stride))
+	all := get[float32](r, y, p.rows*stride)
+	var got []float32
+	var want []float64
+	for row := range p.rows {
+		for o := range p.outs {
+			sum := 0.0
+			for c := range p.cols {
+				sum += float64(x[row*p.cols+c]) * float64(w[o*p.cols+c])
+			}
+			want = append(want, sum)
+		}
+		line := all[row*stride:][:stride]
+		got = append(got, line[:p.outs]...)
+		for _, beyond := range line[p.outs:] {
+			if beyond == beyond {
+				r.t.Fatal(fmt.Sprintf("%+v: row %d is written beyond its outputs", p, row))
+			}
+		}
+	}
+	near(r.t, fmt.Sprintf("%v %+v", kind, p), got, want, weightTypes[kind])
+}
+
+// A row gives the same alone and among many: what runs beside an answer does not change it.
+func TestMultiplyOfAnyBatch(t *testing.T) {
+	const outs, cols, rows = 70, 512, 80
+	onEach(t, func(t *testing.T, r *rig) {
+		for kind := range weightTypes {
+			data, _ := r.weights(kind, outs, cols)
+			m := r.upload(kind, data, outs, cols)
+			bits, _ := brains(r.normal(rows*cols, 1))
+			x, y := put(r, bits), put(r, nothing(rows*outs))
+			r.must(r.Multiply(r.s, m, x, y, rows, outs))
+			many := get[float32](r, y, rows*outs)
+			for _, n := range []int{1, 5, 16, 17} {
+				r.must(r.Multiply(r.s, m, x, y, n, outs))
+				if got := get[float32](r, y, n*outs); !slices.Equal(got, many[:n*outs]) {
+					t.Errorf("%v: %d rows alone give other bits than among %d", kind, n, rows)
+				}
+			}
+		}
+	})
+}
+
+func TestEmbed(t *testing.T) {
+	const outs, cols = 37, 512
+	tokens := []int32{0, 36, 5, 5}
+	onEach(t, func(t *testing.T, r *rig) {
+		for kind, tolerance := range weightTypes {
+			data, w := r.weights(kind, outs, cols)
+			m := r.upload(kind, data, outs, cols)
+			x := put(r, nothing(len(tokens)*cols))
+			r.must(r.Embed(r.s, m, put(r, tokens), x, len(tokens)))
+			var want []float64
+			for _, token := range tokens {
+				for _, v := range w[int(token)*cols:][:cols] {
+					want = append(want, float64(v))
+				}
+			}
+			near(t, kind.String(), get[float32](r, x, len(want)), want, tolerance)
+		}
+	})
+}
+
+func TestPackRefuses(t *testing.T) {
+	for _, test := range []struct {
+		kind              lesskernels.DType
+		bytes, outs, cols int
+		want              string
+	}{
+		{lesskernels.F16, 64, 1, 32, "F16 [1, 32]: the type is not read on a card yet"},
+		{lesskernels.Q4_1, 20, 1, 33, "20 bytes are not of that shape"},
+		{lesskernels.Q4_1, 21, 1, 32, "21 bytes"},
+		{lesskernels.Q4_1, 0, 0, 32, "0 bytes"},
+		{lesskernels.Q6_K, 210, 1, 128, "210 bytes"},
+	} {
+		if _, err := Pack(test.kind, make([]byte, test.bytes), test.outs, test.cols); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v, want an error that says %q", err, test.want)
+		}
+	}
+}
+
+// What packing keeps exactly: everything but the scales of Q6_K, which it rounds to 11 bits.
+func TestPackedBytes(t *testing.T) {
+	for kind, want := range map[lesskernels.DType]float64{lesskernels.Q4_0: 5, lesskernels.Q4_1: 5, lesskernels.Q8_0: 8.5, lesskernels.Q6_K: 9} {
+		_, size, _ := kind.BlockSize()
+		elements, _, _ := kind.BlockSize()
+		const outs = 8
+		p, err := Pack(kind, make([]byte, outs*256/elements*size), outs, 256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(p.Bytes()) * 8 / (outs * 256); math.Abs(got-want) > 1e-9 {
+			t.Errorf("%v takes %v bits a weight, want %v", kind, got, want)
+		}
+	}
+}

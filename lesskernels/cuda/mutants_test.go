@@ -1,0 +1,134 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"sync"
+	"testing"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda/ptx"
+)
+
+// A mutation is a mistake that a kernel could have.
+type mutation struct {
+	name string
+	from *regexp.Regexp
+	to   string
+}
+
+var mutations = []mutation{
+	{"a barrier is left out", regexp.MustCompile(`\tbar\.sync \t0;`), ""},
+	{"a wait for copies is left out", regexp.MustCompile(`\tcp\.async\.wait_group[^;]*;`), ""},
+	{"a group of copies is not closed", regexp.MustCompile(`\tcp\.async\.commit_group;`), ""},
+	{"a matrix is not transposed", regexp.MustCompile(`\.trans\.shared`), ".shared"},
+}
+
+// mutants are the kernels that are changed, and what checks each.
+var mutants = map[string]func(r *rig){
+	"attend_d64_one":         func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 64}, false) },
+	"attend_d128_block":      func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 128}, true) },
+	"merge_d64_r8":           func(r *rig) { r.checkMergeStates(Heads{Heads: 6, KVHeads: 2, Dim: 64}) },
+	"multiply_nibbles_few":   func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 13}) },
+	"multiply_nibbles_many":  func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 70}) },
+	"multiply_octets16_many": func(r *rig) { r.checkMultiply(lesskernels.Q6_K, product{65, 256, 70}) },
+	"multiply_octets32_few":  func(r *rig) { r.checkMultiply(lesskernels.Q8_0, product{65, 256, 13}) },
+	"add_norm":               func(r *rig) { r.checkNorm(1500) },
+	"argmax":                 func(r *rig) { r.checkArgMax(1500) },
+}
+
+// harmless are mutants that do what the kernel does, by their number. Copies whose group
+// is not closed close with the next one: for the first groups, those of the first step, that
+// is the same, since all of a step are waited for together.
+var harmless = map[string][]int{
+	"attend_d64_one: a group of copies is not closed":         {1},
+	"attend_d128_block: a group of copies is not closed":      {1},
+	"attend_d128_block: a barrier is left out":                {14}, // another one follows before shared memory is touched
+	"multiply_nibbles_few: a group of copies is not closed":   {1, 2},
+	"multiply_nibbles_many: a group of copies is not closed":  {1, 2},
+	"multiply_octets16_many: a group of copies is not closed": {1},
+	"multiply_octets32_few: a group of copies is not closed":  {1},
+	"multiply_octets32_few: a wait for copies is left out":    {2, 3, 4}, // two that are the same stand together, and the first of a turn follows those of the last
+}
+
+// recorder is a test that goes on when it has failed.
+type recorder struct {
+	failed string
+	undo   []func()
+}
+
+type stopped struct{}
+
+func (*recorder) Helper()            {}
+func (c *recorder) Cleanup(f func()) { c.undo = append(c.undo, f) }
+func (c *recorder) Errorf(format string, args ...any) {
+	c.failed += fmt.Sprintf(format, args...)
+}
+func (c *recorder) Fatal(args ...any) {
+	c.failed += fmt.Sprint(args...)
+	panic(stopped{})
+}
+
+// caught runs a kernel's check with another text of it and says what was wrong, "" if
+// nothing was.
+func caught(name, text string, check func(*rig)) (why string) {
+	c := &recorder{}
+	defer func() {
+		if r := recover(); r != nil && r != (stopped{}) {
+			panic(r)
+		}
+		why = c.failed
+	}()
+	d := ptx.New(1 << 26)
+	r := &rig{t: c, d: d, Kernels: &Kernels{functions: maps.Clone(unchanged().functions)}, random: rand.New(rand.NewPCG(1, 2))}
+	var err error
+	r.s, err = d.NewStream()
+	r.must(err)
+	_, about, err := source(name)
+	r.must(errors.Join(err, r.compile(d, name, text, about)))
+	check(r)
+	return c.failed
+}
+
+// unchanged are all kernels as they ship. Those of the interpreter belong to no one
+// device.
+var unchanged = sync.OnceValue(func() *Kernels {
+	k, err := Load(ptx.New(1))
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+// TestMutants keeps the tests of kernels honest: none of the mistakes gets past them but
+// those that are none.
+func TestMutants(t *testing.T) {
+	for name, check := range mutants {
+		t.Run(name, func(t *testing.T) {
+			text, _, err := source(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if why := caught(name, text, check); why != "" {
+				t.Fatalf("unchanged: %s", why)
+			}
+			for _, m := range mutations {
+				var survivors []int
+				places := m.from.FindAllStringIndex(text, -1)
+				for i, at := range places {
+					changed := text[:at[0]] + m.to + text[at[1]:]
+					if caught(name, changed, check) == "" {
+						survivors = append(survivors, i+1)
+					}
+				}
+				if want := harmless[name+": "+m.name]; !slices.Equal(survivors, want) {
+					t.Errorf("%s: numbers %v of %d are not noticed, want %v", m.name, survivors, len(places), want)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,101 @@
+"""Compiles the kernels to PTX for every card since Ampere, without a card.
+
+    python build.py DIR
+
+writes NAME.ptx and NAME.json for each kernel, and SHA256SUMS of the sources, by which a test finds out that
+they have changed since. The same sources and the same Triton (requirements.txt) give the same bytes.
+`make kernels` writes the committed ones, `make verify-kernels` compares with them.
+"""
+import hashlib
+import json
+import os
+import sys
+import tempfile
+
+os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="kernels")
+os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
+os.environ["TRITON_DEFAULT_FP_FUSION"] = "1"
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+import attention
+import product
+import rows
+
+TARGET, VERSION = 80, 70  # compute 8.0, PTX 7.0: what the oldest driver that is accepted compiles
+
+# Of every argument its type; * is a pointer, to a multiple of 16 bytes.
+NORM = dict(x="*fp32", delta="*fp32", weight="*fp32", normed="*bf16", pick="*i32", width="i32", epsilon="fp32")
+NIBBLES = dict(x="*bf16", codes="*u8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
+OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
+ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", slots="*i64", heads="i32", kv_heads="i32")
+ATTEND = dict(q="*bf16", k="*bf16", v="*bf16", tiles="*i32", starts="*i64", live="*i32", out="*fp32", lse="*fp32",
+              rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
+MERGE = dict(parts="*fp32", lse="*fp32", phi="*fp32", states="*fp32", state="*i64", gate="*fp32", out="*bf16",
+             rows="i32", heads="i32", kv_heads="i32", splits="i32")
+SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
+
+
+def kernels():
+    """(name, function, arguments, constants, warps)"""
+    block = dict(BLOCK=1024)
+    yield "norm", rows.add_norm, NORM, dict(ADD=False, PICK=False, **block), 4
+    yield "add_norm", rows.add_norm, NORM, dict(ADD=True, PICK=False, **block), 4
+    yield "pick_norm", rows.add_norm, NORM, dict(ADD=False, PICK=True, **block), 4
+    yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
+    yield "swiglu", rows.swiglu, dict(gate="*fp32", up="*fp32", out="*bf16", n="i32"), block, 4
+    yield "argmax", rows.argmax, dict(logits="*fp32", best="*i32", vocab="i32"), block, 4
+    yield "embed_nibbles", product.embed_nibbles, dict(tokens="*i32", codes="*u8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
+    for g in 16, 32:
+        yield f"embed_octets{g}", product.embed_octets, dict(tokens="*i32", codes="*i8", scales="*fp16", x="*fp32", outs="i32", cols="i32"), dict(G=g, BLOCK=256), 2
+    for name, br in ("few", 16), ("many", 64):
+        yield f"multiply_nibbles_{name}", product.multiply_nibbles, NIBBLES, dict(BO=64, BR=br), 4
+        for g in 16, 32:
+            yield f"multiply_octets{g}_{name}", product.multiply_octets, OCTETS, dict(G=g, BO=64, BR=br), 4
+    for d in 64, 128:
+        yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
+        for name, m in ("one", 16), ("block", 64):
+            yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=64), 4
+        for r in 0, 8:
+            yield f"merge_d{d}_r{r}", attention.merge, MERGE, dict(D=d, R=r), 1
+
+
+def build(name, function, types, constants, warps):
+    signature, attributes, arguments = {}, {}, []
+    for i, argument in enumerate(function.arg_names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+            continue
+        signature[argument] = types[argument]
+        arguments.append([argument, types[argument]])
+        if types[argument][0] == "*" or argument in SIXTEENS:
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", TARGET, 32),
+                              options=dict(num_warps=warps, num_stages=3, ptx_version=VERSION))
+    m = compiled.metadata
+    if m.global_scratch_size or m.profile_scratch_size:
+        sys.exit(f"{name} needs scratch memory")
+    return compiled.asm["ptx"], dict(function=m.name, arguments=arguments, constants=constants, threads=32 * m.num_warps, shared=m.shared)
+
+
+def main(to):
+    for name, *rest in kernels():
+        ptx, description = build(name, *rest)
+        with open(os.path.join(to, name + ".ptx"), "w") as f:
+            f.write(ptx)
+        with open(os.path.join(to, name + ".json"), "w") as f:
+            json.dump(description, f)
+            f.write("\n")
+    here = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(to, "SHA256SUMS"), "w") as f:
+        for name in sorted(os.listdir(here)):
+            if name.endswith((".py", ".txt")):
+                with open(os.path.join(here, name), "rb") as source:
+                    f.write(f"{hashlib.sha256(source.read()).hexdigest()}  {name}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
