@@ -3,8 +3,9 @@ package cache
 import "math"
 
 // elastic is Elastic Cache (arXiv 2407.18121). Of a prompt, each layer keeps the
-// tokens that got most attention from all queries and heads, the first and the last
-// one in any case; every other token is merged into the nearest that stays, whose key
+// tokens that got most attention from all queries and heads, the first and the newest
+// in any case: the paper reads a prompt at once and protects its last token, a prompt
+// that is read in blocks would lose its newest ones with every block; every other token is merged into the nearest that stays, whose key
 // and value become the mean of all of them. While an answer is decoded, the token at
 // a fixed distance from the end goes whenever the budget is exceeded. The mean of keys
 // that were turned to different positions is no key of any position: with keys false,
@@ -32,8 +33,8 @@ func (p elastic) Merges(s Statistics) (values, keys bool) {
 // that have come to the fixed point.
 func (elastic) Decide(kept []int32, s Statistics) []int32 {
 	n := len(s.Positions)
+	newest := min(elasticDistance-1, s.Keep/2) // beyond the fixed point
 	if s.Coming <= 1 || n <= s.Keep {
-		newest := min(elasticDistance-1, s.Keep/2) // beyond the fixed point
 		for i := range n {
 			if i < s.Keep-newest || i >= n-newest {
 				kept = append(kept, int32(i))
@@ -44,9 +45,10 @@ func (elastic) Decide(kept []int32, s Statistics) []int32 {
 	scores := make([]float32, 2*n)
 	scores, sorted := scores[:n], scores[n:]
 	copy(scores, s.Attention)
-	for i := range min(elasticStart, n) {
-		scores[i] = float32(math.Inf(1))
+	for i := range n {
+		if i < elasticStart || i >= n-newest {
+			scores[i] = float32(math.Inf(1))
+		}
 	}
-	scores[n-1] = float32(math.Inf(1))
 	return Keep(kept, scores, s.Keep, sorted)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // The tokens of a prompt that stay are the most important ones by a sort of all, and
-// the first and the last.
+// the first and the newest.
 func TestElasticKeepsTheMostImportant(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 12))
 	for range 200 {
@@ -17,9 +17,10 @@ func TestElasticKeepsTheMostImportant(t *testing.T) {
 		for i := range n {
 			s.Positions, s.Attention = append(s.Positions, int32(i)), append(s.Attention, random.Float32())
 		}
-		inner := rangeOf(1, int32(n-1))
+		newest := min(24, s.Keep/2)
+		inner := rangeOf(1, int32(n-newest))
 		slices.SortFunc(inner, func(a, b int32) int { return cmp.Compare(s.Attention[b], s.Attention[a]) })
-		want := append([]int32{0, int32(n - 1)}, inner[:min(len(inner), s.Keep-2)]...)
+		want := append(append([]int32{0}, rangeOf(int32(n-newest), int32(n))...), inner[:min(len(inner), s.Keep-1-newest)]...)
 		slices.Sort(want)
 		if got := (elastic{}).Decide(nil, s); !slices.Equal(got, want) {
 			t.Fatalf("%d of %d: %v, want %v", s.Keep, n, got, want)

@@ -168,8 +168,9 @@ def elastic(q, k, v, merge_keys, start=1, distance=25):
         for head in range(KV):
             p = attend(record, q, t, head, rotated[:t + 1, head], v[:t + 1, head], t)
             importance[:t + 1] += p.sum(0) / HEADS
-    ranked = sorted(range(start, PROMPT - 1), key=lambda i: -importance[i])
-    anchors = sorted(list(range(start)) + ranked[:budget - start - 1] + [PROMPT - 1])
+    newest = min(distance - 1, budget // 2)
+    ranked = sorted(range(start, PROMPT - newest), key=lambda i: -importance[i])
+    anchors = sorted(list(range(start)) + ranked[:budget - start - newest] + list(range(PROMPT - newest, PROMPT)))
     members = {a: [a] for a in anchors}
     for i in range(PROMPT):
         if i not in members:
