@@ -92,7 +92,7 @@ func keepPoints(most, reused, shared int, plan cache.Plan, end func(n int) int) 
 // resume lets a job that was fed nothing yet go on from a kept prefix, and decides
 // where its own cache will be copied. The sequence is the one that it is fed to.
 func (e *Engine) resume(j *job, s model.Sequence) {
-	plan, most := s.Plan(), j.reusable(e.options)
+	plan, most := s.Plan(), e.reusable(j)
 	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(plan.Slots)) }
 	p, n, shared := e.prefixes.find(j.prompt[:most], plan, end)
 	if p != nil {
