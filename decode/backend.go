@@ -40,6 +40,6 @@ type Backend interface {
 	Place(s model.Sequence, p *passages.Passage) error
 
 	Config() model.Config
-	Shape() cache.Shape // what sequences are planned with
+	Shape(policy string) cache.Shape // what sequences with an eviction policy are planned with
 	Close()
 }

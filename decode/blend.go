@@ -28,15 +28,15 @@ const DefaultShare = 0.15
 // leastPassage is how many tokens a passage has that is worth its bookkeeping.
 const leastPassage = 32
 
-// kind is what the store calls that which a cache with this state keeps of a passage.
-func (e *Engine) kind(b *Blend, state string) string {
+// kind is what the store calls that which a cache keeps of a passage.
+func (e *Engine) kind(b *Blend, c cache.Spec) string {
 	switch {
 	case b.Memory == 0:
 		return "kv"
-	case state == cache.Less:
-		return fmt.Sprintf("memory %g less %s", b.Memory, e.states)
+	case c.State == cache.Less:
+		return fmt.Sprintf("memory %g less %s %s", b.Memory, c.Policy, e.states)
 	}
-	return fmt.Sprintf("memory %g %s", b.Memory, state)
+	return fmt.Sprintf("memory %g %s", b.Memory, c.State)
 }
 
 // blending is a job's way through Blend.
@@ -99,7 +99,7 @@ func (e *Engine) find(r Request) *blending {
 	}
 	context := e.backend.Config().Context
 	for _, s := range b.Spans {
-		f := e.newFill(b, r.Cache.State, r.Prompt[s[0]:s[1]])
+		f := e.newFill(b, r.asked(), r.Prompt[s[0]:s[1]])
 		if !f.worth(context) {
 			continue
 		}

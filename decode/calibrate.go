@@ -28,7 +28,7 @@ type Attention struct {
 
 // Look measures one prompt with a full cache. Running answers go on meanwhile.
 func (e *Engine) Look(ctx context.Context, l Lookup) (Attention, error) {
-	shape := e.backend.Shape()
+	shape := e.backend.Shape(cache.Full)
 	tokens := len(l.Prompt) + len(l.Prefix) + len(l.Gold)
 	switch {
 	case tokens > shape.Context:

@@ -59,7 +59,7 @@ func TestLook(t *testing.T) {
 // to a span, every row seen by a sequence of its own.
 func attended(t *testing.T, e *Engine, before, rows []int32, span [2]int) []float64 {
 	t.Helper()
-	shape := e.backend.Shape()
+	shape := e.backend.Shape(cache.Vote)
 	plan, err := cache.NewStaging(cache.Spec{Policy: cache.Vote}, 256, shape)
 	if err != nil {
 		t.Fatal(err)

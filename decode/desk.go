@@ -22,7 +22,7 @@ func (e *Engine) takeDesk(j *job) (model.Sequence, error) {
 		}
 	}
 	if e.desk == nil {
-		shape := e.backend.Shape()
+		shape := e.backend.Shape(j.plan.Spec.Policy)
 		plan, err := cache.NewDesk(j.plan.Spec, min(shape.Context, (n+deskRound-1)/deskRound*deskRound), shape)
 		if err != nil {
 			return nil, err

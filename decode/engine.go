@@ -221,7 +221,7 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	j.write(j.text.flush())
 	last := Chunk{Err: err}
 	if err == nil {
-		last.Result = j.result(reason)
+		last.Result = j.result(reason, e.info.Maps)
 	}
 	e.mu.Lock()
 	if i := slices.Index(e.running, j); i >= 0 {

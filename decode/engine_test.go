@@ -73,7 +73,7 @@ func (l *letters) Place(model.Sequence, *passages.Passage) error { panic("letter
 
 func (l *letters) Config() model.Config { return model.Config{Vocab: 27, Context: l.context} }
 func (l *letters) Close()               {}
-func (l *letters) Shape() cache.Shape {
+func (l *letters) Shape(string) cache.Shape {
 	return cache.Shape{Layers: 1, KVHeads: 1, HeadDim: 24, Context: l.context} // 100 bytes a token
 }
 

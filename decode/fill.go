@@ -14,15 +14,15 @@ import (
 // fill is a passage that is to be computed for the store.
 type fill struct {
 	key    passages.Key
-	tokens []int32 // the head, then the passage
-	head   int     // tokens of the head
-	state  string  // of a memory
-	share  float64 // of the passage's bytes that its memory takes; 0: all of it is kept
+	tokens []int32    // the head, then the passage
+	head   int        // tokens of the head
+	cache  cache.Spec // that a memory is for
+	share  float64    // of the passage's bytes that its memory takes; 0: all of it is kept
 }
 
-func (e *Engine) newFill(b *Blend, state string, passage []int32) fill {
-	return fill{key: passages.NewKey(e.identity, b.Tenant, e.kind(b, state), b.Head, passage), tokens: slices.Concat(b.Head, passage), head: len(b.Head),
-		state: state, share: b.Memory}
+func (e *Engine) newFill(b *Blend, c cache.Spec, passage []int32) fill {
+	return fill{key: passages.NewKey(e.identity, b.Tenant, e.kind(b, c), b.Head, passage), tokens: slices.Concat(b.Head, passage), head: len(b.Head),
+		cache: c, share: b.Memory}
 }
 
 // worth tells whether a passage can be computed and is long enough to be stored.
@@ -44,7 +44,7 @@ func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 		if f.share > 0 {
 			spec.Policy = cache.H2O
 		}
-		plan, err := cache.NewDesk(spec, len(f.tokens), b.Shape())
+		plan, err := cache.NewDesk(spec, len(f.tokens), b.Shape(spec.Policy))
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +61,7 @@ func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 		return nil, nil
 	}
 	if f.share > 0 {
-		plan, err := f.memoryPlan(b.Shape())
+		plan, err := f.memoryPlan(b.Shape(f.cache.Policy))
 		if err != nil {
 			return nil, fmt.Errorf("a memory in %g of the bytes of %d tokens: %w", f.share, len(f.tokens)-f.head, err)
 		}
@@ -70,11 +70,12 @@ func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
 	return b.Passage(f.sequence, f.head, len(f.tokens)-f.head), nil
 }
 
-// memoryPlan is of a sequence in the share of the passage's bytes.
+// memoryPlan is of a sequence in the share of the passage's bytes, with the states of
+// the shape's policy.
 func (f *fill) memoryPlan(shape cache.Shape) (cache.Plan, error) {
 	n := len(f.tokens) - f.head
 	shape.Interval = 0
-	return cache.NewPlan(cache.Spec{Policy: cache.H2O, State: f.state}, cache.Budget{Bytes: int64(f.share * float64(int64(n)*shape.TokenBytes()))}, shape)
+	return cache.NewPlan(cache.Spec{Policy: cache.H2O, State: f.cache.State}, cache.Budget{Bytes: int64(f.share * float64(int64(n)*shape.TokenBytes()))}, shape)
 }
 
 func (f *feeder) free() error {
@@ -97,7 +98,7 @@ func (e *Engine) Remember(ctx context.Context, prompt []int32, b Blend, c cache.
 		return 0, err
 	}
 	for _, s := range b.Spans {
-		f := &feeder{fill: e.newFill(&b, c.State, prompt[s[0]:s[1]])}
+		f := &feeder{fill: e.newFill(&b, c, prompt[s[0]:s[1]])}
 		if !f.worth(e.backend.Config().Context) || store.Has(f.key) {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/decode/model"
+	"lessrag/lesskernels"
 )
 
 // job is a Request on its way: waiting, then fed its prompt, then decoding.
@@ -98,8 +99,8 @@ func (j *job) write(text string) {
 	j.out.text(text)
 }
 
-// result sums the job up. It is called before its sequence is freed.
-func (j *job) result(reason string) *Result {
+// result sums the job up; maps are those in use, nil for none. It is called before its sequence is freed.
+func (j *job) result(reason string, maps *lesskernels.Header) *Result {
 	r := &Result{
 		Text: string(j.written), Tokens: j.tokens, FinishReason: reason,
 		PromptTokens: len(j.prompt), ReusedTokens: j.reused, RecomputedTokens: j.recomputed, CompletionTokens: len(j.tokens), Scores: j.scores,
@@ -116,6 +117,7 @@ func (j *job) result(reason string) *Result {
 		r.Memory.KeptTokens = held.Kept
 		r.Memory.AbsorbedTokens = held.Absorbed
 		r.Memory.EvictedTokens = held.Evicted
+		r.Memory.StateNote = stateNote(maps, j.plan, j.sequence.Position())
 	}
 	return r
 }

@@ -2,7 +2,9 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 
+	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
 	"lessrag/decode/model"
 	"lessrag/lesskernels"
@@ -35,4 +37,20 @@ func findMaps(name string, f *gguf.File, c model.Config) (*lesskernels.Maps, err
 		return nil, fmt.Errorf("feature maps: %w", err)
 	}
 	return m, nil
+}
+
+// stateNote tells that a sequence of that many tokens went without states that its
+// cache asks for, and why; "" where it did not.
+func stateNote(maps *lesskernels.Header, plan cache.Plan, tokens int) string {
+	if maps == nil || plan.Spec.State != cache.Less {
+		return ""
+	}
+	policy := plan.Spec.Policy
+	if slices.Max(plan.Shape.Ranks) == 0 {
+		return fmt.Sprintf("no state is used with %s: on texts that the maps were not trained on, none was worth its bytes", policy)
+	}
+	if validated := maps.ReportOf(policy).Validated; tokens > validated {
+		return fmt.Sprintf("no state is asked beyond token %d, as far as the maps were validated for %s", validated, policy)
+	}
+	return ""
 }

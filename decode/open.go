@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
 	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
@@ -63,13 +64,13 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
 		HeadDim: config.HeadDim, Vocab: config.Vocab,
 		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(),
-		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape().TokenBytes(),
+		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape(cache.Full).TokenBytes(),
 		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
 	}
 	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
 	if maps != nil {
 		e.info.Maps = &maps.Header
-		text, err := json.Marshal([]any{maps.Header, fmt.Sprint(maps.Gate)})
+		text, err := json.Marshal([]any{maps.Header, fmt.Sprint(maps.LogScales)})
 		if err != nil {
 			e.Close()
 			return nil, err

@@ -28,6 +28,7 @@ type PerplexityReport struct {
 	BytesPerSequence int64   `json:"bytes_per_sequence"`
 	Kept             int     `json:"kept"`     // tokens in the cache at the end of a window
 	Absorbed         int     `json:"absorbed"` // and in its state
+	StateNote        string  `json:"state_note,omitempty"`
 }
 
 // perplexityWindows are scored side by side at most.
@@ -100,7 +101,7 @@ func (e *Engine) newPerplexity(tokens []int32, o PerplexityOptions) (*perplexity
 	if !o.Cache.Bounded() && o.Budget.IsZero() {
 		o.Budget.Tokens = o.Window
 	}
-	plan, err := cache.NewPlan(o.Cache, o.Budget, e.backend.Shape())
+	plan, err := cache.NewPlan(o.Cache, o.Budget, e.backend.Shape(o.Cache.Policy))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +154,7 @@ func (p *perplexity) score(ctx context.Context, tokens []int32, sum *float64, re
 		}
 	}
 	held := sequences[0].Held()
-	report.Kept, report.Absorbed = held.Kept, held.Absorbed
+	report.Kept, report.Absorbed, report.StateNote = held.Kept, held.Absorbed, stateNote(e.info.Maps, p.plan, p.Window)
 	return len(sequences), nil
 }
 

@@ -12,7 +12,7 @@ import (
 // planned is the plan of letters' sequences.
 func planned(t *testing.T, spec cache.Spec, tokens int) cache.Plan {
 	t.Helper()
-	p, err := cache.NewPlan(spec, cache.Budget{Tokens: tokens}, (&letters{context: 1000}).Shape())
+	p, err := cache.NewPlan(spec, cache.Budget{Tokens: tokens}, (&letters{context: 1000}).Shape(spec.Policy))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,4 +70,5 @@ type Memory struct {
 	KeptTokens     int   // means over the KV heads
 	AbsorbedTokens int
 	EvictedTokens  int
+	StateNote      string // states that the cache asks for and went without, and why; "" where it did not
 }

@@ -121,7 +121,8 @@ func smallMaps() *lesskernels.Maps {
 		}
 		return w
 	}
-	m := &lesskernels.Maps{Header: lesskernels.Header{Layers: smallLayers, Shape: shape, Inputs: lesskernels.PreRoPE, Validated: 1 << 20}}
+	m := &lesskernels.Maps{Header: lesskernels.Header{Layers: smallLayers, Shape: shape, Inputs: lesskernels.PreRoPE}}
+	var scales [][]float32
 	for i := range smallLayers {
 		m.Layers = append(m.Layers, &lesskernels.FeatureMap{FeatureShape: shape, FeatureWeights: lesskernels.FeatureWeights{
 			Wq1: weights(smallHeads * smallDim * shape.Hidden), Wq2: weights(smallHeads * shape.Hidden * shape.Rank),
@@ -133,7 +134,8 @@ func smallMaps() *lesskernels.Maps {
 		if i == 1 {
 			gate[0] = float32(math.Inf(-1))
 		}
-		m.Gate = append(m.Gate, gate)
+		scales = append(scales, gate)
 	}
+	m.SetGate(lesskernels.Others, scales, lesskernels.GateReport{Validated: 1 << 20})
 	return m
 }

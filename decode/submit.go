@@ -93,20 +93,26 @@ func (e *Engine) newJob(ctx context.Context, r Request) (*job, error) {
 		text: newTextStream(r.Stop), out: newOutbox(), submitted: time.Now()}, nil
 }
 
+// asked is the cache of a request: without a question, vote has nothing to vote on
+// and is tova.
+func (r Request) asked() cache.Spec {
+	spec := r.Cache
+	if spec.Policy == cache.Vote && r.Question == 0 {
+		spec.Policy = cache.TOVA
+	}
+	return spec
+}
+
 // plan is the memory of a request, and how many tokens it may produce in it. A
 // full cache without a budget gets a slot for every token of prompt and answer;
-// with one, the answer ends where the budget does. Without a question, vote has
-// nothing to vote on and is tova.
+// with one, the answer ends where the budget does.
 func (e *Engine) plan(r Request) (cache.Plan, int, error) {
-	shape := e.backend.Shape()
+	spec, budget := r.asked(), r.Budget
+	shape := e.backend.Shape(spec.Policy)
 	shape.Interval = e.options.Interval
 	maxTokens := r.MaxTokens
 	if maxTokens == 0 {
 		maxTokens = DefaultMaxTokens
-	}
-	spec, budget := r.Cache, r.Budget
-	if spec.Policy == cache.Vote && r.Question == 0 {
-		spec.Policy = cache.TOVA
 	}
 	if !r.Cache.Bounded() && budget.IsZero() {
 		budget.Tokens = min(shape.Context, len(r.Prompt)+min(maxTokens, shape.Context))
@@ -131,7 +137,7 @@ func (e *Engine) plan(r Request) (cache.Plan, int, error) {
 // Plan is the memory that a request with this cache and budget would take. A full
 // cache without a budget is planned for the whole context.
 func (e *Engine) Plan(spec cache.Spec, budget cache.Budget) (cache.Plan, error) {
-	shape := e.backend.Shape()
+	shape := e.backend.Shape(spec.Policy)
 	shape.Interval = e.options.Interval
 	return cache.NewPlan(spec, budget, shape)
 }

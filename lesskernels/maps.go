@@ -19,12 +19,62 @@ type Maps struct {
 	Type   DType // of the maps in the file: F32 or BF16
 	Layers []*FeatureMap
 
-	// Gate [layers][kvHeads] is added to log φ(q)·z; −Inf switches a state off.
-	Gate [][]float32
+	// LogScales [layers][kvHeads] are added to log φ(q)·z, −Inf switches a state off:
+	// for the policies of Header.Gates.
+	LogScales map[string][][]float32
 	// HeadWeights [layers][kvHeads] rank KV heads for the vote policy; nil where
 	// they were not measured.
 	HeadWeights [][]float32
 }
+
+// Gate is where, and how much, the states count beside an eviction policy.
+type Gate struct {
+	LogScale  [][]float32 // [layers][kvHeads], see Maps.LogScales
+	Validated int         // tokens up to which it holds: no state is asked beyond
+}
+
+// Others names the gate of every policy that has none of its own.
+const Others = "others"
+
+// GateOf is the gate of an eviction policy.
+func (m *Maps) GateOf(policy string) Gate {
+	if _, ok := m.Header.Gates[policy]; !ok {
+		policy = Others
+	}
+	return Gate{m.LogScales[policy], m.Header.Gates[policy].Validated}
+}
+
+// ReportOf is what decided the gate of an eviction policy.
+func (h *Header) ReportOf(policy string) GateReport {
+	if r, ok := h.Gates[policy]; ok {
+		return r
+	}
+	return h.Gates[Others]
+}
+
+// SetGate sets the gate of a policy, and what decided it.
+func (m *Maps) SetGate(policy string, logScale [][]float32, report GateReport) {
+	if m.LogScales == nil {
+		m.LogScales, m.Header.Gates = map[string][][]float32{}, map[string]GateReport{}
+	}
+	m.LogScales[policy], m.Header.Gates[policy] = logScale, report
+}
+
+// On counts the KV heads that have a state.
+func (g Gate) On() int {
+	n := 0
+	for _, row := range g.LogScale {
+		for _, logScale := range row {
+			if !Off(logScale) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Off tells whether a log-scale switches its state off.
+func Off(logScale float32) bool { return math.IsInf(float64(logScale), -1) }
 
 // Inputs tells which queries and keys φ and ψ take.
 type Inputs string
@@ -37,25 +87,24 @@ const (
 
 // Header is what a .less file says of its maps.
 type Header struct {
-	Model     string       `json:"model"` // SHA-256 of the model's file, in hex
-	Inputs    Inputs       `json:"inputs"`
-	Layers    int          `json:"layers"`
-	Shape     FeatureShape `json:"shape"` // of every layer
-	Policies  []string     `json:"policies"`
-	Budgets   []int        `json:"budgets"`   // tokens that the policies kept
-	Trained   int          `json:"trained"`   // tokens of a training sequence
-	Validated int          `json:"validated"` // tokens up to which the gate holds: no state beyond
-	Data      []string     `json:"data"`      // documents trained on
-	Epsilon   float64      `json:"epsilon"`   // floor of φ·z, in the logarithm and as the divisor
-	Gate      *GateReport  `json:"gate,omitempty"`
+	Model    string                `json:"model"` // SHA-256 of the model's file, in hex
+	Inputs   Inputs                `json:"inputs"`
+	Layers   int                   `json:"layers"`
+	Shape    FeatureShape          `json:"shape"` // of every layer
+	Policies []string              `json:"policies"`
+	Budgets  []int                 `json:"budgets"` // tokens that the policies kept
+	Trained  int                   `json:"trained"` // tokens of a training sequence
+	Data     []string              `json:"data"`    // documents trained on
+	Epsilon  float64               `json:"epsilon"` // floor of φ·z, in the logarithm and as the divisor
+	Gates    map[string]GateReport `json:"gates"`   // of the policies that were measured, and of Others
 }
 
-// GateReport is what decided the gate, in nats a token on text that was not
-// trained on; differences are to the policy alone at equal bytes.
+// GateReport is what decided the gate of a policy, in nats a token on text that
+// was not trained on; differences are to the policy alone at equal bytes.
 type GateReport struct {
-	Heads    int           `json:"heads"`    // KV heads of all layers
-	On       int           `json:"on"`       // of which this many have a state
-	Measured []GateMeasure `json:"measured"` // with the final gate
+	Validated int           `json:"validated"`          // see Gate
+	On        int           `json:"on"`                 // KV heads that have a state
+	Measured  []GateMeasure `json:"measured,omitempty"` // with the final gate
 }
 
 // GateMeasure compares one policy and length with and without the state.
@@ -84,11 +133,6 @@ func (m *Maps) Check(model string, layers, heads, kvHeads, headDim int) error {
 	return nil
 }
 
-// On tells whether a KV head has a state.
-func (m *Maps) On(layer, kvHead int) bool {
-	return !math.IsInf(float64(m.Gate[layer][kvHead]), -1)
-}
-
 // limits of a header, far above any model; they bound what is allocated before
 // a tensor's own size is known.
 const (
@@ -110,10 +154,18 @@ func (h Header) check() error {
 		return fmt.Errorf("%d query heads are no multiple of %d KV heads", s.Heads, s.KVHeads)
 	case s.HeadDim < 1 || s.Hidden < 1 || s.Rank < 1:
 		return fmt.Errorf("head dim %d, hidden %d and rank %d must be positive", s.HeadDim, s.Hidden, s.Rank)
-	case h.Trained < 1 || h.Trained > maxTokens || h.Validated < 1 || h.Validated > maxTokens:
-		return fmt.Errorf("trained at %d and validated to %d tokens, outside 1…%d", h.Trained, h.Validated, maxTokens)
+	case h.Trained < 1 || h.Trained > maxTokens:
+		return fmt.Errorf("trained at %d tokens, outside 1…%d", h.Trained, maxTokens)
 	case h.Epsilon != Epsilon:
 		return fmt.Errorf("epsilon %v: this program computes with %v", h.Epsilon, Epsilon)
+	}
+	if _, ok := h.Gates[Others]; !ok {
+		return fmt.Errorf("no gate of %s among %d", Others, len(h.Gates))
+	}
+	for policy, g := range h.Gates {
+		if g.Validated < 1 || g.Validated > maxTokens {
+			return fmt.Errorf("the gate of %.80q is validated to %d tokens, outside 1…%d", policy, g.Validated, maxTokens)
+		}
 	}
 	for _, n := range h.Budgets {
 		if n < 1 || n > maxTokens {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,9 @@ import (
 
 // mapsKey is where the metadata of the safetensors file keep the Header.
 const mapsKey = "less"
+
+// gatePrefix stands before a policy's name in the name of its gate's tensor.
+const gatePrefix = "gate."
 
 // ReadMaps reads a .less file. Every count, size and value is checked.
 func ReadMaps(path string) (*Maps, error) {
@@ -39,7 +43,8 @@ func ReadMaps(path string) (*Maps, error) {
 //	layers.l.phi.w2 [heads, hidden, R]          layers.l.psi.w2 [kvHeads, hidden, R]
 //	layers.l.psi.w3 [kvHeads, R, R]             layers.l.psi.s1, layers.l.psi.s2 [kvHeads, R]
 //
-// and gate and, where it was measured, head_weights [layers, kvHeads].
+// and [layers, kvHeads] gate.p for every policy p of the header's gates and, where they
+// were measured, head_weights.
 func ParseMaps(r io.ReaderAt, size int64) (*Maps, error) {
 	file, err := ReadSafetensors(r, size)
 	if err != nil {
@@ -78,9 +83,12 @@ func (m *Maps) parse(file *Safetensors) error {
 		}
 		m.Layers = append(m.Layers, f)
 	}
+	m.LogScales = map[string][][]float32{}
 	var err error
-	if m.Gate, err = m.perHead(file, "gate", true); err != nil {
-		return err
+	for policy := range m.Header.Gates {
+		if m.LogScales[policy], err = m.perHead(file, gatePrefix+policy, true); err != nil {
+			return err
+		}
 	}
 	if _, ok := file.Tensor("head_weights"); ok {
 		m.HeadWeights, err = m.perHead(file, "head_weights", false)
@@ -157,13 +165,18 @@ func (m *Maps) Encode(w io.Writer) error {
 			tensors = append(tensors, namedTensor{t.name, m.Type, t.shape, *t.values})
 		}
 	}
-	for _, t := range []struct {
+	type perHead struct {
 		name string
 		rows [][]float32
-	}{{"gate", m.Gate}, {"head_weights", m.HeadWeights}} {
-		if t.rows == nil && t.name == "head_weights" {
-			continue
-		}
+	}
+	var rows []perHead
+	for _, policy := range slices.Sorted(maps.Keys(h.Gates)) {
+		rows = append(rows, perHead{gatePrefix + policy, m.LogScales[policy]})
+	}
+	if m.HeadWeights != nil {
+		rows = append(rows, perHead{"head_weights", m.HeadWeights})
+	}
+	for _, t := range rows {
 		flat := slices.Concat(t.rows...)
 		if len(t.rows) != h.Layers || len(flat) != h.Layers*h.Shape.KVHeads {
 			return fmt.Errorf("%s has %d rows and %d values, [%d, %d] is needed", t.name, len(t.rows), len(flat), h.Layers, h.Shape.KVHeads)

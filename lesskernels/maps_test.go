@@ -19,8 +19,8 @@ func someMaps(dtype DType) *Maps {
 	shape := FeatureShape{Heads: 4, KVHeads: 2, HeadDim: 3, Hidden: 5, Rank: 2}
 	m := &Maps{Type: dtype, Header: Header{
 		Model: strings.Repeat("0af9", 16), Inputs: PreRoPE, Layers: 2, Shape: shape,
-		Policies: []string{"h2o", "sinks"}, Budgets: []int{128, 64}, Trained: 2048, Validated: 8192,
-		Data: []string{"a.html"}, Epsilon: Epsilon, Gate: &GateReport{Heads: 4, On: 3},
+		Policies: []string{"h2o", "sinks"}, Budgets: []int{128, 64}, Trained: 2048,
+		Data: []string{"a.html"}, Epsilon: Epsilon, Gates: map[string]GateReport{"h2o": {Validated: 8192, On: 3}, Others: {Validated: 2048, On: 1}},
 	}}
 	for layer := range m.Header.Layers {
 		var w FeatureWeights
@@ -39,7 +39,7 @@ func someMaps(dtype DType) *Maps {
 		}
 		m.Layers = append(m.Layers, f)
 	}
-	m.Gate = [][]float32{{0, negInf}, {-0.5, 0.25}}
+	m.LogScales = map[string][][]float32{"h2o": {{0, negInf}, {-0.5, 0.25}}, Others: {{negInf, negInf}, {-0.5, negInf}}}
 	m.HeadWeights = [][]float32{{1, 0}, {0.5, 2}}
 	return m
 }
@@ -69,8 +69,10 @@ func TestMapsSurviveTheFile(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: read %+v, wrote %+v", dtype, got, want)
 		}
-		if got.On(0, 1) || !got.On(1, 0) {
-			t.Errorf("%v: gate %v", dtype, got.Gate)
+		for policy, want := range map[string]struct{ on, validated int }{"h2o": {3, 8192}, "sinks": {1, 2048}, Others: {1, 2048}} {
+			if g := got.GateOf(policy); g.On() != want.on || g.Validated != want.validated {
+				t.Errorf("%v: the gate of %s is %+v, want %+v", dtype, policy, g, want)
+			}
 		}
 		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".less-*")); left != nil {
 			t.Errorf("left behind: %v", left)
@@ -95,7 +97,7 @@ func TestWriteMapsRounds(t *testing.T) {
 
 func TestMapsWithoutHeadWeights(t *testing.T) {
 	m := someMaps(F32)
-	m.HeadWeights, m.Header.Gate = nil, nil
+	m.HeadWeights = nil
 	got, err := parseMaps(encodeMaps(t, m))
 	if err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("got %+v, %v", got, err)
@@ -111,8 +113,8 @@ func TestParseMapsRefuses(t *testing.T) {
 	}{
 		{"a NaN weight", func(m *Maps) { m.Layers[1].Wk2[3] = nan }, "layers.1.psi.w2"},
 		{"an infinite weight", func(m *Maps) { m.Layers[0].S1[0] = negInf }, "layers.0.psi.s1"},
-		{"a NaN gate", func(m *Maps) { m.Gate[0][0] = nan }, "gate"},
-		{"an infinite gate", func(m *Maps) { m.Gate[0][0] = -negInf }, "gate"},
+		{"a NaN gate", func(m *Maps) { m.LogScales["h2o"][0][0] = nan }, "gate.h2o"},
+		{"an infinite gate", func(m *Maps) { m.LogScales[Others][0][0] = -negInf }, "gate.others"},
 		{"an infinite head weight", func(m *Maps) { m.HeadWeights[0][0] = negInf }, "head_weights"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -134,7 +136,9 @@ func TestParseMapsRefusesHeaders(t *testing.T) {
 			tensors = append(tensors, namedTensor{w.name, F32, w.shape, *w.values})
 		}
 	}
-	tensors = append(tensors, namedTensor{"gate", F32, []int{2, 2}, make([]float32, 4)})
+	for policy := range m.Header.Gates {
+		tensors = append(tensors, namedTensor{gatePrefix + policy, F32, []int{2, 2}, make([]float32, 4)})
+	}
 	file := func(metadata map[string]string) []byte {
 		var b bytes.Buffer
 		if err := writeSafetensors(&b, metadata, tensors); err != nil {
@@ -158,7 +162,11 @@ func TestParseMapsRefusesHeaders(t *testing.T) {
 		{"rank", func(h *Header) { h.Shape.Rank = 0 }, "rank"},
 		{"sizes that overflow", func(h *Header) { h.Shape.HeadDim, h.Shape.Hidden = 1<<62, 1<<62 }, "shape"},
 		{"another hidden size", func(h *Header) { h.Shape.Hidden = 4 }, "shape"},
-		{"length", func(h *Header) { h.Validated = 0 }, "validated"},
+		{"length", func(h *Header) { h.Gates = map[string]GateReport{Others: {}} }, "validated"},
+		{"no gate", func(h *Header) { h.Gates = nil }, "no gate"},
+		{"a gate that is not there", func(h *Header) {
+			h.Gates = map[string]GateReport{Others: {Validated: 1}, "tova": {Validated: 1}}
+		}, "gate.tova"},
 		{"budget", func(h *Header) { h.Budgets = []int{-1} }, "budget"},
 		{"epsilon", func(h *Header) { h.Epsilon = 1e-5 }, "epsilon"},
 	} {
@@ -191,8 +199,8 @@ func TestEncodeMapsRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Maps){
 		"a missing layer":         func(m *Maps) { m.Layers = m.Layers[1:] },
 		"a layer of another size": func(m *Maps) { f := *m.Layers[0]; f.Rank = 3; m.Layers[0] = &f },
-		"a short gate":            func(m *Maps) { m.Gate = m.Gate[1:] },
-		"no gate":                 func(m *Maps) { m.Gate = nil },
+		"a short gate":            func(m *Maps) { m.LogScales["h2o"] = m.LogScales["h2o"][1:] },
+		"no gate":                 func(m *Maps) { delete(m.LogScales, "h2o") },
 		"short head weights":      func(m *Maps) { m.HeadWeights[0] = nil },
 		"quantised":               func(m *Maps) { m.Type = Q4_1 },
 		"a bad header":            func(m *Maps) { m.Header.Inputs = "" },

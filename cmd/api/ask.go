@@ -122,6 +122,7 @@ func printSources(w io.Writer, r answer.Record) {
 		fmt.Fprintf(w, "; %d passages did not fit", m.DroppedPassages)
 	}
 	fmt.Fprintln(w)
+	noteState(w, m.StateNote)
 }
 
 // answerFlags shape an answer.

@@ -51,6 +51,7 @@ type generated struct {
 		KeptTokens     int    `json:"kept_tokens"`
 		AbsorbedTokens int    `json:"absorbed_tokens"`
 		EvictedTokens  int    `json:"evicted_tokens"`
+		StateNote      string `json:"state_note,omitempty"`
 	} `json:"memory"`
 }
 
@@ -94,6 +95,7 @@ func (c *generateCmd) Run(ctx context.Context, g *globals) (err error) {
 	fmt.Fprintf(os.Stderr, "%d prompt tokens in %v; %d tokens, %.1f tokens/s; %s: %s held of %s\n",
 		result.PromptTokens, result.Prefill.Round(time.Millisecond), result.CompletionTokens, perSecond(result),
 		result.Memory.Cache, bytesText(result.Memory.HeldBytes), bytesText(result.Memory.BudgetBytes))
+	noteState(os.Stderr, result.Memory.StateNote)
 	return nil
 }
 
@@ -145,7 +147,7 @@ func describe(r *decode.Result) generated {
 	g.Timing.TokensPerSecond = perSecond(r)
 	m := r.Memory
 	g.Memory.Cache, g.Memory.BudgetBytes, g.Memory.HeldBytes, g.Memory.FullCacheBytes = m.Cache, m.BudgetBytes, m.HeldBytes, m.FullCacheBytes
-	g.Memory.KeptTokens, g.Memory.AbsorbedTokens, g.Memory.EvictedTokens = m.KeptTokens, m.AbsorbedTokens, m.EvictedTokens
+	g.Memory.KeptTokens, g.Memory.AbsorbedTokens, g.Memory.EvictedTokens, g.Memory.StateNote = m.KeptTokens, m.AbsorbedTokens, m.EvictedTokens, m.StateNote
 	return g
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/term"
@@ -32,4 +33,11 @@ func bytesText(n int64) string {
 		value, suffix = value/unit, next
 	}
 	return fmt.Sprintf("%.1f %s", value, suffix)
+}
+
+// noteState writes why states that a cache asks for were not used, if they were not.
+func noteState(w io.Writer, note string) {
+	if note != "" {
+		fmt.Fprintln(w, "less:", note)
+	}
 }

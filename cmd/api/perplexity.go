@@ -49,6 +49,7 @@ func (c *perplexityCmd) Run(ctx context.Context, g *globals) (err error) {
 	if c.JSON {
 		return printJSON(report)
 	}
+	noteState(os.Stderr, report.StateNote)
 	fmt.Printf("perplexity %.4f (%.5f nats a token over %d predictions), cache %s, %s a sequence\n",
 		report.Perplexity, report.NLL, report.Tokens, spec, bytesText(report.BytesPerSequence))
 	return nil

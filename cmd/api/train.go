@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,8 +45,8 @@ func (trainCmd) Help() string {
 each KV head, through two little networks φ and ψ that are trained once for a model.
 Training runs the model over windows of the documents, follows each eviction policy
 through its attention, and teaches φ and ψ to give back what the evicted tokens would
-have added. Then every state is measured on documents that were held out, and switched
-off where it does not help at equal bytes: the gate.
+have added. Then every state is measured on documents that were held out, under each
+policy, and switched off where it does not help at equal bytes: the gate.
 
     api train docs/ manuals/*.html -o my.less
     api perplexity page.txt --cache h2o+less --budget 128 --maps my.less
@@ -96,8 +95,7 @@ func (c *trainCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := writeTrainingReport(strings.TrimSuffix(c.Output, filepath.Ext(c.Output)), maps, report); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "training: %s, %d of %d states on, up to %d tokens, in %s\n", c.Output,
-		teach.On(maps.Gate), len(maps.Layers)*r.config.KVHeads, maps.Header.Validated, time.Since(begun).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "training: %s, in %s\n", c.Output, time.Since(begun).Round(time.Second))
 	return clean()
 }
 
@@ -131,7 +129,7 @@ func (c *trainCmd) make(ctx context.Context, g *globals, r *teacher, corpus teac
 func (c *trainCmd) maps(r *teacher, shape lesskernels.FeatureShape, names []string, policies []train.Policy, layers []*lesskernels.FeatureMap) (*lesskernels.Maps, error) {
 	m := &lesskernels.Maps{Type: lesskernels.BF16, Layers: layers, Header: lesskernels.Header{
 		Model: r.hash, Inputs: lesskernels.PreRoPE, Layers: len(layers), Shape: shape,
-		Trained: c.Length, Validated: c.Length, Data: names, Epsilon: lesskernels.Epsilon,
+		Trained: c.Length, Data: names, Epsilon: lesskernels.Epsilon,
 	}}
 	for _, p := range policies {
 		if !slices.Contains(m.Header.Policies, p.Name) {
@@ -141,9 +139,11 @@ func (c *trainCmd) maps(r *teacher, shape lesskernels.FeatureShape, names []stri
 			m.Header.Budgets = append(m.Header.Budgets, p.Budget)
 		}
 	}
+	var open [][]float32
 	for range layers {
-		m.Gate = append(m.Gate, make([]float32, shape.KVHeads))
+		open = append(open, make([]float32, shape.KVHeads))
 	}
+	m.SetGate(lesskernels.Others, open, lesskernels.GateReport{Validated: c.Length, On: teach.On(open)})
 	var file bytes.Buffer
 	if err := m.Encode(&file); err != nil {
 		return nil, err
@@ -151,75 +151,13 @@ func (c *trainCmd) maps(r *teacher, shape lesskernels.FeatureShape, names []stri
 	return lesskernels.ParseMaps(bytes.NewReader(file.Bytes()), int64(file.Len()))
 }
 
-// gate measures what every state is worth on documents that were held out, and
-// sets the maps' gate, validated length and report.
-func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, policies []train.Policy, m *lesskernels.Maps) error {
-	e := teach.NewEvaluator(r.layerwise, r.config, r.pool, m.Layers)
-	fmt.Fprintln(os.Stderr, "training: gating every state by the error that it wins back")
-	gate, err := e.ByError(ctx, corpus.HeldOut, teach.Distinct(policies), c.Rows)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "training: %d of %d states help their layer\n", teach.On(gate), r.config.Layers*r.config.KVHeads)
-	half := make([][]int32, min(ablationWindows, len(corpus.HeldOut)))
-	for i := range half {
-		half[i] = corpus.HeldOut[i][:c.Length/2]
-	}
-	gate, err = e.ByNLL(ctx, gate, half, c.bases(), func(layer int, gain float64) {
-		fmt.Fprintf(os.Stderr, "training: the states of layer %d are worth %+.4f nats a token\n", layer, gain)
-	})
-	if err != nil {
-		return err
-	}
-	probes, err := c.probes(r, corpus)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "training: %d of %d states help; reading %d texts with and without\n", teach.On(gate), r.config.Layers*r.config.KVHeads, len(probes))
-	m.Gate, m.Header.Validated, m.Header.Gate, err = e.Settle(ctx, gate, probes, c.Length, needleSlack, func(line string) {
-		fmt.Fprintln(os.Stderr, "training:", line)
-	})
-	return err
-}
-
-// needleSlack is what states may cost an answer that the cache holds, in nats a token.
-const needleSlack = 0.02
-
-// ablationWindows are read without each layer's states in turn, by half.
-const ablationWindows = 3
-
-// bases are the policies that states are judged by.
-func (c *trainCmd) bases() []train.Policy {
-	budget := min(128, c.Length/8)
-	return []train.Policy{{Name: train.H2O, Budget: budget}, {Name: train.TOVA, Budget: budget}, {Name: train.Sinks, Budget: budget}}
-}
-
-// probes are held-out windows of the length and of twice and four times that,
-// under the policies that caches run, and needles.
-func (c *trainCmd) probes(r *teacher, corpus teach.Corpus) ([]teach.Probe, error) {
-	three := c.bases()
-	short := corpus.HeldOut[:min(c.Probes, minHeldOut)]
-	probes := teach.TextProbes(short, append(three, train.Policy{Name: train.H2O, Budget: three[0].Budget / 2}))
-	if c.Long > 0 {
-		long := corpus.HeldOut[len(corpus.HeldOut)-1]
-		probes = append(probes, teach.TextProbes([][]int32{long[:len(long)/2], long}, three)...)
-	}
-	var haystacks [][]int32
-	for i := range c.Needles {
-		w := corpus.HeldOut[i%len(corpus.HeldOut)]
-		from := i / len(corpus.HeldOut) * 200 % (len(w) / 2)
-		haystacks = append(haystacks, w[from:from+len(w[:c.Length])/2])
-	}
-	return append(probes, teach.NeedleProbes(haystacks, r.tokenizer.Encode)...), nil
-}
-
 // writeTrainingReport writes what was measured as JSON and drawn.
 func writeTrainingReport(base string, m *lesskernels.Maps, layers []teach.LayerReport) error {
 	text, err := json.MarshalIndent(struct {
-		Header lesskernels.Header  `json:"maps"`
-		Gate   [][]string          `json:"gate"` // log-scales; off where a state is not used
-		Layers []teach.LayerReport `json:"layers"`
-	}{m.Header, gateText(m.Gate), layers}, "", "\t")
+		Header lesskernels.Header    `json:"maps"`
+		Gates  map[string][][]string `json:"gates"` // log-scales; off where a state is not used
+		Layers []teach.LayerReport   `json:"layers"`
+	}{m.Header, gateTexts(m), layers}, "", "\t")
 	if err != nil {
 		return err
 	}
@@ -229,21 +167,7 @@ func writeTrainingReport(base string, m *lesskernels.Maps, layers []teach.LayerR
 	if layers == nil {
 		return nil // nothing was trained
 	}
-	return os.WriteFile(base+".svg", teach.Plot(layers, m.Gate), 0o644)
-}
-
-func gateText(gate [][]float32) [][]string {
-	rows := make([][]string, len(gate))
-	for layer, row := range gate {
-		for _, g := range row {
-			if math.IsInf(float64(g), -1) {
-				rows[layer] = append(rows[layer], "off")
-			} else {
-				rows[layer] = append(rows[layer], fmt.Sprintf("%.2g", g))
-			}
-		}
-	}
-	return rows
+	return os.WriteFile(base+".svg", teach.Plot(layers, m.GateOf(lesskernels.Others).LogScale), 0o644)
 }
 
 // teacher is a reader as training needs it.

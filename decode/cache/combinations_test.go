@@ -307,7 +307,7 @@ func TestEveryCombination(t *testing.T) {
 		if err := f.s.Save(&data, "model"); err != nil {
 			t.Fatal(err)
 		}
-		restored, err := Restore(bytes.NewReader(data.Bytes()), "model", combinedShape, p.Bytes, f.s.handlers, &Scratch{})
+		restored, err := Restore(bytes.NewReader(data.Bytes()), "model", func(string) Shape { return combinedShape }, p.Bytes, f.s.handlers, &Scratch{})
 		if err != nil {
 			t.Fatalf("%s: %v", spec, err)
 		}

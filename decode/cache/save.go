@@ -99,17 +99,17 @@ func (s *Sequence) parts(i int) []any {
 	return parts
 }
 
-// Restore reads a saved sequence of the same model and shape, whose plan takes at
-// most that many bytes. What it reads is not trusted: every count is checked before
+// Restore reads a saved sequence of the same model and shape, which depends on its
+// eviction policy, and whose plan takes at most that many bytes. What it reads is not trusted: every count is checked before
 // memory is taken for it. The error wraps ErrSaved.
-func Restore(r io.Reader, model string, shape Shape, most int64, handlers Handlers, scratch *Scratch) (*Sequence, error) {
+func Restore(r io.Reader, model string, shapeOf func(policy string) Shape, most int64, handlers Handlers, scratch *Scratch) (*Sequence, error) {
 	sum := crc32.NewIEEE()
 	in := io.TeeReader(bufio.NewReader(r), sum)
 	h, err := readSaved(in)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSaved, err)
 	}
-	plan, err := h.plan(model, shape)
+	plan, err := h.plan(model, shapeOf)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSaved, err)
 	}
@@ -153,16 +153,17 @@ func readSaved(in io.Reader) (saved, error) {
 
 // plan is the Plan that the sequence was made with, where it fits the model and
 // the counts fit it.
-func (h saved) plan(model string, shape Shape) (Plan, error) {
+func (h saved) plan(model string, shapeOf func(policy string) Shape) (Plan, error) {
 	if h.Model != model {
 		return Plan{}, fmt.Errorf("computed by %.80q, this is %.80q", h.Model, model)
-	}
-	if !h.Shape.same(shape) {
-		return Plan{}, fmt.Errorf("of a model of shape %+v, this one's is %+v", h.Shape, shape)
 	}
 	spec, err := ParseSpec(h.Spec)
 	if err != nil {
 		return Plan{}, err
+	}
+	shape := shapeOf(spec.Policy)
+	if !h.Shape.same(shape) {
+		return Plan{}, fmt.Errorf("of a model of shape %+v, this one's is %+v", h.Shape, shape)
 	}
 	plan, err := NewPlan(spec, h.Budget, shape)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestSaveAndRestore(t *testing.T) {
 		for _, n := range []int{0, 1, 20, 57} {
 			f, data := saveOf(t, spec, n)
 			g := newFeeder(t, spec, Budget{Tokens: 20}, savedShape)
-			restored, err := Restore(bytes.NewReader(data), "model", savedShape, f.s.plan.Bytes, g.s.handlers, &Scratch{})
+			restored, err := Restore(bytes.NewReader(data), "model", func(string) Shape { return savedShape }, f.s.plan.Bytes, g.s.handlers, &Scratch{})
 			if err != nil {
 				t.Fatalf("%s, %d tokens: %v", spec, n, err)
 			}
@@ -82,7 +82,7 @@ func edited(data []byte, old, new string) []byte {
 func TestRestoreRefuses(t *testing.T) {
 	_, data := saveOf(t, Spec{Policy: Sinks}, 57)
 	restore := func(data []byte, model string, shape Shape, most int64) error {
-		s, err := Restore(bytes.NewReader(data), model, shape, most, Handlers{}, &Scratch{})
+		s, err := Restore(bytes.NewReader(data), model, func(string) Shape { return shape }, most, Handlers{}, &Scratch{})
 		if s != nil {
 			s.Free()
 		}
@@ -137,7 +137,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(edited(b.Bytes(), `"Keeps":[5`, `"Keeps":[-5`))
 	f.Add(edited(b.Bytes(), `"Shape":{`, `"Shape":{"Ranks":[1],`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := Restore(bytes.NewReader(data), "model", savedShape, 1<<20, Handlers{}, &Scratch{})
+		s, err := Restore(bytes.NewReader(data), "model", func(string) Shape { return savedShape }, 1<<20, Handlers{}, &Scratch{})
 		if err == nil {
 			var again bytes.Buffer
 			if err := s.Save(&again, "model"); err != nil {

@@ -217,7 +217,7 @@ func runBlend(t testing.TB, c *CPU, spec string, b *Blend) (desk *cache.Sequence
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := cache.NewDesk(parsed, len(b.Tokens), c.Shape())
+	plan, err := cache.NewDesk(parsed, len(b.Tokens), c.Shape(parsed.Policy))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestShiftedKeys(t *testing.T) {
 			pad := slices.Repeat([]int32{1}, by)
 			there := passageOf(t, c, pad, tokens)
 			moved := passageOf(t, c, nil, tokens)
-			plan, err := cache.NewDesk(cache.Spec{}, by+len(tokens), c.Shape())
+			plan, err := cache.NewDesk(cache.Spec{}, by+len(tokens), c.Shape(cache.Full))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -486,7 +486,7 @@ func TestBlendIsGradual(t *testing.T) {
 func TestBlendRefuses(t *testing.T) {
 	c := newCPU(t, tinyPath, Int8, Limits{Tokens: 48, Sequences: 2})
 	tokens, places := blendings[1].compute(t, c)
-	plan, err := cache.NewDesk(cache.Spec{}, len(tokens), c.Shape())
+	plan, err := cache.NewDesk(cache.Spec{}, len(tokens), c.Shape(cache.Full))
 	if err != nil {
 		t.Fatal(err)
 	}

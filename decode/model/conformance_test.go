@@ -14,7 +14,7 @@ import (
 // backend is what a device offers to package decode.
 type backend interface {
 	Config() Config
-	Shape() cache.Shape
+	Shape(policy string) cache.Shape
 	NewSequence(cache.Plan) (Sequence, error)
 	Forward([]Work) ([]Result, error)
 }
@@ -49,7 +49,7 @@ func (c *conformance) sequence(t *testing.T, spec string, budget cache.Budget, i
 	if err != nil {
 		t.Fatal(err)
 	}
-	shape := c.b.Shape()
+	shape := c.b.Shape(parsed.Policy)
 	shape.Interval = interval
 	p, err := cache.NewPlan(parsed, budget, shape)
 	if err != nil {

@@ -30,7 +30,10 @@ func (c *CPU) Save(w io.Writer, s Sequence, model string) error {
 // Restore reads a sequence that was saved under the same model and interval: see
 // cache.Restore. Its plan takes at most that many bytes.
 func (c *CPU) Restore(r io.Reader, model string, interval int, most int64) (Sequence, error) {
-	shape := c.Shape()
-	shape.Interval = interval
-	return cache.Restore(r, model, shape, most, c.handlers(), &c.evictions)
+	shapeOf := func(policy string) cache.Shape {
+		shape := c.Shape(policy)
+		shape.Interval = interval
+		return shape
+	}
+	return cache.Restore(r, model, shapeOf, most, c.handlers(), &c.evictions)
 }

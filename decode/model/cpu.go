@@ -66,11 +66,11 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 // Config describes the model.
 func (c *CPU) Config() Config { return c.config }
 
-// Shape is what sequences are planned with. Reference math stores a key and a
-// value of a KV head as two bf16 rows each.
-func (c *CPU) Shape() cache.Shape {
+// Shape is what sequences with an eviction policy are planned with. Reference math
+// stores a key and a value of a KV head as two bf16 rows each.
+func (c *CPU) Shape(policy string) cache.Shape {
 	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.stored, Context: c.config.Context,
-		Group: c.config.Group(), Parts: c.stored / c.config.HeadDim, Ranks: c.memory.ranks}
+		Group: c.config.Group(), Parts: c.stored / c.config.HeadDim, Ranks: c.memory.ranks(policy)}
 }
 
 // WeightBytes is the memory of the packed weights.

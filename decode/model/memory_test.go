@@ -14,7 +14,7 @@ import (
 // memoryOf is the memory of tokens behind a head: keep of each KV head, and a state.
 func memoryOf(t *testing.T, c *CPU, state string, head, tokens []int32, keep int) *passages.Passage {
 	t.Helper()
-	plan, err := cache.NewDesk(cache.Spec{Policy: cache.H2O}, len(head)+len(tokens), c.Shape())
+	plan, err := cache.NewDesk(cache.Spec{Policy: cache.H2O}, len(head)+len(tokens), c.Shape(cache.H2O))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func memoryOf(t *testing.T, c *CPU, state string, head, tokens []int32, keep int
 	for from := 0; from < len(all); from += c.limits.Tokens {
 		forward(t, c, Work{Sequence: desk, Tokens: all[from:min(len(all), from+c.limits.Tokens)]})
 	}
-	plan, err = cache.NewPlan(cache.Spec{Policy: cache.H2O, State: state}, cache.Budget{Tokens: keep}, c.Shape())
+	plan, err = cache.NewPlan(cache.Spec{Policy: cache.H2O, State: state}, cache.Budget{Tokens: keep}, c.Shape(cache.H2O))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestMemoriesAddUp(t *testing.T) {
 			text := tokens[at:]
 
 			// The same by hand, on a desk. What was fed between is the same too.
-			plan, err := cache.NewDesk(cache.Spec{Policy: policy}, at, c.Shape())
+			plan, err := cache.NewDesk(cache.Spec{Policy: policy}, at, c.Shape(policy))
 			if err != nil {
 				t.Fatal(err)
 			}

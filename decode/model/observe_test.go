@@ -34,7 +34,7 @@ func TestObserved(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/%d", policy, m, group), func(t *testing.T) {
 					c := synthetic(t, m, 64, group, 2, 200)
 					r := newLayerRun(t, c, "full", cache.Budget{}, 1, tokens)
-					shape := c.Shape()
+					shape := c.Shape(policy)
 					spec := cache.Spec{Policy: policy}
 					plan, err := cache.NewPlan(spec, cache.Budget{Percent: 100}, shape)
 					if spec.AsksQuestion() {

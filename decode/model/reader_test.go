@@ -76,7 +76,7 @@ func newSequenceEvery(t testing.TB, c *CPU, spec string, budget cache.Budget, in
 	if err != nil {
 		t.Fatal(err)
 	}
-	shape := c.Shape()
+	shape := c.Shape(parsed.Policy)
 	shape.Interval = interval
 	p, err := cache.NewPlan(parsed, budget, shape)
 	if err != nil {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -13,11 +14,8 @@ import (
 // of LESS, and the evicted tokens that are still to be absorbed.
 type memory struct {
 	maps     []*cpu.Maps // [layers]; nil: none are loaded
-	gate     [][]float32 // [layers][kvHeads] added to log φ·z; −Inf: off
-	ranks    []int       // [layers·kvHeads], 0 where the gate is off
-	postRoPE bool        // the maps take keys and queries as attention does, rotated
-
-	validated int // no state is asked from this position on; 0: from none
+	source   *lesskernels.Maps
+	postRoPE bool // the maps take keys and queries as attention does, rotated
 
 	leaving []leaving
 	k, v    []uint16 // [rows, stored] of leaving
@@ -46,25 +44,20 @@ const (
 // caller has checked that they were made for this model's file: see Maps.Check.
 func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
 	heads, kvHeads, dim := c.config.Heads, c.config.KVHeads, c.config.HeadDim
-	if len(maps.Layers) != c.config.Layers || len(maps.Gate) != c.config.Layers {
-		return fmt.Errorf("model: feature maps of %d layers and gates of %d for a model of %d", len(maps.Layers), len(maps.Gate), c.config.Layers)
+	if len(maps.Layers) != c.config.Layers {
+		return fmt.Errorf("model: feature maps of %d layers for a model of %d", len(maps.Layers), c.config.Layers)
 	}
-	m := memory{gate: maps.Gate, postRoPE: maps.Header.Inputs == lesskernels.PostRoPE, validated: maps.Header.Validated,
-		turns: newTurns(c.frequencies, c.config.Context)}
+	if err := checkGates(maps, c.config.Layers, kvHeads); err != nil {
+		return err
+	}
+	m := memory{source: maps, postRoPE: maps.Header.Inputs == lesskernels.PostRoPE, turns: newTurns(c.frequencies, c.config.Context)}
 	rank := 0
 	for i, f := range maps.Layers {
-		if f.Heads != heads || f.KVHeads != kvHeads || f.HeadDim != dim || len(maps.Gate[i]) != kvHeads {
-			return fmt.Errorf("model: the feature maps of layer %d have %d query heads, %d KV heads of %d and %d gates; the model has %d, %d of %d",
-				i, f.Heads, f.KVHeads, f.HeadDim, len(maps.Gate[i]), heads, kvHeads, dim)
+		if f.Heads != heads || f.KVHeads != kvHeads || f.HeadDim != dim {
+			return fmt.Errorf("model: the feature maps of layer %d have %d query heads and %d KV heads of %d; the model has %d and %d of %d",
+				i, f.Heads, f.KVHeads, f.HeadDim, heads, kvHeads, dim)
 		}
 		m.maps = append(m.maps, cpu.PackMaps(f, c.isa))
-		for _, logScale := range maps.Gate[i] {
-			if math.IsInf(float64(logScale), -1) {
-				m.ranks = append(m.ranks, 0)
-				continue
-			}
-			m.ranks = append(m.ranks, f.Rank)
-		}
 		rank = max(rank, f.Rank)
 	}
 	c.memory = m
@@ -75,6 +68,44 @@ func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
 		c.workers <- w
 	}
 	return nil
+}
+
+// checkGates refuses maps that have no gate, or one of another size.
+func checkGates(maps *lesskernels.Maps, layers, kvHeads int) error {
+	if len(maps.Header.Gates) == 0 {
+		return errors.New("model: feature maps without a gate")
+	}
+	for policy := range maps.Header.Gates {
+		rows := maps.LogScales[policy]
+		for _, row := range rows {
+			if len(row) != kvHeads {
+				return fmt.Errorf("model: the gate of %s has a layer of %d KV heads for %d", policy, len(row), kvHeads)
+			}
+		}
+		if len(rows) != layers {
+			return fmt.Errorf("model: the gate of %s has %d layers for %d", policy, len(rows), layers)
+		}
+	}
+	return nil
+}
+
+// ranks [layers·kvHeads] of a policy's states, 0 where the gate has switched one off;
+// nil: no feature maps are loaded.
+func (m *memory) ranks(policy string) []int {
+	if m.source == nil {
+		return nil
+	}
+	var ranks []int
+	for layer, row := range m.source.GateOf(policy).LogScale {
+		for _, logScale := range row {
+			rank := m.source.Layers[layer].Rank
+			if lesskernels.Off(logScale) {
+				rank = 0
+			}
+			ranks = append(ranks, rank)
+		}
+	}
+	return ranks
 }
 
 // collect notes tokens that a KV head hands over, for absorb.
@@ -179,8 +210,10 @@ func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, o
 	if state == nil || state.Absorbed == 0 {
 		return
 	}
-	if valid := c.memory.validated; state.KeyMean == nil && valid > 0 {
-		n = min(n, valid-position) // later rows do without
+	var gate lesskernels.Gate
+	if state.KeyMean == nil {
+		gate = c.memory.source.GateOf(s.Plan().Spec.Policy)
+		n = min(n, gate.Validated-position) // later rows do without
 	}
 	if n <= 0 {
 		return
@@ -198,7 +231,7 @@ func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, o
 		c.askMoments(state, w.q[:n*group*dim], one, oneLSE)
 	} else {
 		c.memory.maps[layer].Phi(w.phi, kvHead, w.q, n, &w.kernel)
-		cpu.Query(c.isa, one, oneLSE, w.phi[:n*group*len(state.Z)], state.H, state.Z, c.memory.gate[layer][kvHead])
+		cpu.Query(c.isa, one, oneLSE, w.phi[:n*group*len(state.Z)], state.H, state.Z, gate.LogScale[layer][kvHead])
 	}
 	cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)
 }

@@ -119,7 +119,7 @@ func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, head int, evic
 		for i := range s.out {
 			s.out[i] /= mass
 		}
-		s.lse = math.Log(mass) + float64(maps.Gate[0][kvHead])
+		s.lse = math.Log(mass) + float64(maps.GateOf(r.s.Plan().Spec.Policy).LogScale[0][kvHead])
 		return s
 	}
 }
@@ -242,19 +242,44 @@ func TestStateThatIsNotNeeded(t *testing.T) {
 	}
 }
 
+// A policy of its own gate has the states of that gate, and the others those of theirs.
+func TestGateOfPolicy(t *testing.T) {
+	c := synthetic(t, Int8, 64, 3, 2, 200)
+	maps := syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)
+	shut := float32(math.Inf(-1))
+	maps.SetGate(cache.Sinks, [][]float32{{shut, shut}}, lesskernels.GateReport{Validated: 200})
+	maps.SetGate(cache.TOVA, [][]float32{{0.5, shut}}, lesskernels.GateReport{Validated: 200})
+	if err := c.UseMaps(maps); err != nil {
+		t.Fatal(err)
+	}
+	run := func(spec string) []float32 {
+		return newLayerRun(t, c, spec, cache.Budget{Tokens: 30}, 2, 90).feedAll(30, 20, 1, 1).out
+	}
+	if !slices.Equal(run("sinks+less"), run("sinks")) {
+		t.Error("states that are off for sinks change its attention")
+	}
+	for policy, ranks := range map[string][]int{cache.H2O: {3, 3}, cache.TOVA: {3, 0}, cache.Sinks: {0, 0}} {
+		if got := c.Shape(policy).Ranks; !slices.Equal(got, ranks) {
+			t.Errorf("%s: ranks %v, want %v", policy, got, ranks)
+		}
+	}
+	r := newLayerRun(t, c, "tova+less", cache.Budget{Tokens: 30}, 1, 90).feedAll(30, 20, 1, 1)
+	r.near(r.masked(nil, r.less(maps)), 1)
+}
+
 // Beyond the length that the maps were validated for, no state is asked.
 func TestValidatedLength(t *testing.T) {
 	c := synthetic(t, Int8, 64, 3, 2, 200)
 	maps := syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)
 	run := func(spec string, validated int) []float32 {
-		maps.Header.Validated = validated
+		maps.SetGate(lesskernels.Others, maps.LogScales[lesskernels.Others], lesskernels.GateReport{Validated: validated})
 		if err := c.UseMaps(maps); err != nil {
 			t.Fatal(err)
 		}
 		return newLayerRun(t, c, spec, cache.Budget{Tokens: 30}, 2, 90).feedAll(30, 20, 1, 1).out
 	}
 	width := c.config.Heads * c.config.HeadDim
-	plain, all, some := run("h2o", 0), run("h2o+less", 0), run("h2o+less", 67)
+	plain, all, some := run("h2o", 90), run("h2o+less", 90), run("h2o+less", 67)
 	if !slices.Equal(some[:67*width], all[:67*width]) || !slices.Equal(some[67*width:], plain[67*width:]) || slices.Equal(plain, all) {
 		t.Error("the state is not asked up to position 66, or is asked beyond")
 	}
@@ -349,8 +374,8 @@ func TestUseMapsRefuses(t *testing.T) {
 	c := synthetic(t, Int8, 64, 3, 2, 64)
 	for name, change := range map[string]func(*lesskernels.Maps){
 		"no layers":      func(m *lesskernels.Maps) { m.Layers = nil },
-		"no gate":        func(m *lesskernels.Maps) { m.Gate = nil },
-		"a short gate":   func(m *lesskernels.Maps) { m.Gate[0] = m.Gate[0][:1] },
+		"no gate":        func(m *lesskernels.Maps) { m.Header.Gates = nil },
+		"a short gate":   func(m *lesskernels.Maps) { m.LogScales[lesskernels.Others][0] = []float32{0} },
 		"other heads":    func(m *lesskernels.Maps) { m.Layers[0].Heads = 2 },
 		"other KV heads": func(m *lesskernels.Maps) { m.Layers[0].KVHeads = 1 },
 		"other keys":     func(m *lesskernels.Maps) { m.Layers[0].HeadDim = 32 },
@@ -361,10 +386,10 @@ func TestUseMapsRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if c.Shape().Ranks != nil {
+	if c.Shape(cache.H2O).Ranks != nil {
 		t.Error("refused maps give states")
 	}
-	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, off)); err != nil || !slices.Equal(c.Shape().Ranks, []int{3, 0}) {
-		t.Errorf("ranks %v, %v", c.Shape().Ranks, err)
+	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, off)); err != nil || !slices.Equal(c.Shape(cache.H2O).Ranks, []int{3, 0}) {
+		t.Errorf("ranks %v, %v", c.Shape(cache.H2O).Ranks, err)
 	}
 }

@@ -85,6 +85,7 @@ func syntheticMapsOf(c Config, hidden, rank int, inputs lesskernels.Inputs, gate
 	}
 	shape := lesskernels.FeatureShape{Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, Hidden: hidden, Rank: rank}
 	maps := &lesskernels.Maps{Header: lesskernels.Header{Inputs: inputs, Layers: c.Layers, Shape: shape}}
+	var scales [][]float32
 	for layer := range c.Layers {
 		f, err := lesskernels.NewFeatureMap(shape, lesskernels.FeatureWeights{
 			Wq1: numbers(c.Heads*c.HeadDim*hidden, 1/math.Sqrt(float64(c.HeadDim))),
@@ -98,11 +99,12 @@ func syntheticMapsOf(c Config, hidden, rank int, inputs lesskernels.Inputs, gate
 			panic(err)
 		}
 		maps.Layers = append(maps.Layers, f)
-		maps.Gate = append(maps.Gate, make([]float32, c.KVHeads))
+		scales = append(scales, make([]float32, c.KVHeads))
 		for head := range c.KVHeads {
-			maps.Gate[layer][head] = gate(layer, head)
+			scales[layer][head] = gate(layer, head)
 		}
 	}
+	maps.SetGate(lesskernels.Others, scales, lesskernels.GateReport{Validated: math.MaxInt32})
 	return maps
 }
 

@@ -10,12 +10,11 @@ import (
 // ByNLL switches off the states of whole layers without which texts are
 // predicted better: every layer in turn is read without its states, the others
 // as the gate has them. Where all that were found together do not make the
-// texts more likely, the gate stays as it was.
-func (e *Evaluator) ByNLL(ctx context.Context, gate [][]float32, windows [][]int32, policies []train.Policy, progress func(layer int, gain float64)) ([][]float32, error) {
+// texts more likely, the gate stays as it was. All are read under one policy.
+func (e *Evaluator) ByNLL(ctx context.Context, gate [][]float32, windows [][]int32, p train.Policy, progress func(layer int, gain float64)) ([][]float32, error) {
 	gains := make([]float64, e.config.Layers)
 	whole := 0.0
-	for i, tokens := range windows {
-		p := policies[i%len(policies)]
+	for _, tokens := range windows {
 		r := Reading{Policy: &p, Gate: gate}
 		x, err := e.reader.Embed(tokens[:len(tokens)-1])
 		if err != nil {
@@ -48,8 +47,7 @@ func (e *Evaluator) ByNLL(ctx context.Context, gate [][]float32, windows [][]int
 		return gate, nil
 	}
 	remaining := 0.0
-	for i, tokens := range windows {
-		p := policies[i%len(policies)]
+	for _, tokens := range windows {
 		nll, err := e.NLL(ctx, tokens, min(len(tokens)/2, 4*p.Budget), Reading{Policy: &p, Gate: less})
 		if err != nil {
 			return nil, err

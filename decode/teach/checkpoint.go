@@ -73,9 +73,10 @@ func (t *Trainer) checkpoint(maps []*lesskernels.FeatureMap) error {
 		if _, err := os.Stat(t.mapPath(layer)); err == nil {
 			continue
 		}
-		one := lesskernels.Maps{Type: lesskernels.F32, Layers: []*lesskernels.FeatureMap{f}, Gate: [][]float32{make([]float32, f.KVHeads)},
+		one := lesskernels.Maps{Type: lesskernels.F32, Layers: []*lesskernels.FeatureMap{f},
 			Header: lesskernels.Header{Model: t.fingerprint(), Inputs: lesskernels.PreRoPE, Layers: 1, Shape: f.FeatureShape,
-				Trained: len(t.corpus.Train[0]), Validated: len(t.corpus.Train[0]), Epsilon: lesskernels.Epsilon}}
+				Trained: len(t.corpus.Train[0]), Epsilon: lesskernels.Epsilon}}
+		one.SetGate(lesskernels.Others, [][]float32{make([]float32, f.KVHeads)}, lesskernels.GateReport{Validated: len(t.corpus.Train[0]), On: f.KVHeads})
 		if err := one.Write(t.mapPath(layer)); err != nil {
 			return err
 		}

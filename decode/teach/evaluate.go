@@ -2,7 +2,6 @@ package teach
 
 import (
 	"context"
-	"math"
 
 	"lessrag/decode/model"
 	"lessrag/lesskernels"
@@ -73,7 +72,7 @@ func (e *Evaluator) attend(layer int, h *model.Heads, r Reading) {
 
 func allOff(gate []float32) bool {
 	for _, g := range gate {
-		if !math.IsInf(float64(g), -1) {
+		if !lesskernels.Off(g) {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package teach
 import (
 	"context"
 	"math"
+	"slices"
 
 	"lessrag/decode/model"
 	"lessrag/lesskernels"
@@ -12,15 +13,15 @@ import (
 // gates are the log-scales that a head may get; the first is off.
 var gates = []float32{float32(math.Inf(-1)), -1.5, -0.7, 0, 0.4}
 
-// ByError gates every KV head by the error of its layer on windows that were not
-// trained on: the gate that wins back most of the policies' error on average,
-// or off where none wins something back under every policy.
-func (e *Evaluator) ByError(ctx context.Context, windows [][]int32, policies []train.Policy, rows int) ([][]float32, error) {
-	left := make([][][]float64, e.config.Layers) // [layers][kvHeads][gates·policies] relative errors, added up
-	n := make([]int, len(policies))
+// ByError gates every KV head, for each policy by its name, by the error of its
+// layer on windows that were not trained on: the gate that wins back most of the
+// error on average over the name's budgets, or off where none wins something back
+// with every budget.
+func (e *Evaluator) ByError(ctx context.Context, windows [][]int32, policies []train.Policy, rows int) (map[string][][]float32, error) {
+	left := make([][][]float64, e.config.Layers) // [layers][kvHeads][policies·gates] relative errors, added up
 	for layer := range left {
 		for range e.config.KVHeads {
-			left[layer] = append(left[layer], make([]float64, len(gates)*len(policies)))
+			left[layer] = append(left[layer], make([]float64, len(policies)*len(gates)))
 		}
 	}
 	others := make([]float32, e.config.KVHeads)
@@ -28,10 +29,6 @@ func (e *Evaluator) ByError(ctx context.Context, windows [][]int32, policies []t
 		x, err := e.reader.Embed(tokens)
 		if err != nil {
 			return nil, err
-		}
-		turns := turnsOf(len(policies), i)
-		for _, p := range turns {
-			n[p]++
 		}
 		for layer := range e.config.Layers {
 			if err := ctx.Err(); err != nil {
@@ -41,9 +38,9 @@ func (e *Evaluator) ByError(ctx context.Context, windows [][]int32, policies []t
 				e.reader.Dense(h)
 				a := attentionOf(e.config, h)
 				l := train.NewLayer(e.maps[layer].FeatureShape, train.NewMetric(e.reader.Output(layer), e.config.Width, e.config.Heads*e.config.HeadDim))
-				for _, p := range turns {
-					chosen := someRows(uint64(i), h.Tokens, policies[p].Budget, rows)
-					s := train.Walk(e.pool, a, policies[p], chosen).Sample(a, h.PreQ, h.PreK, h.Out)
+				for p, policy := range policies {
+					chosen := someRows(uint64(i), h.Tokens, policy.Budget, rows)
+					s := train.Walk(e.pool, a, policy, chosen).Sample(a, h.PreQ, h.PreK, h.Out)
 					for kvHead, errors := range l.HeadErrors(e.maps[layer], others, gates, s) {
 						for g, err := range errors {
 							left[layer][kvHead][p*len(gates)+g] += err / errors[0]
@@ -53,26 +50,57 @@ func (e *Evaluator) ByError(ctx context.Context, windows [][]int32, policies []t
 			})
 		}
 	}
-	chosen := make([][]float32, e.config.Layers)
-	for layer := range chosen {
-		for kvHead := range e.config.KVHeads {
-			chosen[layer] = append(chosen[layer], gates[bestGate(left[layer][kvHead], n)])
+	chosen := map[string][][]float32{}
+	for _, name := range names(policies) {
+		rows := make([][]float32, e.config.Layers)
+		for layer := range rows {
+			for kvHead := range e.config.KVHeads {
+				var budgets [][]float64
+				for p, errors := range slices.Collect(slices.Chunk(left[layer][kvHead], len(gates))) {
+					if policies[p].Name == name {
+						budgets = append(budgets, errors)
+					}
+				}
+				rows[layer] = append(rows[layer], gates[bestGate(budgets, len(windows))])
+			}
 		}
+		chosen[name] = rows
 	}
 	return chosen, nil
 }
 
-// bestGate picks from the errors [policies, gates] of n windows each, relative to
-// the state being off.
-func bestGate(left []float64, n []int) int {
+// names of policies, each once, in their order.
+func names(policies []train.Policy) []string {
+	var names []string
+	for _, p := range policies {
+		if !slices.Contains(names, p.Name) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// Least is, for each KV head, the least of several gates: off where one is off.
+func Least(some ...[][]float32) [][]float32 {
+	least := shifted(some[0], 0)
+	for _, gate := range some[1:] {
+		for layer, row := range gate {
+			for kvHead, g := range row {
+				least[layer][kvHead] = min(least[layer][kvHead], g)
+			}
+		}
+	}
+	return least
+}
+
+// bestGate picks from the errors [budgets][gates] of n windows, relative to the
+// state being off.
+func bestGate(left [][]float64, n int) int {
 	best, most := 0, 0.0
 	for g := 1; g < len(gates); g++ {
 		won, harm := 0.0, false
-		for p, windows := range n {
-			if windows == 0 {
-				continue
-			}
-			gain := 1 - left[p*len(gates)+g]/float64(windows)
+		for _, errors := range left {
+			gain := 1 - errors[g]/float64(n)
 			won += gain
 			harm = harm || !(gain >= 0)
 		}
@@ -95,17 +123,7 @@ func shifted(gate [][]float32, by float32) [][]float32 {
 }
 
 // On counts the heads that have a state.
-func On(gate [][]float32) int {
-	n := 0
-	for _, row := range gate {
-		for _, g := range row {
-			if !math.IsInf(float64(g), -1) {
-				n++
-			}
-		}
-	}
-	return n
-}
+func On(gate [][]float32) int { return lesskernels.Gate{LogScale: gate}.On() }
 
 // ExtraTokens is how many tokens for each KV head the bytes of the states would
 // hold: float32 sums against keys and values in bf16 and a position.

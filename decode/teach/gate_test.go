@@ -2,6 +2,7 @@ package teach
 
 import (
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -13,20 +14,28 @@ func TestBestGate(t *testing.T) {
 	off := 1.0
 	for _, c := range []struct {
 		name string
-		left []float64 // two policies, errors by gate
-		n    []int
+		left [][]float64 // errors of budgets by gate
+		n    int
 		want int
 	}{
-		{"helps both", []float64{off, .9, .8, .7, .75, off, .95, .9, .8, .9}, []int{1, 1}, 3},
-		{"helps on average, harms one", []float64{off, .5, .5, .5, .5, off, 1.01, 1.01, 1.01, 1.01}, []int{1, 1}, 0},
-		{"a smaller gate harms none", []float64{off, .9, .8, .7, .7, off, .99, 1.02, 1.1, 1.2}, []int{1, 1}, 1},
-		{"means of windows", []float64{2, 1.8, 1.9, 2.1, 2.2}, []int{2}, 1},
-		{"a policy without windows", []float64{off, .9, .9, .8, .9, 0, 0, 0, 0, 0}, []int{1, 0}, 3},
-		{"not a number", []float64{off, math.NaN(), math.NaN(), math.NaN(), math.NaN()}, []int{1}, 0},
+		{"helps both", [][]float64{{off, .9, .8, .7, .75}, {off, .95, .9, .8, .9}}, 1, 3},
+		{"helps on average, harms one", [][]float64{{off, .5, .5, .5, .5}, {off, 1.01, 1.01, 1.01, 1.01}}, 1, 0},
+		{"a smaller gate harms none", [][]float64{{off, .9, .8, .7, .7}, {off, .99, 1.02, 1.1, 1.2}}, 1, 1},
+		{"means of windows", [][]float64{{2, 1.8, 1.9, 2.1, 2.2}}, 2, 1},
+		{"not a number", [][]float64{{off, math.NaN(), math.NaN(), math.NaN(), math.NaN()}}, 1, 0},
 	} {
 		if got := bestGate(c.left, c.n); got != c.want {
 			t.Errorf("%s: gate %v, want %v", c.name, gates[got], gates[c.want])
 		}
+	}
+}
+
+// Where one gate is off, the least of several is.
+func TestLeast(t *testing.T) {
+	off := gates[0]
+	got := Least([][]float32{{0, -1}, {off, 0.4}}, [][]float32{{-0.7, off}, {0, 0.4}})
+	if want := [][]float32{{-0.7, off}, {off, 0.4}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -59,42 +59,40 @@ func groupProbes(probes []Probe) []group {
 // shifts of all gates that are tried in turn, before they are switched off.
 var shifts = []float32{0, -0.7, -1.5}
 
-// Settle keeps the promise of the gate, never worse than the policy at equal
-// bytes: it reads every probe with the policy alone, given the bytes of the
-// states as further tokens, and with the states. Where these lose on texts of
-// the length that they were trained at, or on needles by more than slack nats,
-// all are made to count less, and at last switched off. Where they lose on
-// longer texts, they are validated up to the length before. It returns the gate,
-// that length, and what was measured.
-func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe, length int, slack float64, progress func(string)) ([][]float32, int, *lesskernels.GateReport, error) {
-	heads := e.config.Layers * e.config.KVHeads
+// Settle keeps the promise of a policy's gate, never worse than the policy at equal
+// bytes: it reads every probe with the policy alone, given the bytes of the states
+// as further tokens, and with the states. Where these lose on texts of the length
+// that they were trained at, or on needles by more than slack nats, all are made to
+// count less, and at last switched off. Where they lose on longer texts, they are
+// validated up to the length before. It returns the gate and what was measured.
+func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe, length int, slack float64, progress func(format string, values ...any)) ([][]float32, lesskernels.GateReport, error) {
 	groups := groupProbes(probes)
-	extra := ExtraTokens(e.maps[0].FeatureShape, On(gate), heads)
+	extra := ExtraTokens(e.maps[0].FeatureShape, On(gate), e.config.Layers*e.config.KVHeads)
 	if On(gate) > 0 {
 		for _, shift := range shifts {
 			tried := shifted(gate, shift)
-			validated, report, err := e.try(ctx, tried, groups, extra, length, slack, progress)
-			if report != nil || err != nil {
-				return tried, validated, report, err
+			report, err := e.try(ctx, tried, groups, extra, length, slack, progress)
+			if report.Validated > 0 || err != nil {
+				return tried, report, err
 			}
 		}
 	}
-	return shifted(gate, gates[0]), length, &lesskernels.GateReport{Heads: heads}, nil
+	return shifted(gate, gates[0]), lesskernels.GateReport{Validated: length}, nil
 }
 
-// try reads all groups with one gate; the report is nil where it loses.
-func (e *Evaluator) try(ctx context.Context, gate [][]float32, groups []group, extra, length int, slack float64, progress func(string)) (int, *lesskernels.GateReport, error) {
-	report := &lesskernels.GateReport{Heads: e.config.Layers * e.config.KVHeads, On: On(gate)}
-	validated, before := length, length
+// try reads all groups with one gate; it is validated to no length where it loses.
+func (e *Evaluator) try(ctx context.Context, gate [][]float32, groups []group, extra, length int, slack float64, progress func(format string, values ...any)) (lesskernels.GateReport, error) {
+	report := lesskernels.GateReport{Validated: length, On: On(gate)}
+	before := length
 	for i := range groups {
 		g := &groups[i]
 		if err := e.measure(ctx, g, gate, extra); err != nil {
-			return 0, nil, err
+			return lesskernels.GateReport{}, err
 		}
 		report.Measured = append(report.Measured, g.GateMeasure)
-		progress(describe(g.GateMeasure))
-		if g.Tokens > validated {
-			before, validated = validated, g.Tokens
+		progress("%s", describe(g.GateMeasure))
+		if g.Tokens > report.Validated {
+			before, report.Validated = report.Validated, g.Tokens
 		}
 		allowed := g.Plain
 		if g.Kind == needles {
@@ -102,12 +100,13 @@ func (e *Evaluator) try(ctx context.Context, gate [][]float32, groups []group, e
 		}
 		switch won := g.State <= allowed; {
 		case !won && g.Tokens > length:
-			return before, report, nil
+			report.Validated = before
+			return report, nil
 		case !won:
-			return 0, nil, nil
+			return lesskernels.GateReport{}, nil
 		}
 	}
-	return validated, report, nil
+	return report, nil
 }
 
 // measure fills a group's means. What does not depend on the gate is read once.

@@ -58,6 +58,7 @@ export class Memory {
       ["Full cache", `${bytes(m.full_cache_bytes)} would remember every token`],
       ["Kept", `${count(m.kept_tokens, "token")} a head could still attend to exactly`],
       ["Absorbed", `${count(m.absorbed_tokens, "token")} merged into a state of fixed size`],
+      ...(m.state_note ? [["State", m.state_note]] : []),
       ["Evicted", `${count(m.evicted_tokens, "token")} that left the cache`],
       ["Passages", m.dropped_passages ? `${count(m.dropped_passages, "passage")} found, but without room in the prompt` : "all that were found had room in the prompt"],
     ]);

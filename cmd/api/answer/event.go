@@ -84,7 +84,8 @@ type Memory struct {
 	KeptTokens      int    `json:"kept_tokens"`
 	AbsorbedTokens  int    `json:"absorbed_tokens"`
 	EvictedTokens   int    `json:"evicted_tokens"`
-	DroppedPassages int    `json:"dropped_passages"` // found, but past the token budget of the prompt
+	StateNote       string `json:"state_note,omitempty"` // states that the cache asks for and went without, and why
+	DroppedPassages int    `json:"dropped_passages"`     // found, but past the token budget of the prompt
 }
 
 // Report is the account of a run.

@@ -79,7 +79,7 @@ func (r *Report) add(result decode.Result) {
 	m := result.Memory
 	r.Memory = Memory{
 		Cache: m.Cache, BudgetBytes: m.BudgetBytes, HeldBytes: m.HeldBytes, FullCacheBytes: m.FullCacheBytes,
-		KeptTokens: m.KeptTokens, AbsorbedTokens: m.AbsorbedTokens, EvictedTokens: m.EvictedTokens,
+		KeptTokens: m.KeptTokens, AbsorbedTokens: m.AbsorbedTokens, EvictedTokens: m.EvictedTokens, StateNote: m.StateNote,
 		DroppedPassages: r.Memory.DroppedPassages,
 	}
 }
