@@ -166,7 +166,7 @@ func (c *ingestCmd) submitAndFollow(ctx context.Context, service *ingest.Service
 		return o, err
 	}
 	for _, id := range ingestions {
-		p, err := service.Ingestion(ctx, id)
+		p, err := ask(ctx, service, id)
 		if err != nil {
 			return o, err
 		}
@@ -226,7 +226,7 @@ func follow(ctx context.Context, service *ingest.Service, ids []string, report *
 		for _, id := range ids {
 			one, ok := ended[id]
 			if !ok {
-				p, err := service.Ingestion(ctx, id)
+				p, err := ask(ctx, service, id)
 				if err != nil {
 					return err
 				}
@@ -243,8 +243,26 @@ func follow(ctx context.Context, service *ingest.Service, ids []string, report *
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("stopped with %d documents still queued; they go on when a service or `api ingest` runs: %w", now.pending, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(lookEvery):
 		}
+	}
+}
+
+const (
+	// lookEvery is how often documents are looked at that are being worked on.
+	lookEvery = 200 * time.Millisecond
+	// patience is how long the database may be away meanwhile: it is started again after a crash, and nothing is lost.
+	patience = time.Minute
+)
+
+// ask reads how far an ingestion has come, and waits for a database that is away.
+func ask(ctx context.Context, service *ingest.Service, id string) (ingest.Progress, error) {
+	for began := time.Now(); ; {
+		p, err := service.Ingestion(ctx, id)
+		if err == nil || ctx.Err() != nil || errors.Is(err, ingest.ErrNotFound) || time.Since(began) > patience {
+			return p, err
+		}
+		time.Sleep(lookEvery)
 	}
 }
 

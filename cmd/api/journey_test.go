@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"lessrag/cmd/api/answer"
 	"lessrag/retrieve"
@@ -208,53 +206,6 @@ func checkEvents(t *testing.T, url, question string) {
 		names[len(names)-2] != "usage" || names[len(names)-1] != "done" {
 		t.Errorf("events %v", names)
 	}
-}
-
-// TestKilledIngestion kills an ingestion without warning until it has been
-// caught at work twice; left alone then, every document must end ready.
-func TestKilledIngestion(t *testing.T) {
-	data, documents := t.TempDir(), t.TempDir()
-	const n = 80
-	for i := range n {
-		text := strings.Repeat(fmt.Sprintf("Paragraph about the number %d and what follows from it.\n\n", i), 60)
-		if err := os.WriteFile(filepath.Join(documents, fmt.Sprintf("%02d.md", i)), []byte("# Number\n\n"+text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	caught, wait := 0, time.Second
-	for caught < 2 {
-		ctx, cancel := context.WithTimeout(context.Background(), wait)
-		cmd := command(ctx, t, data, "ingest", documents) // the context's end kills it
-		_ = cmd.Run()                                     // how it ended is seen in the database
-		cancel()
-		ready, pending := states(t, data)
-		switch {
-		case ready == n:
-			t.Fatalf("all was done after %d kills at work: there is too little of it", caught)
-		case pending > 0:
-			caught++
-		}
-		wait += 500 * time.Millisecond
-	}
-	o := runJSON[outcome](t, data, "ingest", documents, "--json")
-	if o.Ready != n || o.Failed != 0 || o.Total != n {
-		t.Errorf("%d of %d ready, %d failed", o.Ready, o.Total, o.Failed)
-	}
-}
-
-// states counts the documents that are ready, and those that have not ended.
-func states(t *testing.T, data string) (ready, pending int) {
-	t.Helper()
-	s := &stack{globals: &globals{Assets: assetsDir(t), Data: data}}
-	err := s.openDatabase(t.Context())
-	if err == nil {
-		err = s.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'ready'),
-			count(*) FILTER (WHERE state NOT IN ('ready', 'failed')) FROM documents`).Scan(&ready, &pending)
-	}
-	if err := errors.Join(err, s.close()); err != nil {
-		t.Fatal(err)
-	}
-	return ready, pending
 }
 
 // TestOneBadFile: a file that is refused, and one that fails, cost the others
