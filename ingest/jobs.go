@@ -59,6 +59,7 @@ type task struct {
 	address    string // of the page that is to be fetched; "" when the content is there
 	settings   Settings
 	stage      State
+	before     [2]string // settings of the connection; see hasten
 }
 
 // badDocument is a failure that no retry mends.
@@ -102,6 +103,9 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if job.Attempt > job.MaxAttempts {
 		return &badDocument{fmt.Sprintf("the service died %d times while working on this document", job.MaxAttempts)}
 	}
+	if err := t.hasten(ctx); err != nil {
+		return err
+	}
 	if err := t.load(ctx); err != nil {
 		return err
 	}
@@ -115,10 +119,11 @@ func (t *task) run(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	if err := t.enter(ctx, Embedding, Embedding); err != nil {
 		return err
 	}
-	if err := t.stageChunks(ctx, chunks); err != nil {
+	vectors, err := t.embedAll(ctx, chunks)
+	if err != nil {
 		return err
 	}
-	return t.publish(ctx, document, len(chunks))
+	return t.publish(ctx, document, chunks, vectors)
 }
 
 // read extracts the text of the document and cuts it. One worker does so at a time: what a document may unpack to
@@ -192,7 +197,8 @@ const requeueSQL = `UPDATE documents SET state = 'queued', stage = '', done = 0,
 // lock takes the document's advisory lock, which lives as long as the connection: when the process
 // dies, Postgres frees it, and that is how others know (see recover).
 func (t *task) lock(ctx context.Context) (locked bool, err error) {
-	err = t.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+lockKey("$1::text")+")", t.id).Scan(&locked)
+	err = t.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+lockKey("$1::text")+"), current_setting('plan_cache_mode'), current_setting('synchronous_commit')", t.id).
+		Scan(&locked, &t.before[0], &t.before[1])
 	if err != nil {
 		return false, fmt.Errorf("lock document %s: %w", t.id, err)
 	}
@@ -202,11 +208,23 @@ func (t *task) lock(ctx context.Context) (locked bool, err error) {
 // lockKey is the SQL for the key of a document's advisory lock.
 func lockKey(id string) string { return "hashtextextended(" + id + ", 0)" }
 
-// unlock gives the connection back without the lock; a connection in doubt is closed, which frees it too.
+const setConnection = "set_config('plan_cache_mode', $1, false), set_config('synchronous_commit', $2, false)"
+
+// hasten sets the connection of a task up for many small statements: they are planned once, and commits do not wait
+// for the disk. A commit that a crash of Postgres takes back takes with it all that came after, the end of the job
+// too: the document is worked on again. unlock sets back what was before.
+func (t *task) hasten(ctx context.Context) error {
+	if _, err := t.conn.Exec(ctx, "SELECT "+setConnection, "auto", "off"); err != nil {
+		return fmt.Errorf("set the connection up: %w", err)
+	}
+	return nil
+}
+
+// unlock gives the connection back as it was and without the lock; one in doubt is closed, which frees the lock too.
 func (t *task) unlock() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if _, err := t.conn.Exec(ctx, "SELECT pg_advisory_unlock("+lockKey("$1::text")+")", t.id); err != nil {
+	if _, err := t.conn.Exec(ctx, "SELECT "+setConnection+", pg_advisory_unlock("+lockKey("$3::text")+")", t.before[0], t.before[1], t.id); err != nil {
 		t.conn.Conn().Close(ctx)
 	}
 	t.conn.Release()

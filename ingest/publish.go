@@ -8,48 +8,24 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/pgvector/pgvector-go"
 
 	"lessrag/ingest/extract"
 )
 
-// window is how many chunks are embedded and staged at once: enough to sort by length,
-// few enough that memory stays flat for a document of any size.
+// window is how many chunks are embedded, and how many are stored with one statement: enough to sort by length.
 const window = 512
 
-// stagedColumns of the staging table, a temporary one of the task's connection: nothing of it is
-// visible to others, and nothing is left of it when the process dies.
-var stagedColumns = []string{"ordinal", "text", "start_offset", "end_offset", "page", "heading_path", "tokens",
-	"section_start", "section_end", "lead", "boxes", "embedding"}
-
-const stagingSQL = `CREATE TEMP TABLE IF NOT EXISTS staged_chunks (
-	ordinal int, text text, start_offset int, end_offset int, page int, heading_path text[], tokens int,
-	section_start int, section_end int, lead text, boxes real[], embedding halfvec)`
-
-// stageChunks embeds the chunks and copies them into the staging table.
-func (t *task) stageChunks(ctx context.Context, chunks []Chunk) error {
-	if _, err := t.conn.Exec(ctx, stagingSQL); err != nil {
-		return fmt.Errorf("create the staging table: %w", err)
-	}
-	if _, err := t.conn.Exec(ctx, "TRUNCATE staged_chunks"); err != nil {
-		return fmt.Errorf("empty the staging table: %w", err)
-	}
-	for first := 0; first < len(chunks); first += window {
-		part := chunks[first:min(first+window, len(chunks))]
-		vectors, err := t.embed(ctx, part, first, len(chunks))
+// embedAll returns the vectors of all chunks. They are held until they are published: less than the text they are of.
+func (t *task) embedAll(ctx context.Context, chunks []Chunk) ([][]float32, error) {
+	vectors := make([][]float32, 0, len(chunks))
+	for part := range slices.Chunk(chunks, window) {
+		some, err := t.embed(ctx, part, len(vectors), len(chunks))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		rows := pgx.CopyFromSlice(len(part), func(i int) ([]any, error) {
-			c := part[i]
-			return []any{first + i, c.Text, c.Start, c.End, c.Page, c.HeadingPath, c.Tokens,
-				c.SectionStart, c.SectionEnd, c.Lead, c.Boxes, pgvector.NewHalfVector(vectors[i])}, nil
-		})
-		if _, err := t.conn.CopyFrom(ctx, pgx.Identifier{"staged_chunks"}, stagedColumns, rows); err != nil {
-			return fmt.Errorf("copy passages into the staging table: %w", err)
-		}
+		vectors = append(vectors, some...)
 	}
-	return nil
+	return vectors, nil
 }
 
 // embed returns the vectors of part in its order. Batches are made of texts of similar length,
@@ -79,7 +55,9 @@ func (t *task) embed(ctx context.Context, part []Chunk, first, total int) ([][]f
 		for i, c := range batch {
 			vectors[c] = embedded[i]
 		}
-		done += len(batch)
+		if done += len(batch); first+done == total {
+			break // publishing records it
+		}
 		if err := t.progress(ctx, float64(first+done)/float64(total)); err != nil {
 			return nil, err
 		}
@@ -134,14 +112,14 @@ func (c Chunk) embeddedText() string {
 	return strings.Join(path, " > ") + "\n\n" + text
 }
 
-// publish makes the staged version visible: in one transaction the passages of the version before go,
-// the new ones come with their lexemes, the text is swapped and the state becomes ready.
-func (t *task) publish(ctx context.Context, document extract.Document, chunks int) error {
+// publish makes the version visible: in one transaction the passages of the version before go, the new ones come
+// with their lexemes, the text is swapped and the state becomes ready.
+func (t *task) publish(ctx context.Context, document extract.Document, chunks []Chunk, vectors [][]float32) error {
 	return pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
 		// The guard comes first: its row lock orders this after any newer submission or deletion.
 		tag, err := tx.Exec(ctx, `UPDATE documents SET state = 'ready', stage = '', error = '', chunks = $3, done = 1,
 				ready_hash = hash, media_type = $4, updated_at = now(), finished_at = clock_timestamp()
-			WHERE id = $1 AND version = $2 AND state NOT IN ('ready', 'failed')`, t.id, t.version, chunks, document.MediaType)
+			WHERE id = $1 AND version = $2 AND state NOT IN ('ready', 'failed')`, t.id, t.version, len(chunks), document.MediaType)
 		if err != nil {
 			return fmt.Errorf("record that document %s is ready: %w", t.id, err)
 		}
@@ -154,21 +132,7 @@ func (t *task) publish(ctx context.Context, document extract.Document, chunks in
 		if _, err := tx.Exec(ctx, "DELETE FROM chunks WHERE document_id = $1", t.id); err != nil {
 			return fmt.Errorf("remove the passages of the version before: %w", err)
 		}
-		tag, err = tx.Exec(ctx, `
-			INSERT INTO chunks (document_id, collection_id, ordinal, text, start_offset, end_offset, page, heading_path, tokens,
-				section_start, section_end, lead, boxes, embedding, lexemes)
-			SELECT $1, c.id, s.ordinal, s.text, s.start_offset, s.end_offset, s.page, s.heading_path, s.tokens,
-			       s.section_start, s.section_end, s.lead, s.boxes, s.embedding,
-			       to_tsvector(c.language, array_to_string(s.heading_path, ' ') || ' ' || s.lead || ' ' || s.text)
-			FROM staged_chunks s, collections c WHERE c.id = $2 ORDER BY s.ordinal`, t.id, t.collection)
-		if err != nil {
-			return fmt.Errorf("make the passages visible: %w", err)
-		}
-		if tag.RowsAffected() != int64(chunks) {
-			return fmt.Errorf("make the passages visible: %d of %d were staged", tag.RowsAffected(), chunks)
-		}
-		_, err = tx.Exec(ctx, "TRUNCATE staged_chunks")
-		return err
+		return storeChunks(ctx, tx, t.id, t.collection, chunks, vectors)
 	})
 }
 

@@ -2,7 +2,7 @@
 //
 // A document is a state machine kept in Postgres and driven by durable jobs, so a crash loses nothing:
 // Submit stores the content and its job in one transaction; a worker of any process that shares the
-// database extracts the text, cuts it into chunks, embeds them into a staging table, and makes all of
+// database extracts the text, cuts it into chunks, embeds them, and makes all of
 // them visible, in place of the version before, in one transaction.
 package ingest
 

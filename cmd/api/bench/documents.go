@@ -174,7 +174,7 @@ func handIn(ctx context.Context, s Ingestion, paths []string) (p ingest.Progress
 		select {
 		case <-ctx.Done():
 			return p, 0, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond): // as often as `api ingest` looks
 		}
 	}
 }
