@@ -35,7 +35,7 @@ type benchCmd struct {
 	Slice     int          `help:"Pages in a row before it is the peer's turn." default:"50"`
 	Python    string       `help:"The Python of --peer sentence-transformers, one with torch, sentence-transformers and psycopg." placeholder:"FILE" default:"python3"`
 	Embedding bool         `help:"Measure the embedder on chunks of full length in place of the decoder."`
-	Steps     bool         `help:"Measure where the time of a step goes, by cache and depth, in place of rates."`
+	Steps     bool         `help:"Measure where the time of a step goes, by cache and depth, and for each batch at depth 0, in place of rates."`
 	Memory    bool         `help:"Measure the resident memory while four answers run, in place of rates."`
 	Accuracy  []string     `help:"Measure the perplexity of these texts in int8 and in float32, in place of rates." placeholder:"FILE"`
 	From      []string     `help:"Measure nothing: join the results that earlier runs have printed with --json." placeholder:"FILE"`
@@ -200,18 +200,30 @@ func (c *benchCmd) measureAccuracy(ctx context.Context, s *stack, r *bench.Resul
 	return err
 }
 
-// measureSteps profiles a step of every cache at every depth.
+// measureSteps profiles a step of every cache at every depth, and of every batch with
+// the first one at depth 0.
 func (c *benchCmd) measureSteps(ctx context.Context, engine *decode.Engine, r *bench.Results) error {
+	r.Limits = measureLimits(engine.Info().Threads)
+	measure := func(cached benchCache, depth, batch int, seed uint64) error {
+		step, err := bench.MeasureStep(ctx, engine, cached.name, cached.spec, cached.budget, depth, batch, c.Tokens, seed)
+		r.Steps = append(r.Steps, step)
+		return err
+	}
 	for _, cached := range c.parsed {
 		for i, depth := range c.Depths {
-			step, err := bench.MeasureStep(ctx, engine, cached.name, cached.spec, cached.budget, depth, c.Tokens, c.Seed+uint64(i))
-			if err != nil {
+			if err := measure(cached, depth, 1, c.Seed+uint64(i)); err != nil {
 				return err
 			}
-			r.Steps = append(r.Steps, step)
 		}
 	}
-	r.Limits = measureLimits(engine.Info().Threads)
+	for _, batch := range c.Batches {
+		if batch == 1 {
+			continue
+		}
+		if err := measure(c.parsed[0], 0, batch, c.Seed); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -62,22 +62,18 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 	return a
 }
 
-// rowGrain is how many rows are worth a task of their own.
-const rowGrain = 8
+// fewRows are done by one thread sooner than by several.
+const fewRows = 4
 
-// eachRow calls f for every row, in parallel where there are many.
+// eachRow calls f for every row, in parallel where there are some.
 func (c *CPU) eachRow(rows int, f func(row int)) {
-	if rows <= rowGrain {
+	if rows < fewRows {
 		for row := range rows {
 			f(row)
 		}
 		return
 	}
-	c.pool.Run((rows+rowGrain-1)/rowGrain, func(task int) {
-		for row := task * rowGrain; row < min(rows, (task+1)*rowGrain); row++ {
-			f(row)
-		}
-	})
+	c.pool.Run(rows, f)
 }
 
 // rowOf is row i of a matrix with cols columns.

@@ -197,13 +197,10 @@ func (c *CPU) feedForward(b *batch, l *layer) {
 	hidden := c.config.Hidden
 	c.input.Set(c.normed, b.rows, c.config.Width)
 	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: l.gate, Dst: c.gate}, cpu.Product{Matrix: l.up, Dst: c.up})
-	c.Clock.Mark(Matmul)
-	c.eachRow(b.rows, func(row int) {
-		gate := rowOf(c.gate, row, hidden)
-		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden))
+	c.input.SetColumns(c.gate, b.rows, hidden, func(row, from, to int) {
+		gate := rowOf(c.gate, row, hidden)[from:to]
+		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden)[from:to])
 	})
-	c.Clock.Mark(Rows)
-	c.input.Set(c.gate, b.rows, hidden)
 	l.down.Mul(c.pool, c.delta, &c.input)
 	b.pending = true
 	c.Clock.Mark(Matmul)

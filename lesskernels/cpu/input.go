@@ -11,9 +11,9 @@ import (
 type Input struct {
 	x       []float32 // [n, cols], the caller's
 	n, cols int
-	each    func(row int) // what a row still lacks; nil once all have it
+	each    func(row, from, to int) // computes what columns [from, to) of a row still lack; nil once all have it
+	whole   bool                    // of whole rows alone
 	forms   [4]tiles
-	tasks   []span // scratch of MulAll
 }
 
 // form is how kernels read activations.
@@ -50,16 +50,23 @@ const intWords = 12
 
 // Set makes x [n, cols] the activations. x stays the caller's and must not
 // change until the last product with it.
-func (in *Input) Set(x []float32, n, cols int) { in.SetEach(x, n, cols, nil) }
+func (in *Input) Set(x []float32, n, cols int) { in.SetColumns(x, n, cols, nil) }
 
 // SetEach is Set for activations that are not finished: the first product calls each
 // once for every row, in any order and from several threads, right before it reads
 // the row, which then lies in the nearest cache.
 func (in *Input) SetEach(x []float32, n, cols int, each func(row int)) {
+	in.SetColumns(x, n, cols, func(row, _, _ int) { each(row) })
+	in.whole = true
+}
+
+// SetColumns is SetEach where numbers do not depend on their neighbours: each finishes
+// columns [from, to) of a row, so that threads share out a few rows too.
+func (in *Input) SetColumns(x []float32, n, cols int, each func(row, from, to int)) {
 	if n < 0 || cols <= 0 || len(x) < n*cols {
 		panic(fmt.Sprintf("cpu: input [%d, %d] of %d values", n, cols, len(x)))
 	}
-	in.x, in.n, in.cols, in.each = x, n, cols, each
+	in.x, in.n, in.cols, in.each, in.whole = x, n, cols, each, false
 	for f := range in.forms {
 		in.forms[f].ready = false
 	}
@@ -104,28 +111,42 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 		t.words = make([]uint32, in.n*t.size)
 	}
 	t.words = t.words[:in.n*t.size]
-	one := func(i int) { in.fill(t, f, isa, i) }
-	if count := tileCount(in.n, width); in.n*in.cols < 1<<15 {
+	count, parts := tileCount(in.n, width), 1
+	if in.n*in.cols < fewValues {
 		for i := range count {
-			one(i)
+			in.fill(t, f, isa, i, 0, 1)
 		}
 	} else {
-		p.Run(count, one)
+		if unit := f.block(); unit > 0 && count < p.threads && !in.whole {
+			parts = min(2*p.threads, max(1, in.cols/unit))
+		}
+		p.Run(count*parts, func(i int) { in.fill(t, f, isa, i/parts, i%parts, parts) })
 	}
-	in.each = nil
+	in.each, in.whole = nil, false
 	return t
 }
 
-// fill makes tile i of a form.
-func (in *Input) fill(t *tiles, f form, isa ISA, i int) {
+// fewValues are rounded by one thread sooner than by several.
+const fewValues = 2048
+
+// block is the columns that share a scale, 0 where there is none.
+func (f form) block() int {
+	return [...]int{plain: 0, codes: blockLen, pairs: blockLen, wide: wordBlock}[f]
+}
+
+// fill makes one of some parts of tile i of a form, each of some columns.
+func (in *Input) fill(t *tiles, f form, isa ISA, i, part, parts int) {
 	words, from, to := in.tile(t, i)
+	unit := max(1, f.block())
+	units := in.cols / unit
+	first, end := part*units/parts*unit, (part+1)*units/parts*unit
 	finish := in.each
 	if finish == nil {
-		finish = func(int) {}
+		finish = func(int, int, int) {}
 	}
 	if f == plain {
 		for token := from; token < to; token++ {
-			finish(token)
+			finish(token, 0, in.cols)
 		}
 		interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
 		return
@@ -137,9 +158,10 @@ func (in *Input) fill(t *tiles, f form, isa ISA, i int) {
 	case wide:
 		kernel, step = rowsFor(isa).quantizeWide, wideWords
 	}
+	words = words[first*t.size/in.cols*(to-from):]
 	for token := from; token < to; token++ {
-		finish(token)
-		kernel(words[(token-from)*step:], in.x[token*in.cols:][:in.cols], (to-from)*f.rows())
+		finish(token, first, end)
+		kernel(words[(token-from)*step:], in.x[token*in.cols:][first:end], (to-from)*f.rows())
 	}
 }
 

@@ -39,45 +39,46 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 	if in.n == 0 {
 		return
 	}
-	in.tasks = in.tasks[:0]
-	for i, product := range products {
+	for _, product := range products {
 		m, f := product.Matrix, product.form()
 		if in.cols != m.cols || len(product.Dst) < in.n*m.rows {
 			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
 				in.n, in.cols, m.rows, m.cols, len(product.Dst)))
 		}
 		in.form(p, f, m.isa)
-		in.tasks = m.split(in.tasks, i, in.n*f.rows(), p.threads)
 	}
-	p.Run(len(in.tasks), func(task int) {
-		s := in.tasks[task]
-		products[s.product].panels(in, s.from, s.to)
-	})
+	panels, micros := 0, 0.0
+	for _, product := range products {
+		panels, micros = panels+product.Matrix.panels(), micros+product.micros(in.n)
+	}
+	if micros < fewMicros {
+		panelsOf(products, in, 0, panels)
+		return
+	}
+	p.Ranges(panels, func(from, to int) { panelsOf(products, in, from, to) })
 }
 
-// span is a task: panels [from, to) of one product.
-type span struct{ product, from, to int }
-
-// taskMicros is the length of a task: far above the cost of handing it out,
-// far below the time that a slow core would make the others wait.
-const taskMicros = 12
-
-// split appends the tasks of a product with n rows.
-func (m *Matrix) split(work []span, product, n, threads int) []span {
-	panels := m.panels()
-	micros := float64(len(m.data))/15e3 + float64(m.rows)*float64(m.cols)*float64(n)/m.isa.macsPerMicro()
-	tasks := int(micros / taskMicros)
-	if micros > 10 {
-		tasks = max(tasks, threads)
+// panelsOf multiplies panels [from, to) of all products one after the other.
+func panelsOf(products []Product, in *Input, from, to int) {
+	for _, product := range products {
+		n := product.Matrix.panels()
+		if from < n && to > 0 {
+			product.panels(in, max(0, from), min(to, n))
+		}
+		from, to = from-n, to-n
 	}
-	tasks = min(max(tasks, 1), panels)
-	for i := range tasks {
-		work = append(work, span{product, i * panels / tasks, (i + 1) * panels / tasks})
-	}
-	return work
 }
 
-// macsPerMicro is a rough rate of multiply-adds of one core, for task sizes.
+// fewMicros is what one thread does sooner than several.
+const fewMicros = 5
+
+// micros is about how long one thread takes for n tokens.
+func (p Product) micros(n int) float64 {
+	m := p.Matrix
+	return float64(len(m.data))/15e3 + float64(m.rows)*float64(m.cols)*float64(n*p.form().rows())/m.isa.macsPerMicro()
+}
+
+// macsPerMicro is a rough rate of multiply-adds of one core.
 func (i ISA) macsPerMicro() float64 {
 	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[min(i, AVX512)]
 }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -45,16 +46,68 @@ type Pool struct {
 	workers sync.WaitGroup
 }
 
-// job is one Run's work.
+// job is the work of one Run. What one thread writes shares no cache line with what
+// another reads again and again.
 type job struct {
-	f       func(int)
-	tasks   int64
-	next    atomic.Int64 // the next task to hand out
-	left    atomic.Int64 // tasks not yet done
-	waiting atomic.Int32 // 0: nobody parked, 1: Run parked, 2: all done
+	one     func(task int)     // does one task, or
+	some    func(from, to int) // all of [from, to)
+	more    []share            // of the threads beyond fewThreads
 	failure atomic.Pointer[failure]
 	stop    bool // workers leave
+	_       [8]byte
+
+	left    atomic.Int64 // tasks not yet done
+	waiting atomic.Int32 // 0: nobody parked, 1: Run parked, 2: all done
+	_       [48]byte
+
+	shares [fewThreads]share // of each thread, the caller's first
 }
+
+// fewThreads have shares in the job itself: an allocation less in each of the hundreds
+// of Runs of a step.
+const fewThreads = 4
+
+// share is the run of tasks that a thread does from the front. One that has done its
+// own takes from the back of another's, so that each goes through memory that lies
+// together, and all end at the same time.
+type share struct {
+	rest atomic.Uint64 // the tasks [first, end) as first<<32 | end
+	_    [56]byte      // a cache line for each thread
+}
+
+// share is that of a thread.
+func (j *job) share(thread int) *share {
+	if thread < fewThreads {
+		return &j.shares[thread]
+	}
+	return &j.more[thread-fewThreads]
+}
+
+// take takes tasks [from, to) from the front of the share, or from its back: one, or
+// where some are done at a time a part of what is left, so that the last are small.
+func (s *share) take(back, some bool) (from, to int) {
+	for {
+		rest := s.rest.Load()
+		first, end := rest>>32, rest&math.MaxUint32
+		if first >= end {
+			return 0, 0
+		}
+		n := uint64(1)
+		if some {
+			n = max(1, (end-first)/takeParts)
+		}
+		from, to, less := first, first+n, rest+n<<32
+		if back {
+			from, to, less = end-n, end, rest-n
+		}
+		if s.rest.CompareAndSwap(rest, less) {
+			return int(from), int(to)
+		}
+	}
+}
+
+// takeParts is the part of what is left that a thread takes at a time.
+const takeParts = 4
 
 // failure is a task's panic on its way to the caller of Run.
 type failure struct{ value any }
@@ -68,9 +121,9 @@ func NewPool(threads int) *Pool {
 	p := &Pool{threads: threads, wake: make(chan struct{}, threads), done: make(chan struct{}, 1)}
 	idle := &job{}
 	p.job.Store(idle)
-	for range threads - 1 {
+	for thread := range threads - 1 {
 		p.workers.Add(1)
-		go p.work(idle)
+		go p.work(idle, thread+1)
 	}
 	return p
 }
@@ -79,25 +132,40 @@ func NewPool(threads int) *Pool {
 func (p *Pool) Threads() int { return p.threads }
 
 // Run calls f once for every task in [0, tasks) and returns when all are done.
-// The caller works too. When the workers belong to another Run, as in a call
-// from inside a task, the caller does all of its tasks itself. A task's panic
-// reaches the caller: at once where the caller works alone, otherwise when every
-// task has ended.
+// The caller works too; every thread begins with a run of adjacent tasks. When the
+// workers belong to another Run, as in a call from inside a task, the caller does all
+// of its tasks itself. A task's panic reaches the caller: at once where the caller
+// works alone, otherwise when every task has ended.
 func (p *Pool) Run(tasks int, f func(task int)) {
-	if tasks <= 0 {
+	if tasks > 1 && p.threads > 1 && p.busy.TryLock() {
+		p.start(tasks, &job{one: f})
 		return
 	}
-	if tasks == 1 || p.threads == 1 || !p.busy.TryLock() {
-		for i := range tasks {
-			f(i)
-		}
-		return
+	for i := range tasks {
+		f(i)
 	}
-	j := &job{f: f, tasks: int64(tasks)}
+}
+
+// Ranges is Run for many short tasks of about the same cost: f does those of [from, to).
+func (p *Pool) Ranges(tasks int, f func(from, to int)) {
+	switch {
+	case tasks > 1 && p.threads > 1 && p.busy.TryLock():
+		p.start(tasks, &job{some: f})
+	case tasks > 0:
+		f(0, tasks)
+	}
+}
+
+// start shares a job out, works, and waits for its end. The caller has locked busy.
+func (p *Pool) start(tasks int, j *job) {
+	j.more = make([]share, max(0, p.threads-fewThreads))
+	for i := range p.threads {
+		j.share(i).rest.Store(uint64(i*tasks/p.threads)<<32 | uint64((i+1)*tasks/p.threads))
+	}
 	j.left.Store(int64(tasks))
 	p.job.Store(j)
 	p.unpark()
-	j.drain(p)
+	j.drain(p, 0)
 	j.wait(p)
 	p.busy.Unlock()
 	if fail := j.failure.Load(); fail != nil {
@@ -114,14 +182,14 @@ func (p *Pool) Close() {
 }
 
 // work is a worker's life: wait for a new job, do what is left of it.
-func (p *Pool) work(seen *job) {
+func (p *Pool) work(seen *job, thread int) {
 	defer p.workers.Done()
 	for {
 		seen = p.await(seen)
 		if seen.stop {
 			return
 		}
-		seen.drain(p)
+		seen.drain(p, thread)
 	}
 }
 
@@ -163,28 +231,37 @@ func (p *Pool) unpark() {
 	}
 }
 
-// drain does tasks until none is left to hand out.
-func (j *job) drain(p *Pool) {
-	for {
-		i := j.next.Add(1) - 1
-		if i >= j.tasks {
-			return
+// drain does tasks until none is left to take, a thread's own share first.
+func (j *job) drain(p *Pool, thread int) {
+	done := 0
+	for i := range p.threads {
+		s := j.share((thread + i) % p.threads)
+		for {
+			from, to := s.take(i > 0, j.some != nil)
+			if from == to {
+				break
+			}
+			j.do(from, to)
+			done += to - from
 		}
-		j.do(int(i))
-		if j.left.Add(-1) == 0 && !j.waiting.CompareAndSwap(0, 2) {
-			p.done <- struct{}{}
-		}
+	}
+	if done > 0 && j.left.Add(int64(-done)) == 0 && !j.waiting.CompareAndSwap(0, 2) {
+		p.done <- struct{}{}
 	}
 }
 
-// do runs one task and keeps its panic.
-func (j *job) do(i int) {
+// do runs tasks and keeps the panic of one.
+func (j *job) do(from, to int) {
 	defer func() {
 		if v := recover(); v != nil {
-			j.failure.CompareAndSwap(nil, &failure{fmt.Sprintf("cpu: task %d: %v", i, v)})
+			j.failure.CompareAndSwap(nil, &failure{fmt.Sprintf("cpu: task %d: %v", from, v)})
 		}
 	}()
-	j.f(i)
+	if j.some != nil {
+		j.some(from, to)
+	} else {
+		j.one(from)
+	}
 }
 
 // wait returns when every task is done.

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,9 +27,14 @@ func TestPoolRunsEveryTaskOnce(t *testing.T) {
 			}
 			counts := make([]atomic.Int32, tasks)
 			p.Run(tasks, func(i int) { counts[i].Add(1) })
+			p.Ranges(tasks, func(from, to int) {
+				for i := from; i < to; i++ {
+					counts[i].Add(1)
+				}
+			})
 			for i := range counts {
-				if n := counts[i].Load(); n != 1 {
-					t.Fatalf("threads %d: task %d of %d ran %d times", threads, i, tasks, n)
+				if n := counts[i].Load(); n != 2 {
+					t.Fatalf("threads %d: task %d of %d ran %d times, want once in Run and once in Ranges", threads, i, tasks, n)
 				}
 			}
 		}
@@ -58,6 +64,47 @@ func TestPoolNestedAndConcurrent(t *testing.T) {
 	}
 }
 
+// A thread that is held up loses the rest of its share to the other, whichever it is.
+func TestPoolSharesWhatIsLeft(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	const tasks = 64
+	held := make(chan struct{})
+	var ran atomic.Int32
+	p.Run(tasks, func(i int) {
+		if i == 0 {
+			<-held // its share has 31 more
+		} else if ran.Add(1) == tasks-1 {
+			close(held)
+		}
+	})
+	if n := ran.Load(); n != tasks-1 {
+		t.Errorf("%d tasks ran beside the one that was held, want %d", n, tasks-1)
+	}
+}
+
+// Shares are taken from both ends until nothing is left, in parts that get smaller.
+func TestShare(t *testing.T) {
+	var s share
+	s.rest.Store(10<<32 | 30)
+	var taken [][2]int
+	for i := 0; ; i++ {
+		from, to := s.take(i%2 == 1, true)
+		if from == to {
+			break
+		}
+		taken = append(taken, [2]int{from, to})
+	}
+	want := [][2]int{{10, 15}, {27, 30}, {15, 18}, {25, 27}, {18, 19}, {24, 25}, {19, 20}, {23, 24}, {20, 21}, {22, 23}, {21, 22}}
+	if !slices.Equal(taken, want) {
+		t.Errorf("took %v, want %v", taken, want)
+	}
+	s.rest.Store(3<<32 | 5)
+	if from, to := s.take(true, false); from != 4 || to != 5 {
+		t.Errorf("took [%d, %d) from the back, want the last task", from, to)
+	}
+}
+
 // TestPoolPanic checks that a panic reaches the caller after the other tasks
 // have run, and that the pool works on.
 func TestPoolPanic(t *testing.T) {
@@ -77,6 +124,18 @@ func TestPoolPanic(t *testing.T) {
 	if s, _ := message.(string); !strings.Contains(s, "no such row") {
 		t.Errorf("recovered %v, want the task's panic", message)
 	}
+	func() {
+		defer func() {
+			if v := recover(); v != "cpu: task 0: no such panel" {
+				t.Errorf("recovered %v, want the panic of a range", v)
+			}
+		}()
+		p.Ranges(1000, func(from, _ int) {
+			if from == 0 {
+				panic("no such panel")
+			}
+		})
+	}()
 	p.Run(10, func(int) { ran.Add(1) })
 	if ran.Load() != 20 {
 		t.Errorf("%d tasks ran, want 20", ran.Load())

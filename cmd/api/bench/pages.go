@@ -15,11 +15,10 @@ var pageFiles embed.FS
 
 var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"number": number, "times": func(x float64) string { return orDash(x, times) }, "share": share, "mb": megabytes, "mark": mark,
-	"mbs":       func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) },
-	"permille":  func(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) },
-	"peer":      func(x float64) string { return orDash(x, number) },
-	"ms":        func(x float64) string { return fmt.Sprintf("%.2f", x) },
-	"perSecond": func(ms float64) string { return number(1000 / ms) },
+	"mbs":      func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) },
+	"permille": func(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) },
+	"peer":     func(x float64) string { return orDash(x, number) },
+	"ms":       func(x float64) string { return fmt.Sprintf("%.2f", x) },
 }).ParseFS(pageFiles, "pages/*.md"))
 
 // WritePages writes what was measured into a directory of documentation: figures
@@ -58,11 +57,11 @@ func (r Results) ratioFigure() figure {
 	return f
 }
 
-// stepFigure draws the stages of a step, one bar for each cache and depth.
+// stepFigure draws the stages of a step, one bar for each cache, depth and batch.
 func (r Results) stepFigure() figure {
 	f := figure{title: "Milliseconds of a decoding step, by stage", parts: r.Steps[0].Stages}
 	for _, s := range r.Steps {
-		b := bar{label: fmt.Sprintf("%s, depth %d", s.CacheText(), s.Depth), text: fmt.Sprintf("%.2f ms", s.Total())}
+		b := bar{label: s.Label(), text: fmt.Sprintf("%.2f ms", s.Total())}
 		for _, stage := range s.Stages {
 			b.values = append(b.values, s.Ms[stage])
 		}

@@ -52,11 +52,13 @@ func TestWritePages(t *testing.T) {
 	r.Finish()
 	p := model.Profile{Passes: 2}
 	p.Spent[model.Matmul], p.Spent[model.Attention] = 8*time.Millisecond, 2*time.Millisecond
-	step, err := newStep("full", "", 1, 1e6, p)
+	step, err := newStep(Step{Cache: "full", Depth: 1, Batch: 1, Held: 1e6}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Steps = []Step{step}
+	several := step
+	several.Batch = 8
+	r.Steps = []Step{step, several}
 	dir := t.TempDir()
 	if err := r.WritePages(dir); err != nil {
 		t.Fatal(err)
@@ -65,8 +67,8 @@ func TestWritePages(t *testing.T) {
 		"benchmarks.md": {"Measured 2026-01-02 on A processor", "| decode | 101 | 0 | 1 | full | 200 | tokens/s | 3 | 100–400 |", "2.00× | 4.00× |", "bin/api bench <&>", "holds 190 MB", "onnxruntime 1", "so 1.50×",
 			"| 1000 | 0 | 9000 | 12.0 | 100 | 10.0 | 90.0 | 0.12 | 96.0% |", "a plain one", "2.50× our time for the pages, 2.40× without its storing, 3.00× for a chunk", "against a plain pipeline in Python | 2.50×"},
 		"benchmarks.svg":  {"</svg>", "decode at depth 0 against llama.cpp"},
-		"performance.md":  {"| full | 0 | 5.00 | 200 |", "products: layers and logits | 4.00 | 80% |"},
-		"performance.svg": {"</svg>", "full, depth 0", "5.00 ms"},
+		"performance.md":  {"| full | 0 | 1 | 5.00 | 200 |", "| full | 0 | 8 | 5.00 | 1600 |", "| full | 0 | 8 | products: layers and logits | 4.00 | 80% |"},
+		"performance.svg": {"</svg>", "full, depth 0<", "full, depth 0, 8 answers<", "5.00 ms"},
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -94,7 +96,7 @@ func TestPrint(t *testing.T) {
 }
 
 func TestNewStepRefusesNothing(t *testing.T) {
-	if _, err := newStep("full", "", 0, 0, model.Profile{}); err == nil {
+	if _, err := newStep(Step{Cache: "full"}, model.Profile{}); err == nil {
 		t.Error("an empty profile is a step")
 	}
 }

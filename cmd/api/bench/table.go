@@ -24,11 +24,11 @@ func (r Results) Print(out io.Writer) error {
 			number(row.Value), row.Unit, row.Runs, share(row.OfLimit), orDash(row.PeerValue, number), orDash(row.Ratio, times), orDash(row.SameRatio, times))
 	}
 	if len(r.Steps) > 0 {
-		fmt.Fprintln(w, "\nms of a step\tdepth\tstage\tms\tshare\t")
+		fmt.Fprintln(w, "\nms of a step\tdepth\tanswers\tstage\tms\tshare\t")
 	}
 	for _, s := range r.Steps {
 		for _, stage := range s.Stages {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%.3f\t%s\t\n", s.CacheText(), s.Depth, stage, s.Ms[stage], share(s.Ms[stage]/s.Total()))
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%.3f\t%s\t\n", s.CacheText(), s.Depth, s.Batch, stage, s.Ms[stage], share(s.Ms[stage]/s.Total()))
 		}
 	}
 	if t := r.Texts; t != nil {
