@@ -30,10 +30,11 @@ const (
 func pdf(ctx context.Context, name string, content []byte) (Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, pdfWhole)
 	defer cancel()
-	instance, err := pdfSandbox.instance(ctx)
+	instance, memory, err := pdfSandbox.instance(ctx)
 	if err != nil {
 		return Document{}, fmt.Errorf("read PDF: %w", err)
 	}
+	defer memory.release()
 	r := &pdfReader{Pdfium: instance}
 	defer r.close()
 	pages, err := r.read(ctx, content)

@@ -25,28 +25,38 @@ const pdfMemoryPages = 256 << 20 >> 16
 var pdfSandbox sandbox
 
 type sandbox struct {
-	mu   sync.Mutex
-	pool pdfium.Pool
+	mu     sync.Mutex
+	pool   pdfium.Pool
+	memory *pdfMemory // of the instance made last
 }
 
-func (s *sandbox) instance(ctx context.Context) (pdfium.Pdfium, error) {
+// instance makes an instance. Its memory is to be released when it is closed and its last call has returned.
+func (s *sandbox) instance(ctx context.Context) (pdfium.Pdfium, *pdfMemory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pool == nil {
 		pool, err := webassembly.Init(webassembly.Config{
+			Context:  s.withMemory(context.Background()),
 			MaxTotal: 64, // more than any number of workers; they bound it
 			// Without a value the whole file system would be mounted.
 			FSConfig: wazero.NewFSConfig(), Stdout: io.Discard, Stderr: io.Discard,
 			RuntimeConfig: pdfRuntime(),
 		})
 		if err != nil {
-			return nil, fmt.Errorf("start PDFium: %w", err)
+			return nil, nil, fmt.Errorf("start PDFium: %w", err)
 		}
 		s.pool = pool
 	}
 	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return s.pool.GetInstanceWithContext(limit)
+	instance, err := s.pool.GetInstanceWithContext(limit)
+	memory := s.memory
+	s.memory = nil
+	if err != nil {
+		memory.release()
+		return nil, nil, err
+	}
+	return instance, memory, nil
 }
 
 func pdfRuntime() wazero.RuntimeConfig {
