@@ -214,14 +214,6 @@ func (c *Cluster) URL() string {
 	return "postgres:///" + database + "?" + q.Encode()
 }
 
-// Announce records where the server of this data directory listens; for Options.Serve only.
-func (c *Cluster) Announce(address string) error {
-	if c.server == nil {
-		return errors.New("only a server announces its address")
-	}
-	return c.server.write(serverLine(address))
-}
-
 // Stop leaves the cluster, and stops Postgres if nobody else uses it. It may be called again.
 func (c *Cluster) Stop(ctx context.Context) error {
 	c.mu.Lock()

@@ -156,19 +156,13 @@ func TestLastToLeaveStops(t *testing.T) {
 
 func TestSecondServerIsRefused(t *testing.T) {
 	data := dataDir(t)
-	server := startCluster(t, postgres.Options{Data: data, Serve: true})
-	if err := server.Announce("127.0.0.1:8080"); err != nil {
-		t.Fatal(err)
-	}
+	server := startCluster(t, postgres.Options{Data: data, Serve: true, Address: "127.0.0.1:8080"})
 	_, err := postgres.Start(t.Context(), postgres.Options{Data: data, Binaries: pgtest.Binaries(), Serve: true})
 	locked, ok := errors.AsType[*postgres.LockedError](err)
 	if !ok || !errors.Is(err, postgres.ErrLocked) || locked.PID != os.Getpid() || locked.Address != "127.0.0.1:8080" {
 		t.Fatalf("got %v", err)
 	}
 	command := startCluster(t, postgres.Options{Data: data}) // other commands attach
-	if err := command.Announce("x"); err == nil {
-		t.Error("a command announced itself as the server")
-	}
 	stop(t, command)
 	stop(t, server)
 	startCluster(t, postgres.Options{Data: data, Serve: true})

@@ -103,7 +103,7 @@ func lockServer(data, path, address string) (*fileLock, error) {
 	}
 	ok, err := lock.try(unix.LOCK_EX)
 	if err == nil && ok {
-		err = lock.write(serverLine(address))
+		err = lock.write(strconv.Itoa(os.Getpid()) + " " + address + "\n")
 	}
 	if err != nil {
 		lock.close()
@@ -122,8 +122,4 @@ func lockServer(data, path, address string) (*fileLock, error) {
 	locked.PID, _ = strconv.Atoi(pid)
 	locked.Address = rest
 	return nil, locked
-}
-
-func serverLine(address string) string {
-	return strconv.Itoa(os.Getpid()) + " " + address + "\n"
 }
