@@ -112,6 +112,7 @@ func TestBM25(t *testing.T) {
 					t.Errorf("%q: place %d has weight %v, want %v", query, i+1, weights[at], weights[want[i]])
 				}
 			}
+			checkScores(t, New(pool, e, nil), query, texts, weights)
 		}
 	}
 	check(documents[:70])
@@ -132,6 +133,37 @@ func TestBM25(t *testing.T) {
 	checkLexicon(t, pool)
 	store(t, pool, e, "c", documents[60:]...)
 	check(documents[60:])
+}
+
+// checkScores holds what both lists give to cosine and words, whichever of the
+// lists a passage was in.
+func checkScores(t *testing.T, s *Searcher, query string, texts []string, weights []float64) {
+	t.Helper()
+	found, err := s.Search(t.Context(), Query{Text: query, Collection: "c", Limit: MaxLimit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Passages) != len(texts) {
+		t.Errorf("%q: found %d of %d", query, len(found.Passages), len(texts))
+	}
+	last := math.Inf(1)
+	for _, p := range found.Passages {
+		share := 0.0
+		if highest := slices.Max(weights); highest > 0 {
+			share = weights[slices.Index(texts, p.Text)] / highest
+		}
+		all := true
+		for _, w := range strings.Fields(query) {
+			all = all && slices.Contains(strings.Fields(p.Text), w)
+		}
+		if all {
+			share = 1
+		}
+		if want := p.Similarity + wordsWeight*share; !(math.Abs(p.Score-want) <= 1e-9) || p.AllTerms != all || p.Score > last {
+			t.Errorf("%q: score %v after %v, want %v; all words %v, want %v", query, p.Score, last, want, p.AllTerms, all)
+		}
+		last = p.Score
+	}
 }
 
 // checkLexicon holds what is kept of all collections to a count of everything.

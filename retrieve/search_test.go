@@ -48,11 +48,9 @@ func TestSearchModes(t *testing.T) {
 			if best.Ranks != want {
 				t.Errorf("%q: ranks %v, want %v", mode, best.Ranks, want)
 			}
-			score := 0.0
-			for _, rank := range []int{want.Vector, want.Lexical} {
-				if rank > 0 {
-					score += 1 / (fusionK + float64(rank))
-				}
+			score := best.Similarity // and all of the words
+			if want.Lexical > 0 {
+				score += wordsWeight
 			}
 			if !(math.Abs(best.Score-score) <= 1e-9) || !best.AllTerms {
 				t.Errorf("%q: score %g, want %g; all terms %v", mode, best.Score, score, best.AllTerms)

@@ -12,27 +12,37 @@ import (
 // the limit where that is more.
 func candidates(limit int) int { return max(40, limit) }
 
-// The constants of the two formulas in searchSQL.
+// The constants of the formulas in searchSQL.
 const (
-	fusionK      = 10     // of reciprocal ranks
+	wordsWeight  = 0.15   // what the words of a passage count beside its cosine
 	saturation   = 1.2    // BM25's k1: how soon more of the same word says nothing more
 	lengthWeight = 0.75   // BM25's b: how much a long passage has to repeat its words
 	mostMatches  = 1_000  // passages that are looked at by words, if the rarest word is in no more
 	mostLooks    = 20_000 // and if it is
 )
 
-// searchSQL is a search in one statement: two lists of candidates, fused by
-// reciprocal rank (Cormack, Clarke and Büttcher 2009). Texts are joined after
-// the fusion: joined inside, they would cost the vector list its index. Its
-// parameters are named in statement.
+// bm25 is the weight of a passage c by its words.
+const bm25 = `(
+    SELECT sum(weight * n * (1 + $10::float8) / (n + $10::float8 * (1 - $11::float8 + $11::float8 * c.tokens / length)))
+    FROM asked, LATERAL round(1 / (1.644934 * (1 - least(ts_rank('{1,1,1,1}', c.lexemes, word), 0.999))) - 0.5) AS n
+)`
+
+// searchSQL is a search in one statement: two lists of candidates, each of them
+// then scored in both ways. Texts are joined after the lists: joined inside, they
+// would cost the vector list its index. Its parameters are named in statement.
 //
-// The words are ranked by BM25 (Robertson and Zaragoza 2009, equation 3.15,
-// with the inverse document frequency that is never negative), from what the
-// table lexicon knows of the collection. Passages that hold all words, as
-// websearch_to_tsquery understands them with its phrases, come first. Only
-// passages that hold one of the rarest words are looked at, so that words that
-// are everywhere cost nothing: rarest first, words are taken until mostMatches
-// passages may hold them.
+// The score is convex, of cosine and words (Bruch, Gai and Ingber, arXiv
+// 2210.11934), and not of ranks, which forget how far a passage is ahead. Words
+// count by the share that a passage has of the highest BM25; all of it where the
+// passage holds all words, as websearch_to_tsquery understands them with its
+// phrases.
+//
+// BM25 (Robertson and Zaragoza 2009, equation 3.15, with the inverse document
+// frequency that is never negative) is computed from what the table lexicon
+// knows of the collection. Passages that hold all words come first in their
+// list. Only passages that hold one of the rarest words are looked at, so that
+// words that are everywhere cost nothing: rarest first, words are taken until
+// mostMatches passages may hold them.
 //
 // How often a passage holds a word follows from ts_rank: for a single word it
 // is Σ 1/j² for j up to that number, over π²/6, and the rest of that sum is
@@ -52,10 +62,7 @@ WITH asked AS MATERIALIZED (
     ORDER BY embedding <=> $2::halfvec
     LIMIT $7
 ), matched AS MATERIALIZED (
-    SELECT c.id, c.lexemes @@ websearch_to_tsquery($3::regconfig, $4) AS every, (
-               SELECT sum(weight * n * (1 + $10::float8) / (n + $10::float8 * (1 - $11::float8 + $11::float8 * c.tokens / length)))
-               FROM asked, LATERAL round(1 / (1.644934 * (1 - least(ts_rank('{1,1,1,1}', c.lexemes, word), 0.999))) - 0.5) AS n
-           ) AS weight
+    SELECT c.id, c.lexemes @@ (SELECT websearch_to_tsquery($3::regconfig, $4)) AS every, %[2]s AS weight
     FROM (
         SELECT id, tokens, setweight(lexemes, 'D') AS lexemes -- read once, not once for every word
         FROM chunks
@@ -64,18 +71,20 @@ WITH asked AS MATERIALIZED (
     ) c
     ORDER BY every DESC, weight DESC, id
     LIMIT $7
-), fused AS (
-    SELECT id, coalesce(v.rank, 0) AS vector, coalesce(l.rank, 0) AS lexical,
-           coalesce(1 / ($12::float8 + v.rank), 0) + coalesce(1 / ($12::float8 + l.rank), 0) AS score
+), listed AS (
+    SELECT id, coalesce(v.rank, 0) AS vector, coalesce(l.rank, 0) AS lexical
     FROM (SELECT id, row_number() OVER (ORDER BY distance, id) AS rank FROM nearest) v
     FULL JOIN (SELECT id, row_number() OVER (ORDER BY every DESC, weight DESC, id) AS rank FROM matched) l USING (id)
-    ORDER BY score DESC, v.rank NULLS LAST, id
-    LIMIT $8
+), scored AS (
+    SELECT c.*, vector, lexical, coalesce(1 - (c.embedding <=> $2::halfvec), 0) AS similarity, lexemes @@ (SELECT websearch_to_tsquery($3::regconfig, $4)) AS every,
+           coalesce(%[2]s / nullif((SELECT max(weight) FROM matched), 0), 0) AS share
+    FROM listed JOIN (SELECT id, document_id, text, start_offset, end_offset, page, heading_path, tokens, ordinal, embedding, setweight(lexemes, 'D') AS lexemes FROM chunks) c USING (id)
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, f.score, coalesce(1 - (c.embedding <=> $2::halfvec), 0), c.lexemes @@ websearch_to_tsquery($3::regconfig, $4), f.vector, f.lexical, c.ordinal
-FROM fused f JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
-ORDER BY f.score DESC, f.vector = 0, f.vector, c.id`
+       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal
+FROM scored c JOIN documents d ON d.id = c.document_id
+ORDER BY score DESC, c.lexical = 0, c.lexical, c.vector, c.id
+LIMIT $8`
 
 // byMetadata narrows a list to some documents. IS TRUE keeps the planner from
 // making a join of it: it stays a filter that looks every row up in a hash
@@ -89,16 +98,16 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 		embedding = pgvector.NewHalfVector(vector)
 	}
 	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
-		mostMatches, float64(saturation), float64(lengthWeight), float64(fusionK), mostLooks}
+		mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks}
 	if len(filter) == 0 {
-		return fmt.Sprintf(searchSQL, ""), args
+		return fmt.Sprintf(searchSQL, "", bm25), args
 	}
 	clauses := make([]string, len(filter))
 	for i, f := range filter {
 		args = append(args, f.key, f.value)
 		clauses[i] = fmt.Sprintf(operators[f.op], fmt.Sprintf("$%d::text", len(args)-1), fmt.Sprintf("$%d", len(args)))
 	}
-	return fmt.Sprintf(searchSQL, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND "))), args
+	return fmt.Sprintf(searchSQL, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND ")), bm25), args
 }
 
 // plainDashes takes the meaning "not" from a dash that begins a word: "what

@@ -41,6 +41,7 @@ type reply struct {
 	Right     int           `json:"right"`     // citations whose passage contains an expected text
 	Quoted    int           `json:"quoted"`    // citations whose quote does
 	Report    answer.Report `json:"report"`
+	Prompt    []int32       `json:"prompt,omitempty"` // token ids, of the first cache alone: all read the same
 }
 
 // answers lets the reader answer every question that has expected answers,
@@ -104,6 +105,9 @@ func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, rea
 			if retrieve.ContainsMatch(byID[cite.PassageID], q.Answers) {
 				r.Right++
 			}
+		}
+		if len(all) == 0 {
+			r.Prompt = comparison.Prompt
 		}
 		all = append(all, r)
 	}

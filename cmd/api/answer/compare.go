@@ -27,6 +27,7 @@ type Comparison struct {
 	RetrievalMS float64            `json:"retrieval_ms"`
 	Dropped     int                `json:"dropped_passages"`
 	Columns     []Column           `json:"columns"`
+	Prompt      []int32            `json:"-"` // what the local readings read; nil where the question was refused
 }
 
 // Column is what one reading gave. A failed one has an Error and does not
@@ -86,7 +87,7 @@ func (s *Service) Compare(ctx context.Context, q Question, readings []Reading, d
 	if err != nil {
 		return Comparison{}, err
 	}
-	c.Passages, c.Dropped = written.passages, written.dropped
+	c.Passages, c.Dropped, c.Prompt = written.passages, written.dropped, written.tokens
 	s.readAll(ctx, &c, readings, plans, written, done)
 	return c, ctx.Err()
 }

@@ -1,0 +1,91 @@
+"""Lets transformers answer the prompts that an evaluation wrote, with full attention in float32, and compares how many
+answers contain an expected text.
+
+    api eval SET.jsonl --collections NAME --caches full,sinks@10% --log run.jsonl
+    python3 check_answers.py run.jsonl SET.jsonl READER.gguf answers.jsonl
+
+The prompts are taken as token ids, so that both read the same. Answers are appended to the last file, and an
+interrupted run goes on. Needs: pip install torch transformers gguf
+"""
+import json
+import pathlib
+import re
+import sys
+import unicodedata
+
+import torch
+from gguf import GGUFReader
+from transformers import AutoModelForCausalLM
+
+STOPS = ["\n[", "\nQuestion:"]  # as retrieve.Stops
+MOST = 256  # tokens of an answer, the default of api eval
+log, questions, reader, kept = map(pathlib.Path, sys.argv[1:])
+
+
+def plain(text):
+    text = re.sub(r"\[\d+(?:\s*[,;]\s*\d+)*\]", " ", text)
+    text = "".join(c.lower() for c in text if unicodedata.category(c)[0] not in "PS")
+    return [w for w in text.split() if w not in ("a", "an", "the")]
+
+
+def contains(answer, expected):
+    said = f" {' '.join(plain(answer))} "
+    return any(plain(e) and f" {' '.join(plain(e))} " in said for e in expected)
+
+
+expected = {}
+for line in questions.read_text().splitlines():
+    if line.strip():
+        row = json.loads(line)
+        expected[row["question"]] = row["answers"]
+rows = []
+for line in log.read_text().splitlines():
+    row = json.loads(line)
+    if isinstance(row["value"], list) and row["value"][0].get("prompt"):
+        rows.append((row["key"], row["value"]))
+caches = rows[0][0]["cache"].strip("[]").split()
+done = {}
+if kept.exists():
+    done = {r["question"]: r["answer"] for r in map(json.loads, kept.read_text().splitlines())}
+
+fields = GGUFReader(reader).fields
+pieces = fields["tokenizer.ggml.tokens"].contents()
+ends = {fields["tokenizer.ggml.eos_token_id"].contents(), pieces.index("<|im_end|>"), pieces.index("<|endoftext|>")}
+plain_bytes = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2's letters for bytes
+letters = {chr(b): b for b in plain_bytes}
+letters |= {chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in plain_bytes)}
+spell = lambda ids: bytes(letters[c] for i in ids for c in pieces[i]).decode("utf-8", "replace")
+
+model = None
+for n, (key, _) in enumerate(rows):
+    if key["question"] in done:
+        continue
+    if model is None:
+        model = AutoModelForCausalLM.from_pretrained(reader.parent, gguf_file=reader.name, dtype=torch.float32).eval()
+    prompt = next(v for k, v in rows if k == key)[0]["prompt"]
+    with torch.no_grad():
+        out, answer, text = model(torch.tensor([prompt]), use_cache=True, logits_to_keep=1), [], ""
+        while len(answer) < MOST:
+            token = int(out.logits[0, -1].argmax())
+            if token in ends:
+                break
+            answer.append(token)
+            text = spell(answer)
+            cut = [text.find(s) for s in STOPS if s in text]
+            if cut:
+                text = text[: min(cut)]
+                break
+            if len(answer) > 60 and text.count(text[-20:]) > 3:
+                break  # round in circles: nothing new comes
+            out = model(torch.tensor([[token]]), past_key_values=out.past_key_values, use_cache=True)
+    done[key["question"]] = text
+    with open(kept, "a") as f:
+        f.write(json.dumps({"question": key["question"], "answer": text}) + "\n")
+    print(f"{n + 1} of {len(rows)}", file=sys.stderr)
+
+theirs = [contains(done[k["question"]], expected[k["question"]]) for k, _ in rows]
+print(f"{len(rows)} questions; transformers, full attention: {sum(theirs) / len(rows):.3f}")
+for i, cache in enumerate(caches):
+    ours = [v[i]["match"] for _, v in rows]
+    both = sum(a == b for a, b in zip(ours, theirs))
+    print(f"{cache}: {sum(ours) / len(rows):.3f}, {both} of {len(rows)} alike, {sum(v[i]['answer'].strip() == done[k['question']].strip() for k, v in rows)} word for word")
