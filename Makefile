@@ -94,6 +94,16 @@ verify-kernels: $(TRITON)/installed ## prove that the committed CUDA kernels are
 	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && \
 	PYTHONDONTWRITEBYTECODE=1 $(TRITON)/bin/python lesskernels/cuda/src/build.py $$dir && diff -r $$dir $(KERNELS) && echo "the kernels are current"
 
+.PHONY: gpu-check
+gpu-check: fetch build ## on a machine with a card: test the kernels and the decoder on it, then time it
+	@bin/api doctor --data $(DATA) | grep ' gpu '
+	LESSRAG_REQUIRE_CARD=1 go test -count=1 -run 'Card|/card' ./lesskernels/cuda/... ./decode/model
+	@if command -v compute-sanitizer >/dev/null; then \
+		go test -c -o bin/cuda.test ./lesskernels/cuda && cd lesskernels/cuda && \
+		LESSRAG_REQUIRE_CARD=1 compute-sanitizer --error-exitcode 1 ../../bin/cuda.test -test.run '/card'; \
+	else echo "compute-sanitizer is not installed: memory errors were not looked for"; fi
+	bin/api bench --device cuda --depths 0,2000,8000 --batches 1,8,32 --caches full,sinks@5%
+
 .PHONY: peer
 peer: fetch ## build llama.cpp and onnxruntime into assets/peer/, for make bench (once; some ten minutes)
 	@sh fetch/peer.sh

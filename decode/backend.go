@@ -15,6 +15,16 @@ type Backend interface {
 	// of the work; their slices are valid until the next call.
 	Forward([]model.Work) ([]model.Result, error)
 
+	Config() model.Config
+	Shape(policy string) cache.Shape // what sequences with an eviction policy are planned with
+	Close()
+}
+
+// Keeper is a backend that can do more with sequences than feed them. One that holds the
+// simplest caches alone is none: see cache.Shape.
+type Keeper interface {
+	Backend
+
 	// Copy is a sequence that holds what another held after its first n tokens, in
 	// memory of exactly that size; Adopt makes a new sequence hold what one held:
 	// see cache.Sequence.
@@ -38,8 +48,4 @@ type Backend interface {
 	// see cache.Sequence.
 	Distil(desk model.Sequence, first int, p cache.Plan) (*passages.Passage, error)
 	Place(s model.Sequence, p *passages.Passage) error
-
-	Config() model.Config
-	Shape(policy string) cache.Shape // what sequences with an eviction policy are planned with
-	Close()
 }

@@ -38,7 +38,7 @@ type feeder struct {
 }
 
 // step feeds the next block of a passage, and returns it when all of it was.
-func (f *feeder) step(b Backend, block int) (*passages.Passage, error) {
+func (f *feeder) step(b Keeper, block int) (*passages.Passage, error) {
 	if f.sequence == nil {
 		spec := cache.Spec{}
 		if f.share > 0 {
@@ -125,7 +125,7 @@ func (e *Engine) Forget(tenant string) error {
 // compute feeds a passage between the passes of running answers.
 func (e *Engine) compute(ctx context.Context, f *feeder) (p *passages.Passage, err error) {
 	for p == nil && err == nil {
-		if gone := e.do(ctx, func(b Backend) { p, err = f.step(b, e.options.Block) }); gone != nil {
+		if gone := e.do(ctx, func(Backend) { p, err = f.step(e.keeper, e.options.Block) }); gone != nil {
 			err = gone
 		}
 	}

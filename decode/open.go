@@ -8,15 +8,18 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
-	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
-	"lessrag/lesskernels"
-	"lessrag/lesskernels/cpu"
 )
 
-// Open loads a GGUF model for the CPU and starts its engine.
-func Open(path string, o Options) (*Engine, error) {
-	o, err := o.withDefaults()
+// Open loads a GGUF model and starts its engine, on the CPU or on Options.Device, which
+// is closed with the engine, and where there is an error.
+func Open(path string, o Options) (_ *Engine, err error) {
+	defer func() {
+		if err != nil && o.Device != nil {
+			o.Device.Close()
+		}
+	}()
+	o, err = o.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -41,33 +44,30 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := cpu.NewPool(o.Threads)
-	backend, maps, err := load(f, tok, o, pool)
+	l, err := load(f, tok, o)
 	if err != nil {
-		pool.Close()
 		return nil, err
 	}
-	config := backend.Config()
+	config := l.Config()
 	hash, err := f.Hash()
 	if err != nil {
-		pool.Close()
+		l.Close()
+		l.release()
 		return nil, err
 	}
-	if o.Profile {
-		backend.Clock = &model.Clock{}
-	}
-	e := newEngine(backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, backend.Clock)
-	e.release = append(e.release, pool.Close)
+	e := newEngine(l.backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, l.clock)
+	e.release = append(e.release, l.release)
 	e.tokenizer, e.template = tok, template
 	e.info = Info{
 		Name: config.Name, Architecture: config.Architecture, Path: path, Hash: hash,
 		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
 		HeadDim: config.HeadDim, Vocab: config.Vocab,
-		Parameters: backend.Parameters(), WeightBytes: backend.WeightBytes(),
-		StepBytes: backend.StepBytes(), TokenTerms: backend.TokenTerms(), ScratchBytes: backend.ScratchBytes(), TokenBytes: backend.Shape(cache.Full).TokenBytes(),
-		Math: o.Math, ISA: cpu.Best().String(), Threads: pool.Threads(),
+		Parameters: l.Parameters(), WeightBytes: l.WeightBytes(),
+		StepBytes: l.StepBytes(), TokenTerms: l.TokenTerms(), ScratchBytes: l.ScratchBytes(), TokenBytes: l.Shape(cache.Full).TokenBytes(),
+		Math: o.Math, ISA: l.isa, Threads: l.threads,
 	}
 	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
+	maps := l.maps
 	if maps != nil {
 		e.info.Maps = &maps.Header
 		text, err := json.Marshal([]any{maps.Header, fmt.Sprint(maps.LogScales)})
@@ -88,28 +88,4 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		e.info.Name = strings.TrimSuffix(filepath.Base(path), ".gguf")
 	}
 	return e, nil
-}
-
-// load packs the model, checks it against its tokenizer and gives it its feature
-// maps, if there are any. Meanwhile the file is hashed.
-func load(f *gguf.File, tok *tokenizer.Tokenizer, o Options, pool *cpu.Pool) (*model.CPU, *lesskernels.Maps, error) {
-	hashed := make(chan struct{})
-	go func() { defer close(hashed); f.Hash() }()
-	backend, err := model.NewCPU(f, model.Math(o.Math), o.limits(), pool)
-	<-hashed
-	if err != nil {
-		return nil, nil, err
-	}
-	config := backend.Config()
-	if tok.Size() > config.Vocab {
-		return nil, nil, fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
-	}
-	if n := config.Layers * config.KVHeads; o.HeadWeights != nil && len(o.HeadWeights) != n {
-		return nil, nil, fmt.Errorf("%d head weights for a model of %d KV heads", len(o.HeadWeights), n)
-	}
-	maps, err := findMaps(o.Maps, f, config)
-	if err != nil || maps == nil {
-		return backend, nil, err
-	}
-	return backend, maps, backend.UseMaps(maps)
 }

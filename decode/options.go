@@ -1,21 +1,24 @@
 package decode
 
 import (
+	"cmp"
 	"fmt"
 
 	"lessrag/decode/model"
 	"lessrag/decode/passages"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // Options of an Engine; zero values are sensible.
 type Options struct {
-	Threads      int    // 0: GOMAXPROCS
-	CacheMemory  int64  // bytes for all sequences' caches; 0: DefaultCacheMemory
-	Math         string // "int8" (default) or "float32", the reference
-	MaxQueue     int    // waiting requests; 0: 64
-	MaxSequences int    // running at once, if their bytes fit; 0: 32
-	Block        int    // prompt tokens in one forward pass beside running answers; 0: 128
-	Interval     int    // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
+	Device       device.Device // a card to decode on; nil: the CPU. Cards hold the caches full and sinks, and compute in bf16
+	Threads      int           // 0: GOMAXPROCS
+	CacheMemory  int64         // bytes for all sequences' caches; 0: DefaultCacheMemory
+	Math         string        // "int8" (default) or "float32", the reference; on a card "bf16" (default)
+	MaxQueue     int           // waiting requests; 0: 64
+	MaxSequences int           // running at once, if their bytes fit; 0: 32
+	Block        int           // prompt tokens in one forward pass beside running answers; 0: 128
+	Interval     int           // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
 
 	// StagingTokens is how many tokens of a prompt are read at once for a cache that
 	// asks a question; a longer prompt is read in chunks. 0: 4,096 or the model's
@@ -38,8 +41,14 @@ const DefaultCacheMemory = 1 << 30
 
 // withDefaults fills zero values and refuses what makes no sense.
 func (o Options) withDefaults() (Options, error) {
-	if o.Math == "" {
-		o.Math = string(model.Int8)
+	usual := string(model.Int8)
+	if o.Device != nil {
+		usual = "bf16"
+		o.Passages = nil // nothing that a card could put together
+	}
+	o.Math = cmp.Or(o.Math, usual)
+	if o.Device != nil && o.Math != usual {
+		return o, fmt.Errorf("math %q: a card computes in %s", o.Math, usual)
 	}
 	if o.CacheMemory < 0 {
 		return o, fmt.Errorf("cache memory of %d bytes is negative", o.CacheMemory)

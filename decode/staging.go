@@ -110,7 +110,7 @@ func (e *Engine) enter(j *job) error {
 			return fmt.Errorf("staging: %w", err)
 		}
 	}
-	e.backend.Reset(s.sequence)
+	e.keeper.Reset(s.sequence)
 	s.job = j
 	e.resume(j, s.sequence)
 	s.room = slices.Min(plan.Slots) - j.fed
@@ -138,7 +138,7 @@ func (e *Engine) stagedWork(j *job, n int) model.Work {
 // choose asks the cache of a job what its question needs of the prompt in the staging
 // or on the desk: of a chunk, up to keep tokens of each KV head, or at the end.
 func (e *Engine) choose(j *job, scratch model.Sequence, keep []int, end bool) cache.Choice {
-	s := e.backend.Staged(scratch)
+	s := e.keeper.Staged(scratch)
 	s.Keep = keep
 	read := len(j.prompt)
 	s.Question, s.End, s.Weights = read-j.asked(e.options), end, e.headWeights
@@ -164,7 +164,7 @@ func (e *Engine) shrink(j *job) error {
 		}
 	}
 	choice := e.choose(j, s.sequence, keep, false)
-	e.backend.Retain(s.sequence, choice)
+	e.keeper.Retain(s.sequence, choice)
 	s.room = math.MaxInt
 	for i, kept := range choice.Kept {
 		s.room = min(s.room, slots[i]-len(kept))
@@ -200,7 +200,7 @@ func (e *Engine) settleFrom(j *job, scratch model.Sequence) error {
 		return err
 	}
 	j.sequence = s
-	e.backend.Take(s, scratch, choice)
+	e.keeper.Take(s, scratch, choice)
 	j.staged = false
 	return nil
 }

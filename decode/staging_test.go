@@ -59,7 +59,7 @@ func TestVotersHoldThePrompt(t *testing.T) {
 		if err != nil || p.Bytes > even.Bytes {
 			t.Errorf("the staging takes %d bytes of %d, %v", p.Bytes, even.Bytes, err)
 		}
-		for head, positions := range e.backend.Staged(e.staging.sequence).Positions {
+		for head, positions := range e.keeper.Staged(e.staging.sequence).Positions {
 			if all := len(positions) == len(prompt); all != (head == 2 || len(prompt) <= 512) {
 				t.Errorf("head %d held %d of %d tokens", head, len(positions), len(prompt))
 			}

@@ -11,6 +11,7 @@ import (
 	"sort"
 
 	"lessrag/decode/cache"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // Where `make fetch` puts things, below the assets directory.
@@ -89,12 +90,17 @@ func (g *globals) models() ([]string, error) {
 	return found, err
 }
 
-// checkDevice refuses a device that this build or machine lacks.
-func (g *globals) checkDevice() error {
-	if g.Device == "cuda" {
-		return usageError{errors.New("--device cuda: this build decodes on the CPU only; use --device auto or cpu")}
+// openDevice takes the card that --device asks for, nil for the CPU. No card has run
+// the decoder yet, so auto does not ask for one.
+func (g *globals) openDevice() (device.Device, error) {
+	if g.Device != "cuda" {
+		return nil, nil
 	}
-	return nil
+	d, err := device.Open()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--device cuda: %w; --device cpu needs no card", err)}
+	}
+	return d, nil
 }
 
 // defaultBudget is the tokens that a bounded cache keeps: room for the default

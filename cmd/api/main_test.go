@@ -117,7 +117,6 @@ func TestUsedWrongly(t *testing.T) {
 		{"unknown cache", []string{"generate", "x", "--cache", "nonsense"}, "--cache"},
 		{"cache of another build", []string{"generate", "x", "--cache", "h2o+kivi3"}, "kivi"},
 		{"budget without meaning", []string{"generate", "x", "--budget", "many"}, "--budget"},
-		{"no GPU decoder", []string{"generate", "x", "--device", "cuda"}, "--device"},
 		{"missing model", []string{"generate", "x", "--model", "/nonexistent.gguf"}, "--model"},
 		{"no prompt", []string{"generate"}, "--prompt-file"},
 		{"two prompts", []string{"generate", "x", "--prompt-file", "README.md"}, "not both"},

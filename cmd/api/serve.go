@@ -81,6 +81,9 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	device := fmt.Sprintf("CPU, %s kernels, %d threads", cpu.Best(), threads(g.Threads))
+	if g.Device == "cuda" {
+		device = s.engine.Info().ISA
+	}
 	srv := server.New(server.Config{
 		Pool: s.pool, Ingest: s.ingestion, Searcher: s.searcher, Engine: s.engine, Answers: s.answers, Log: slog.Default(),
 		Version: version(), Device: device, Embedder: s.embedder.Name(), Collection: c.Collection, Examples: questions, Hosts: c.Hosts, AllowURLs: c.AllowURLs,

@@ -182,14 +182,14 @@ func (s *stack) openReranker() (retrieve.Reranker, error) {
 
 // openEngine loads the reader.
 func (s *stack) openEngine(o decode.Options) error {
-	if err := s.checkDevice(); err != nil {
-		return err
-	}
 	path, err := s.readerPath()
 	if err != nil {
 		return err
 	}
 	o.Threads, o.Maps = s.Threads, s.Maps
+	if o.Device, err = s.openDevice(); err != nil {
+		return err
+	}
 	if s.engine, err = decode.Open(path, o); err != nil {
 		return err
 	}

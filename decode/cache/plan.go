@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // DefaultPercent of the model's context is what a bounded cache keeps when its
@@ -21,6 +23,8 @@ type Shape struct {
 	Group int   // query heads that share a KV head; 0 means 1
 	Parts int   // bf16 rows that a key or a value is stored in, of HeadDim/Parts numbers each; 0 means 1
 	Ranks []int // [layers·kvHeads] rank of each KV head's LESS state, 0 where the gate has switched it off; nil: no feature maps are loaded
+
+	Only []string `json:",omitempty"` // the policies that the device holds, alone: without states or packing; nil: all caches
 }
 
 // valueDim is how many numbers a key or a value has, however they are stored.
@@ -139,6 +143,8 @@ func (p Plan) refuse() string {
 		return fmt.Sprintf("the model's shape %+v has an empty or negative dimension", s)
 	case p.Spec.conflict() != "":
 		return p.Spec.conflict()
+	case s.Only != nil && (!slices.Contains(s.Only, cmp.Or(p.Spec.Policy, Full)) || p.Spec.State != "" || p.Spec.Packs()):
+		return fmt.Sprintf("the device holds only %s so far; choose one of them, or --device cpu", strings.Join(s.Only, " and "))
 	case p.Spec.State == Less && s.Ranks == nil:
 		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
 	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):

@@ -44,14 +44,8 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 	*b = batch{works: work, results: make([]Result, len(work)),
 		blocks: b.blocks[:0], tokens: b.tokens[:0], positions: b.positions[:0], owner: b.owner[:0],
 		tasks: b.tasks[:0], spans: b.spans[:0], watched: b.watched[:0]}
-	sequences := 0
-	for i := range work {
-		if !follows(work, i) {
-			sequences++
-		}
-	}
-	if len(work) == 0 || sequences > c.limits.Sequences {
-		return nil, fmt.Errorf("model: a batch of %d sequences, outside 1…%d", sequences, c.limits.Sequences)
+	if err := checkSequences(work, c.limits); err != nil {
+		return nil, err
 	}
 	for i, w := range work {
 		sequence, ok := w.Sequence.(*cache.Sequence)
@@ -66,33 +60,12 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 		}
 		position := sequence.Position() + block.ahead
 		b.waves = max(b.waves, block.wave+1)
-		switch {
-		case block.wave == 0 && b.holds(sequence):
-			return nil, fmt.Errorf("model: sequence %d appears twice, with others between", i)
-		case block.wave > 0 && (w.Probe || work[i-1].Probe || work[i-1].Logits || work[i-1].Targets != nil || sequence.Plan().Staging):
-			return nil, fmt.Errorf("model: block %d follows one of its sequence of which something is wanted", i)
-		case n == 0:
-			return nil, fmt.Errorf("model: sequence %d has no tokens", i)
-		case w.Targets != nil && len(w.Targets) != n:
-			return nil, fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
-		case w.Question < 0 || w.Question > n:
-			return nil, fmt.Errorf("model: sequence %d has %d tokens, of which %d are a question", i, n, w.Question)
-		case position+n > c.config.Context && !sequence.Plan().Spec.Unlimited():
-			return nil, fmt.Errorf("model: sequence %d would exceed the context of %d tokens", i, c.config.Context)
-		case b.rows+n > c.limits.Tokens:
-			return nil, fmt.Errorf("model: a batch of more than %d tokens", c.limits.Tokens)
+		if err := checkWork(work, i, position, b.rows, c.config, c.limits); err != nil {
+			return nil, err
 		}
-		for j, token := range w.Tokens {
-			if token < 0 || int(token) >= c.config.Vocab {
-				return nil, fmt.Errorf("model: token %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, c.config.Vocab)
-			}
+		for j := range w.Tokens {
 			b.positions = append(b.positions, position+j)
 			b.owner = append(b.owner, i)
-		}
-		for j, token := range w.Targets {
-			if token < 0 || int(token) >= c.config.Vocab {
-				return nil, fmt.Errorf("model: target %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, c.config.Vocab)
-			}
 		}
 		b.tokens = append(b.tokens, w.Tokens...)
 		b.blocks = append(b.blocks, block)
@@ -104,9 +77,52 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 // follows tells whether a Work goes on where the one before it ends.
 func follows(work []Work, i int) bool { return i > 0 && work[i].Sequence == work[i-1].Sequence }
 
-// holds tells whether a block of the sequence is in the batch.
-func (b *batch) holds(sequence *cache.Sequence) bool {
-	return slices.ContainsFunc(b.blocks, func(earlier block) bool { return earlier.sequence == sequence })
+// checkSequences tells whether a batch is of as many sequences as there may be.
+func checkSequences(work []Work, limits Limits) error {
+	sequences := 0
+	for i := range work {
+		if !follows(work, i) {
+			sequences++
+		}
+	}
+	if len(work) == 0 || sequences > limits.Sequences {
+		return fmt.Errorf("model: a batch of %d sequences, outside 1…%d", sequences, limits.Sequences)
+	}
+	return nil
+}
+
+// checkWork tells what is wrong with Work i, whose first token stands at a position and
+// at a row of the batch.
+func checkWork(work []Work, i, position, row int, config Config, limits Limits) error {
+	w, n := work[i], len(work[i].Tokens)
+	again := func(earlier Work) bool { return earlier.Sequence == w.Sequence }
+	switch {
+	case !follows(work, i) && slices.ContainsFunc(work[:i], again):
+		return fmt.Errorf("model: sequence %d appears twice, with others between", i)
+	case follows(work, i) && (w.Probe || work[i-1].Probe || work[i-1].Logits || work[i-1].Targets != nil || w.Sequence.Plan().Staging):
+		return fmt.Errorf("model: block %d follows one of its sequence of which something is wanted", i)
+	case n == 0:
+		return fmt.Errorf("model: sequence %d has no tokens", i)
+	case w.Targets != nil && len(w.Targets) != n:
+		return fmt.Errorf("model: sequence %d has %d targets for %d tokens", i, len(w.Targets), n)
+	case w.Question < 0 || w.Question > n:
+		return fmt.Errorf("model: sequence %d has %d tokens, of which %d are a question", i, n, w.Question)
+	case position+n > config.Context && !w.Sequence.Plan().Spec.Unlimited():
+		return fmt.Errorf("model: sequence %d would exceed the context of %d tokens", i, config.Context)
+	case row+n > limits.Tokens:
+		return fmt.Errorf("model: a batch of more than %d tokens", limits.Tokens)
+	}
+	for j, token := range w.Tokens {
+		if token < 0 || int(token) >= config.Vocab {
+			return fmt.Errorf("model: token %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, config.Vocab)
+		}
+	}
+	for j, token := range w.Targets {
+		if token < 0 || int(token) >= config.Vocab {
+			return fmt.Errorf("model: target %d of sequence %d is %d, outside the vocabulary of %d", j, i, token, config.Vocab)
+		}
+	}
+	return nil
 }
 
 // attentionISA is the instruction set that a block's attention is computed with: prompts

@@ -15,6 +15,13 @@ type Limits struct {
 	Sequences int // in a batch
 }
 
+func (l Limits) check() error {
+	if l.Tokens < 1 || l.Sequences < 1 || l.Tokens < l.Sequences {
+		return fmt.Errorf("model: limits of %d tokens and %d sequences", l.Tokens, l.Sequences)
+	}
+	return nil
+}
+
 // CPU is the backend that computes on this machine's cores. One goroutine uses
 // it at a time.
 type CPU struct {
@@ -46,8 +53,8 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 	if err != nil {
 		return nil, err
 	}
-	if limits.Tokens < 1 || limits.Sequences < 1 || limits.Tokens < limits.Sequences {
-		return nil, fmt.Errorf("model: limits of %d tokens and %d sequences", limits.Tokens, limits.Sequences)
+	if err := limits.check(); err != nil {
+		return nil, err
 	}
 	isa := cpu.Best()
 	w, err := load(f, c, m, isa, pool)

@@ -28,11 +28,32 @@ func (h Heads) Check() error {
 func (h Heads) Group() int { return h.Heads / h.KVHeads }
 
 // Rope turns queries and keys of qkv [rows, heads+2·kvHeads, dim] f32 by cos and sin
-// [rows, dim/2] f32, and rounds: queries to q [rows, heads, dim], keys and values to rows
-// slots [rows, kvHeads] i64 of the slabs keys and values [·, dim], all bf16.
-func (k *Kernels) Rope(s device.Stream, h Heads, qkv, cos, sin, q, keys, values, slots device.Pointer, rows int) error {
+// [rows, dim/2] f32, and rounds: queries to q [rows, heads, dim], keys and values to keys
+// and values [kvHeads, rows, dim], all bf16.
+func (k *Kernels) Rope(s device.Stream, h Heads, qkv, cos, sin, q, keys, values device.Pointer, rows int) error {
 	return k.launch(s, fmt.Sprintf("rope_d%d", h.Dim), device.Grid{X: rows, Y: h.Heads + 2*h.KVHeads, Z: 1},
-		address(qkv), address(cos), address(sin), address(q), address(keys), address(values), address(slots), device.I32(h.Heads), device.I32(h.KVHeads))
+		address(qkv), address(cos), address(sin), address(q), address(keys), address(values), device.I32(rows), device.I32(h.Heads), device.I32(h.KVHeads))
+}
+
+// Place is where keys and values lie: the rows of memory, of dim numbers in bf16 each, of
+// the first of layer 0, KV head 0, and how many rows further those of the next layer
+// and of the next head do. Those of one head follow one another.
+type Place struct{ Key, Value, Layer, Head int64 }
+
+// After is the place of the token n further.
+func (p Place) After(n int) Place {
+	p.Key += int64(n)
+	p.Value += int64(n)
+	return p
+}
+
+// Move is a token's key and value, of all KV heads of a layer, that is copied.
+type Move struct{ From, To Place }
+
+// Move copies in a layer what n moves tell, in no order: no target is another one's
+// source. memory is where row 0 is.
+func (k *Kernels) Move(s device.Stream, h Heads, memory, moves device.Pointer, n, layer int) error {
+	return k.launch(s, fmt.Sprintf("move_d%d", h.Dim), device.Grid{X: n, Y: h.KVHeads, Z: 1}, address(memory), address(moves), device.I32(layer))
 }
 
 // Of src/build.py: rows of a tile of attention, query heads times queries.
@@ -48,16 +69,21 @@ func (h Heads) TileQueries() int { return blockRows / h.Group() }
 // Attention is where attention over slots finds what it needs.
 type Attention struct {
 	Heads
-	Scale        float32
-	Q            device.Pointer // [rows, heads, dim] bf16
-	Keys, Values device.Pointer // [·, dim] bf16, the slabs
-	Tiles        device.Pointer // [tiles, 2] i32: first row of a tile, and its rows
-	Starts       device.Pointer // [tiles, kvHeads] i64: row of the slabs where a head's slots begin
-	Live         device.Pointer // [rows, kvHeads] i32: so many first slots the row sees
-	Parts        device.Pointer // [splits, rows, heads, dim] f32, out
-	LSE          device.Pointer // [splits, rows, heads] f32, out: natural
-	Rows         int
+	Scale  float32
+	Layer  int
+	Rows   int
+	Q      device.Pointer // [rows, heads, dim] bf16
+	Memory device.Pointer // where row 0 of every Place is
+	Tiles  device.Pointer // [tiles] Tile
+	Places device.Pointer // [tiles] Place
+	Live   device.Pointer // [rows, kvHeads] i32: so many first slots the row sees
+	Parts  device.Pointer // [splits, rows, heads, dim] f32, out
+	LSE    device.Pointer // [splits, rows, heads] f32, out: natural
 }
+
+// Tile is some rows of the batch that follow one another and see the same slots, or the
+// first of them.
+type Tile struct{ First, Rows int32 }
 
 // Attend computes tiles of one row each, or of up to TileQueries rows in a block, over
 // splits spans of slots, of span slots each: together they hold all that is seen.
@@ -70,8 +96,8 @@ func (k *Kernels) Attend(s device.Stream, a *Attention, tiles int, block bool, s
 		return fmt.Errorf("cuda: a span of %d slots is no multiple of %d", span, spanGrain)
 	}
 	return k.launch(s, fmt.Sprintf("attend_d%d_%s", a.Dim, name), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
-		address(a.Q), address(a.Keys), address(a.Values), address(a.Tiles), address(a.Starts), address(a.Live), address(a.Parts), address(a.LSE),
-		device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.F32(a.Scale))
+		address(a.Q), address(a.Memory), address(a.Tiles), address(a.Places), address(a.Live), address(a.Parts), address(a.LSE),
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.F32(a.Scale))
 }
 
 // States are what KV heads remember of evicted tokens: see lesskernels.LowRank.

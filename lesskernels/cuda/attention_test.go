@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"lessrag/lesskernels"
@@ -35,47 +36,30 @@ func TestRope(t *testing.T) {
 				s, c := math.Sincos(float64(i) * 0.7)
 				cos, sin = append(cos, float32(c)), append(sin, float32(s))
 			}
-			slots := []int64{4, 9, 0, 7, 5, 2} // of 10
-			empty := make([]uint16, 10*h.Dim)
-			for i := range empty {
-				empty[i] = 0x7fc0
-			}
-			q, k, v := put(r, make([]uint16, rows*h.Heads*h.Dim)), put(r, empty), put(r, empty)
-			r.must(r.Rope(r.s, h, put(r, qkv), put(r, cos), put(r, sin), q, k, v, put(r, slots), rows))
-			var wantQ, wantK, wantV []float64
+			q, k, v := put(r, make([]uint16, rows*h.Heads*h.Dim)), put(r, make([]uint16, rows*h.KVHeads*h.Dim)), put(r, make([]uint16, rows*h.KVHeads*h.Dim))
+			r.must(r.Rope(r.s, h, put(r, qkv), put(r, cos), put(r, sin), q, k, v, rows))
+			wantQ := make([]float64, 0, rows*h.Heads*h.Dim)
+			wantK, wantV := make([]float64, rows*h.KVHeads*h.Dim), make([]float64, rows*h.KVHeads*h.Dim) // [kvHeads, rows, dim]
 			for row := range rows {
 				for head := range heads {
 					x := qkv[(row*heads+head)*h.Dim:][:h.Dim]
 					for i := range h.Dim / 2 {
 						a, b := float64(x[2*i]), float64(x[2*i+1])
 						c, s := float64(cos[row*h.Dim/2+i]), float64(sin[row*h.Dim/2+i])
-						switch {
-						case head < h.Heads:
+						switch kv := head - h.Heads; {
+						case kv < 0:
 							wantQ = append(wantQ, a*c-b*s, a*s+b*c)
-						case head < h.Heads+h.KVHeads:
-							wantK = append(wantK, a*c-b*s, a*s+b*c)
+						case kv < h.KVHeads:
+							copy(wantK[(kv*rows+row)*h.Dim+2*i:], []float64{a*c - b*s, a*s + b*c})
 						default:
-							wantV = append(wantV, a, b)
+							copy(wantV[((kv-h.KVHeads)*rows+row)*h.Dim+2*i:], []float64{a, b})
 						}
 					}
 				}
 			}
-			gather := func(slab []uint16) (out []float32) {
-				taken := map[int64]bool{}
-				for _, slot := range slots {
-					out = append(out, fromBrains(slab[int(slot)*h.Dim:][:h.Dim])...)
-					taken[slot] = true
-				}
-				for slot := range int64(10) {
-					if !taken[slot] && slab[int(slot)*h.Dim] != 0x7fc0 {
-						t.Errorf("%+v: slot %d is written", h, slot)
-					}
-				}
-				return out
-			}
 			near(t, fmt.Sprintf("queries of %+v", h), fromBrains(get[uint16](r, q, len(wantQ))), wantQ, roundedTo)
-			near(t, fmt.Sprintf("keys of %+v", h), gather(get[uint16](r, k, len(empty))), wantK, roundedTo)
-			near(t, fmt.Sprintf("values of %+v", h), gather(get[uint16](r, v, len(empty))), wantV, roundedTo)
+			near(t, fmt.Sprintf("keys of %+v", h), fromBrains(get[uint16](r, k, len(wantK))), wantK, roundedTo)
+			near(t, fmt.Sprintf("values of %+v", h), fromBrains(get[uint16](r, v, len(wantV))), wantV, roundedTo)
 		}
 	})
 }
@@ -85,45 +69,51 @@ func TestRope(t *testing.T) {
 type sight struct {
 	*rig
 	a     Attention
-	tiles [][2]int32  // first row, and rows
+	tiles []Tile
 	live  []int32     // [rows, kvHeads]
 	q     []float32   // [rows, heads, dim]
 	k, v  [][]float32 // [tiles·kvHeads][slots, dim]
 	out   device.Pointer
 }
 
-// look makes a case: seen[i] is what the first row of tile i sees.
+// look makes a case, in layer 1 of 2: seen[i] is what the first row of tile i sees.
 func look(r *rig, h Heads, seen []int, rowsOf func(tile int) int) *sight {
-	c := &sight{rig: r, a: Attention{Heads: h, Scale: float32(1 / math.Sqrt(float64(h.Dim)))}}
-	var keys, values []uint16
-	var starts []int64
-	rows := 0
+	c := &sight{rig: r, a: Attention{Heads: h, Scale: float32(1 / math.Sqrt(float64(h.Dim))), Layer: 1}}
+	var memory []uint16
+	var places []Place
+	dead := func(rows int) { // as many as a kernel takes at a step, and more
+		for range rows * h.Dim {
+			memory = append(memory, 0x7fc0)
+		}
+	}
 	for i, n := range seen {
 		count := rowsOf(i)
-		c.tiles = append(c.tiles, [2]int32{int32(rows), int32(count)})
+		c.tiles = append(c.tiles, Tile{int32(c.a.Rows), int32(count)})
 		for row := range count {
 			for kv := range h.KVHeads {
 				c.live = append(c.live, int32(max(0, n+row-kv))) // heads need not hold the same
 			}
 		}
-		for kv := range h.KVHeads {
-			starts = append(starts, int64(len(keys)/h.Dim))
-			lives := max(0, n+count-1-kv)
-			kb, k := brains(r.normal(lives*h.Dim, 1))
-			vb, v := brains(r.normal(lives*h.Dim, 1))
-			c.k, c.v = append(c.k, k), append(c.v, v)
-			keys, values = append(keys, kb...), append(values, vb...)
-			for range 70 * h.Dim { // dead slots, more than a kernel takes at a step
-				keys, values = append(keys, 0x7fc0), append(values, 0x7fc0)
+		slots := n + count + 70 // of a head; keys of all heads of both layers come before values
+		place := Place{Key: int64(len(memory) / h.Dim), Layer: int64(h.KVHeads * slots), Head: int64(slots)}
+		place.Value = place.Key + 2*place.Layer
+		places = append(places, place)
+		for _, part := range []*[][]float32{&c.k, &c.v} {
+			dead(int(place.Layer))
+			for kv := range h.KVHeads {
+				lives := max(0, n+count-1-kv)
+				bits, values := brains(r.normal(lives*h.Dim, 1))
+				memory, *part = append(memory, bits...), append(*part, values)
+				dead(slots - lives)
 			}
 		}
-		rows += count
+		c.a.Rows += count
 	}
-	bits, q := brains(r.normal(rows*h.Heads*h.Dim, 1))
-	c.q, c.a.Rows = q, rows
-	c.a.Q, c.a.Keys, c.a.Values = put(r, bits), put(r, keys), put(r, values)
-	c.a.Tiles, c.a.Starts, c.a.Live = put(r, c.tiles), put(r, starts), put(r, c.live)
-	c.out = put(r, make([]uint16, rows*h.Heads*h.Dim))
+	bits, q := brains(r.normal(c.a.Rows*h.Heads*h.Dim, 1))
+	c.q = q
+	c.a.Q, c.a.Memory = put(r, bits), put(r, memory)
+	c.a.Tiles, c.a.Places, c.a.Live = put(r, c.tiles), put(r, places), put(r, c.live)
+	c.out = put(r, make([]uint16, c.a.Rows*h.Heads*h.Dim))
 	return c
 }
 
@@ -137,7 +127,7 @@ func (c *sight) splits(n int) {
 func (c *sight) eachQuery(from, to int, f func(row, head, kv int, p lesskernels.Partial)) {
 	h := c.a.Heads
 	for tile, rows := range c.tiles {
-		for row := rows[0]; row < rows[0]+rows[1]; row++ {
+		for row := rows.First; row < rows.First+rows.Rows; row++ {
 			for head := range h.Heads {
 				kv := head / h.Group()
 				sees := min(to, int(c.live[int(row)*h.KVHeads+kv]))
@@ -267,6 +257,35 @@ func (r *rig) checkMergeStates(h Heads) {
 		}
 	})
 	near(r.t, fmt.Sprintf("%+v", h), fromBrains(get[uint16](r, c.out, len(want))), want, attentionTolerance)
+}
+
+// Tokens move between places of different shape, and nothing else does.
+func TestMove(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range []Heads{{6, 2, 64}, {3, 3, 128}} {
+			const rows, layer = 100, 1
+			memory := make([]uint16, rows*h.Dim)
+			for i := range memory {
+				memory[i] = uint16(r.random.Uint32())
+			}
+			scratch := Place{Key: 0, Value: 20, Layer: 0, Head: 5}
+			slab := Place{Key: 40, Value: 70, Layer: 12, Head: 4}
+			moves := []Move{{scratch.After(3), slab}, {scratch.After(1), slab.After(2)}, {slab.After(3), slab.After(1)}}
+			want := append([]uint16(nil), memory...)
+			for _, m := range moves {
+				for head := range h.KVHeads {
+					row := func(first, step int64, p Place) int64 { return first + step*p.Layer + int64(head)*p.Head }
+					copy(want[row(m.To.Key, layer, m.To)*int64(h.Dim):][:h.Dim], memory[row(m.From.Key, layer, m.From)*int64(h.Dim):])
+					copy(want[row(m.To.Value, layer, m.To)*int64(h.Dim):][:h.Dim], memory[row(m.From.Value, layer, m.From)*int64(h.Dim):])
+				}
+			}
+			p := put(r, memory)
+			r.must(r.Move(r.s, h, p, put(r, moves), len(moves), layer))
+			if !slices.Equal(get[uint16](r, p, len(memory)), want) {
+				t.Errorf("%+v: other tokens", h)
+			}
+		}
+	})
 }
 
 func TestHeadsCheck(t *testing.T) {

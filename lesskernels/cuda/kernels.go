@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unsafe"
 
 	"lessrag/lesskernels/cuda/device"
 )
@@ -109,3 +110,10 @@ func (k *Kernels) launch(s device.Stream, name string, grid device.Grid, args ..
 func blocks(n, size int) int { return (n + size - 1) / size }
 
 func address(p device.Pointer) uint64 { return uint64(p) }
+
+// Bytes is the memory of numbers as it is copied to and from a device, both of which are
+// little-endian.
+func Bytes[T uint16 | int32 | float32 | Tile | Place | Move](values []T) []byte {
+	var zero T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*int(unsafe.Sizeof(zero)))
+}

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -149,13 +150,16 @@ func (p *Packed) Upload(d device.Device, s device.Stream) (*Matrix, error) {
 		bytes []byte
 	}{{m.memory, p.codes}, {m.scales, p.scales}, {m.offsets, p.offsets}} {
 		if err := s.Upload(part.to, part.bytes); err != nil {
-			return nil, err
+			return nil, errors.Join(err, m.Free(d))
 		}
 	}
 	return m, nil
 }
 
 func roundUp(n int) int { return (n + place - 1) &^ (place - 1) }
+
+// Memory is what the matrix takes.
+func (m *Matrix) Memory() device.Pointer { return m.memory }
 
 // Free gives the memory back.
 func (m *Matrix) Free(d device.Device) error { return d.Free(m.memory) }

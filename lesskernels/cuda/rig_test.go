@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lessrag/lesskernels/cuda/device"
+	"lessrag/lesskernels/cuda/device/devicetest"
 	"lessrag/lesskernels/cuda/ptx"
 )
 
@@ -32,16 +33,7 @@ type tester interface {
 // onEach runs a test on the interpreter, and on the card where there is one.
 func onEach(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Run("interpreter", func(t *testing.T) { test(t, newRig(t, ptx.New(1<<28))) })
-	t.Run("card", func(t *testing.T) {
-		d, err := device.Open()
-		if errors.Is(err, device.ErrUnavailable) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, newRig(t, d))
-	})
+	t.Run("card", func(t *testing.T) { test(t, newRig(t, devicetest.Card(t))) })
 }
 
 func newRig(t *testing.T, d device.Device) *rig {

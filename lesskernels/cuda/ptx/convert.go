@@ -5,19 +5,18 @@ func init() {
 	for _, to := range integers {
 		for _, from := range integers {
 			if to != from {
-				opcodes["cvt."+to+"."+from] = one(held(to), func(a uint64) uint64 {
-					return widen(widen(a, from), to) & ones(held(to))
-				})
+				read, write, kept := widen(from), widen(to), ones(held(to))
+				opcodes["cvt."+to+"."+from] = one(held(to), func(a uint64) uint64 { return write(read(a)) & kept })
 			}
 		}
 	}
 	for _, from := range integers[:6] {
-		opcodes["cvt.rn.f32."+from] = one(32, func(a uint64) uint64 {
-			if from[0] == 's' {
-				return bitsOf(float32(signed(a, bitsIn(from))))
-			}
-			return bitsOf(float32(a & ones(bitsIn(from))))
-		})
+		read := widen(from)
+		number := func(a uint64) float32 { return float32(read(a)) }
+		if from[0] == 's' {
+			number = func(a uint64) float32 { return float32(int64(read(a))) }
+		}
+		opcodes["cvt.rn.f32."+from] = one(32, func(a uint64) uint64 { return bitsOf(number(a)) })
 	}
 	opcodes["cvt.rn.bf16.f32"] = one(16, func(a uint64) uint64 { return toBF16(f32(a)) })
 	opcodes["cvt.rn.bf16x2.f32"] = two(32, func(a, b uint64) uint64 { return toBF16(f32(a))<<16 | toBF16(f32(b)) })
@@ -25,10 +24,12 @@ func init() {
 	opcodes["cvt.f32.f16"] = one(32, func(a uint64) uint64 { return bitsOf(fromF16(a & 0xffff)) })
 }
 
-// widen is the value of the low bits, which a type makes of 64.
-func widen(a uint64, t string) uint64 {
+// widen makes 64 bits of the low bits, as a type does.
+func widen(t string) func(uint64) uint64 {
+	bits := bitsIn(t)
 	if t[0] == 's' {
-		return uint64(signed(a, bitsIn(t)))
+		return func(a uint64) uint64 { return uint64(signed(a, bits)) }
 	}
-	return a & ones(bitsIn(t))
+	low := ones(bits)
+	return func(a uint64) uint64 { return a & low }
 }

@@ -22,7 +22,8 @@ func init() {
 
 // move copies, packs {a, b} into one register, or unpacks one into {a, b}.
 func move(bits int) decoder {
-	whole := one(bits, func(a uint64) uint64 { return a & ones(bits) })
+	all := ones(bits)
+	whole := one(bits, func(a uint64) uint64 { return a & all })
 	return func(p *parser, operands []string) step {
 		need(operands, 2)
 		to, from := members(operands[0]), members(operands[1])

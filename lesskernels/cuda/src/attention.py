@@ -4,15 +4,17 @@ import triton.language as tl
 
 
 @triton.jit
-def attend(q, k, v, tiles, starts, live, out, lse, rows, heads, kv_heads, span, scale,
+def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_heads, span, scale,
            D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr):
     """Softmax attention of one tile of queries of one KV head over one span of its slots; program
     (tile, KV head, split). A tile has M rows: the heads of the group, of one query after the other.
 
         q      [rows, heads, D] bf16
-        k, v   [·, D] bf16, the slabs
+        memory [·, D] bf16
         tiles  [tiles, 2] i32: first row, and how many, at most M/group
-        starts [tiles, kv_heads] i64: the slab's row of the head's first slot
+        places [tiles, 4] i64: the rows of memory where the first key and the first value of layer 0, head 0
+               lie, and how many rows further those of the next layer and of the next head do; those of one head
+               follow one another
         live   [rows, kv_heads] i32: so many first slots the row sees
         out    [splits, rows, heads, D] f32, normalised within the span
         lse    [splits, rows, heads] f32, natural; -inf where the span is empty
@@ -33,15 +35,17 @@ def attend(q, k, v, tiles, starts, live, out, lse, rows, heads, kv_heads, span, 
     sees = tl.minimum(sees, to)
     at = (row.to(tl.int64) * heads + head) * D
     query = tl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0)
-    start = tl.load(starts + tile * kv_heads + kv)
+    start = layer * tl.load(places + 4 * tile + 2) + kv * tl.load(places + 4 * tile + 3)
+    keys = memory + (tl.load(places + 4 * tile) + start) * D
+    values = memory + (tl.load(places + 4 * tile + 1) + start) * D
     peak = tl.full([M], float("-inf"), tl.float32)
     sum_ = tl.zeros([M], tl.float32)
     mix = tl.zeros([M, D], tl.float32)
     for first in range(from_, to, BS):
         slot = first + s
         inside = slot < to
-        place = (start + slot) * D
-        key = tl.load(k + place[:, None] + d[None, :], mask=inside[:, None], other=0.0)
+        place = slot.to(tl.int64) * D
+        key = tl.load(keys + place[:, None] + d[None, :], mask=inside[:, None], other=0.0)
         x = tl.dot(query, tl.trans(key)) * (scale * 1.4426950408889634)
         x = tl.where(slot[None, :] < sees[:, None], x, float("-inf"))
         higher = tl.maximum(peak, tl.max(x, 1))
@@ -49,7 +53,7 @@ def attend(q, k, v, tiles, starts, live, out, lse, rows, heads, kv_heads, span, 
         shrink = tl.exp2(peak - base)
         p = tl.exp2(x - base[:, None])
         sum_ = sum_ * shrink + tl.sum(p, 1)
-        value = tl.load(v + place[:, None] + d[None, :], mask=inside[:, None], other=0.0)
+        value = tl.load(values + place[:, None] + d[None, :], mask=inside[:, None], other=0.0)
         mix = tl.dot(p.to(tl.bfloat16), value, mix * shrink[:, None])
         peak = higher
     some = sum_ > 0

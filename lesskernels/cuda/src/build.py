@@ -30,8 +30,8 @@ TARGET, VERSION = 80, 70  # compute 8.0, PTX 7.0: what the oldest driver that is
 NORM = dict(x="*fp32", delta="*fp32", weight="*fp32", normed="*bf16", pick="*i32", width="i32", epsilon="fp32")
 NIBBLES = dict(x="*bf16", codes="*u8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
 OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
-ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", slots="*i64", heads="i32", kv_heads="i32")
-ATTEND = dict(q="*bf16", k="*bf16", v="*bf16", tiles="*i32", starts="*i64", live="*i32", out="*fp32", lse="*fp32",
+ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", rows="i32", heads="i32", kv_heads="i32")
+ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32", out="*fp32", lse="*fp32", layer="i32",
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
 MERGE = dict(parts="*fp32", lse="*fp32", phi="*fp32", states="*fp32", state="*i64", gate="*fp32", out="*bf16",
              rows="i32", heads="i32", kv_heads="i32", splits="i32")
@@ -55,6 +55,7 @@ def kernels():
         for g in 16, 32:
             yield f"multiply_octets{g}_{name}", product.multiply_octets, OCTETS, dict(G=g, BO=64, BR=br), 4
     for d in 64, 128:
+        yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1
         yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
         for name, m in ("one", 16), ("block", 64):
             yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=64), 4

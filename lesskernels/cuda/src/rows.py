@@ -54,14 +54,14 @@ def swiglu(gate, up, out, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def rope(qkv, cos, sin, q, k, v, slots, heads, kv_heads, D: tl.constexpr):
+def rope(qkv, cos, sin, q, k, v, rows, heads, kv_heads, D: tl.constexpr):
     """Turns a query or key by its position (arXiv 2104.09864; neighbours are a pair) and rounds it to
-    bf16; program (row, head). Queries go to q [rows, heads, D], keys and values to row
-    slots[row, kv head] of the slabs k, v [·, D].
+    bf16; program (row, head).
 
         qkv       [rows, heads + 2·kv_heads, D] f32
         cos, sin  [rows, D/2] f32
-        slots     [rows, kv_heads] i64
+        q         [rows, heads, D] bf16
+        k, v      [kv_heads, rows, D] bf16
     """
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
@@ -77,10 +77,28 @@ def rope(qkv, cos, sin, q, k, v, slots, heads, kv_heads, D: tl.constexpr):
         if head < heads:
             tl.store(q + (row * heads + head) * D + d, turned)
         else:
-            tl.store(k + tl.load(slots + row * kv_heads + head - heads) * D + d, turned)
+            tl.store(k + ((head - heads).to(tl.int64) * rows + row) * D + d, turned)
     else:
-        slot = tl.load(slots + row * kv_heads + head - heads - kv_heads)
-        tl.store(v + slot * D + d, tl.load(x + d).to(tl.bfloat16))
+        tl.store(v + ((head - heads - kv_heads).to(tl.int64) * rows + row) * D + d, tl.load(x + d).to(tl.bfloat16))
+
+
+@triton.jit
+def move(memory, moves, layer, D: tl.constexpr):
+    """Copies a key and a value of one KV head from one place to another; program (move, KV head).
+
+        memory  [·, D] bf16
+        moves   [·, 8] i64: of a source, and of a target, the rows of memory where the key and the value of layer 0,
+                head 0 lie, and how many rows further those of the next layer and of the next head do
+    """
+    m = moves + tl.program_id(0) * 8
+    head = tl.program_id(1)
+    d = tl.arange(0, D)
+    source = layer * tl.load(m + 2) + head * tl.load(m + 3)
+    target = layer * tl.load(m + 6) + head * tl.load(m + 7)
+    key = tl.load(memory + (tl.load(m) + source) * D + d)
+    value = tl.load(memory + (tl.load(m + 1) + source) * D + d)
+    tl.store(memory + (tl.load(m + 4) + target) * D + d, key)
+    tl.store(memory + (tl.load(m + 5) + target) * D + d, value)
 
 
 @triton.jit

@@ -6,11 +6,26 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"lessrag/lesskernels/cuda/device"
 )
+
+// Card is this machine's card. Where there is none, the test is skipped, or fails if
+// LESSRAG_REQUIRE_CARD is set.
+func Card(t *testing.T) device.Device {
+	t.Helper()
+	d, err := device.Open()
+	if errors.Is(err, device.ErrUnavailable) && os.Getenv("LESSRAG_REQUIRE_CARD") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
 
 // addText adds its third argument to n numbers of 32 bits, a block of 32 at a time.
 const addText = `.version 7.0

@@ -1,0 +1,154 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"lessrag/decode/cache"
+	"lessrag/decode/gguf"
+	"lessrag/decode/gguf/gguftest"
+	"lessrag/decode/model"
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda/device"
+	"lessrag/lesskernels/cuda/ptx"
+)
+
+// openOnCard starts an engine over a small model on the interpreter of a card's kernels.
+func openOnCard(t *testing.T, o Options) (*Engine, *ptx.Device) {
+	t.Helper()
+	d := ptx.New(1 << 28)
+	o.Device = d
+	o, err := o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Parse(gguftest.Model{Layers: 2, Width: 32, Hidden: 32, Heads: 3, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := openCUDA(f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEngine(l.backend, vocabulary{
+		piece: func(token int32) []byte { return []byte{byte(' ' + token)} },
+		isEnd: func(int32) bool { return false },
+	}, o, nil)
+	t.Cleanup(func() {
+		e.Close()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e, d
+}
+
+// Eight answers side by side are the eight answers alone, and give their memory back.
+func TestCardAnswers(t *testing.T) {
+	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 8, Block: 16, Interval: 3})
+	if e.keeper != nil {
+		t.Error("a card does more than it can")
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	var requests []Request
+	for i := range 8 {
+		r := Request{MaxTokens: 5, Cache: spec(t, []string{"full", "sinks"}[i%2])}
+		if i%2 == 1 {
+			r.Budget.Tokens = 12 + i
+		}
+		for range 10 + 9*i {
+			r.Prompt = append(r.Prompt, random.Int32N(gguftest.Vocab))
+		}
+		requests = append(requests, r)
+	}
+	var alone []*Result
+	for _, r := range requests {
+		_, result, err := read(submit(t, e, context.Background(), r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone = append(alone, result)
+	}
+	var streams []<-chan Chunk
+	for _, r := range requests {
+		streams = append(streams, submit(t, e, context.Background(), r))
+	}
+	for i, stream := range streams {
+		_, result, err := read(stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(result.Tokens, alone[i].Tokens) || len(result.Tokens) != 5 || result.ReusedTokens != 0 {
+			t.Errorf("answer %d: %v side by side, %v alone", i, result.Tokens, alone[i].Tokens)
+		}
+		if m := result.Memory; m.HeldBytes > m.BudgetBytes || i%2 == 1 && m.EvictedTokens == 0 {
+			t.Errorf("answer %d: %+v", i, m)
+		}
+	}
+	until(t, "memory to be free", func() bool { return e.Stats().Promised == 0 })
+}
+
+// What a card does not hold is refused before anything is computed, by its name.
+func TestCardRefusals(t *testing.T) {
+	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 1, Block: 16})
+	for _, name := range []string{"h2o", "sinks+moment", "vote", "full+kivi4", "streaming", "tova+less"} {
+		_, err := e.Submit(context.Background(), Request{Prompt: []int32{1, 2}, Question: 1, Cache: spec(t, name)})
+		var refused *cache.PlanError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the device holds only full and sinks so far") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for want, o := range map[string]Options{
+		`math "float32": a card computes in bf16`: {Device: ptx.New(1), Math: "float32"},
+		"feature maps x.less":                     {Device: ptx.New(1), Maps: "x.less"},
+		"bytes are free on PTX interpreter":       {Device: ptx.New(1 << 20)},
+	} {
+		f, err := gguf.Parse(gguftest.Model{Layers: 1, Width: 32, Hidden: 32, Heads: 1, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err = o.withDefaults(); err == nil {
+			_, err = openCUDA(f, o)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error that says %q", err, want)
+		}
+	}
+	if _, err := Open("/nonexistent.gguf", Options{Device: ptx.New(1)}); err == nil {
+		t.Error("no file was opened")
+	}
+}
+
+// A card that is lost ends answers with the reason; the engine stays, and says it again.
+func TestCardLost(t *testing.T) {
+	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 2, Block: 16})
+	e.do(context.Background(), func(b Backend) {
+		plan, err := e.Plan(cache.Spec{}, cache.Budget{Tokens: 8})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s, err := b.NewSequence(plan)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.Free() // and goes on with a sequence whose memory is gone
+		_, err = b.Forward([]model.Work{{Sequence: s, Tokens: []int32{1}}})
+		if !errors.Is(err, device.ErrLost) {
+			t.Errorf("a pass on memory that was given back: %v", err)
+		}
+	})
+	for range 2 {
+		if _, _, err := read(submit(t, e, context.Background(), Request{Prompt: []int32{4}})); !errors.Is(err, device.ErrLost) {
+			t.Errorf("%v, want the lost card", err)
+		}
+	}
+	if n := e.Stats().Promised; n != 0 {
+		t.Errorf("%d bytes stay promised", n)
+	}
+}

@@ -1,0 +1,101 @@
+package decode
+
+import (
+	"fmt"
+
+	"lessrag/decode/gguf"
+	"lessrag/decode/model"
+	"lessrag/decode/tokenizer"
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cpu"
+)
+
+// backend is a Backend with what there is to tell of its model.
+type backend interface {
+	Backend
+	Parameters() int64
+	WeightBytes() int64
+	StepBytes() int64
+	TokenTerms() int64
+	ScratchBytes() int64
+}
+
+// loaded is a model on its device.
+type loaded struct {
+	backend
+	maps    *lesskernels.Maps // nil: none
+	clock   *model.Clock      // nil unless Options.Profile
+	isa     string            // what computes, in words
+	threads int
+	release func() // after the backend was closed
+}
+
+// load packs the model, checks it against its tokenizer and gives it its feature
+// maps, if there are any. Meanwhile the file is hashed.
+func load(f *gguf.File, tok *tokenizer.Tokenizer, o Options) (*loaded, error) {
+	hashed := make(chan struct{})
+	go func() { defer close(hashed); f.Hash() }()
+	open := openCPU
+	if o.Device != nil {
+		open = openCUDA
+	}
+	l, err := open(f, o)
+	<-hashed
+	if err != nil {
+		return nil, err
+	}
+	config := l.Config()
+	switch n := config.Layers * config.KVHeads; {
+	case tok.Size() > config.Vocab:
+		err = fmt.Errorf("the tokenizer has %d tokens and the model %d", tok.Size(), config.Vocab)
+	case o.HeadWeights != nil && len(o.HeadWeights) != n:
+		err = fmt.Errorf("%d head weights for a model of %d KV heads", len(o.HeadWeights), n)
+	}
+	if err != nil {
+		l.Close()
+		l.release()
+		return nil, err
+	}
+	return l, nil
+}
+
+func openCPU(f *gguf.File, o Options) (*loaded, error) {
+	pool := cpu.NewPool(o.Threads)
+	b, maps, err := mappedCPU(f, o, pool)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	if o.Profile {
+		b.Clock = &model.Clock{}
+	}
+	return &loaded{backend: b, maps: maps, clock: b.Clock, isa: cpu.Best().String(), threads: pool.Threads(), release: pool.Close}, nil
+}
+
+func mappedCPU(f *gguf.File, o Options, pool *cpu.Pool) (*model.CPU, *lesskernels.Maps, error) {
+	b, err := model.NewCPU(f, model.Math(o.Math), o.limits(), pool)
+	if err != nil {
+		return nil, nil, err
+	}
+	maps, err := findMaps(o.Maps, f, b.Config())
+	if err != nil || maps == nil {
+		return b, nil, err
+	}
+	return b, maps, b.UseMaps(maps)
+}
+
+// openCUDA puts the model on a card, which holds caches without feature maps.
+func openCUDA(f *gguf.File, o Options) (*loaded, error) {
+	if o.Maps != "" && o.Maps != NoMaps {
+		return nil, fmt.Errorf("feature maps %s: a card does not hold the states of LESS yet", o.Maps)
+	}
+	info, err := o.Device.Info()
+	if err != nil {
+		return nil, err
+	}
+	b, err := model.NewCUDA(f, o.limits(), o.CacheMemory, o.Device)
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{backend: b, isa: info.Name, release: func() {}}, nil
+}

@@ -1,0 +1,263 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"lessrag/decode/cache"
+	"lessrag/decode/gguf"
+	"lessrag/lesskernels/cuda"
+	"lessrag/lesskernels/cuda/device"
+)
+
+// CUDA is the backend that computes on a card. It is the twin of CPU, stage by stage,
+// for the caches full and sinks; activations and keys and values are bf16, sums float32.
+// One goroutine uses it at a time.
+type CUDA struct {
+	config      Config
+	heads       cuda.Heads
+	device      device.Device
+	stream      device.Stream
+	kernels     *cuda.Kernels
+	limits      Limits
+	weights     cudaWeights
+	frequencies []float64 // [headDim/2]
+	span        int       // slots that a split of attention takes
+	batch       cudaBatch
+	cudaActivations
+
+	failed error // of the pass that runs
+}
+
+// attentionSplits is how many spans a full context is attended in. Where they end
+// depends on the model alone, so a row's result does not depend on the batch.
+const attentionSplits = 16
+
+// NewCUDA puts the model of a GGUF file on a device, and makes sure that caches bytes are left there
+// for sequences. The file may be closed afterwards; the device is closed with the
+// backend, and when there is an error.
+func NewCUDA(f *gguf.File, limits Limits, caches int64, d device.Device) (*CUDA, error) {
+	c := &CUDA{device: d, limits: limits}
+	if err := c.open(f, caches); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *CUDA) open(f *gguf.File, caches int64) error {
+	var err error
+	if c.config, err = NewConfig(f); err != nil {
+		return err
+	}
+	if err := c.limits.check(); err != nil {
+		return err
+	}
+	c.frequencies = c.config.frequencies()
+	c.heads = cuda.Heads{Heads: c.config.Heads, KVHeads: c.config.KVHeads, Dim: c.config.HeadDim}
+	if err := c.heads.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	c.span = (c.config.Context/attentionSplits + 64) / 64 * 64
+	packed, err := packCUDA(f, c.config)
+	if err != nil {
+		return err
+	}
+	info, err := c.device.Info()
+	if err != nil {
+		return err
+	}
+	scratch := c.plan(c.config, c.limits)
+	if need := packed.bytes() + scratch + caches; need > info.Free {
+		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass and %d for caches",
+			info.Free, info.Name, need, packed.bytes(), scratch, caches)
+	}
+	if c.stream, err = c.device.NewStream(); err != nil {
+		return err
+	}
+	if c.kernels, err = cuda.Load(c.device); err != nil {
+		return err
+	}
+	if err := c.take(c.device); err != nil {
+		return err
+	}
+	if err := c.weights.upload(packed, c.device, c.stream); err != nil {
+		return err
+	}
+	return c.stream.Wait()
+}
+
+// Config describes the model.
+func (c *CUDA) Config() Config { return c.config }
+
+// Shape is what sequences are planned with, whatever their policy.
+func (c *CUDA) Shape(string) cache.Shape {
+	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.config.HeadDim, Context: c.config.Context,
+		Group: c.config.Group(), Only: []string{cache.Full, cache.Sinks}}
+}
+
+// Close gives the device back, with all that was taken of it but sequences.
+func (c *CUDA) Close() {
+	c.weights.free(c.device)
+	c.cudaActivations.free(c.device)
+	if c.batch.room > 0 {
+		c.device.Free(c.batch.memory)
+	}
+	if c.kernels != nil {
+		c.kernels.Close()
+	}
+	if c.stream != nil {
+		c.stream.Close()
+	}
+	c.device.Close()
+}
+
+// Forward feeds every Work's tokens to its sequence: see decode.Backend. After an
+// error of the device the sequences are unusable and must be freed.
+func (c *CUDA) Forward(work []Work) ([]Result, error) {
+	b, err := c.newBatch(work)
+	if err != nil {
+		return nil, err
+	}
+	if b.rows == 0 { // nobody wants any of it
+		return b.results, nil
+	}
+	c.failed = nil
+	c.upload(b)
+	c.embed(b)
+	for i := range c.weights.layers {
+		l := &c.weights.layers[i]
+		c.norm(b, l.attentionNorm)
+		c.qkv(b, l)
+		c.rope(b)
+		for wave := range b.waves {
+			c.store(b, i, &b.waves[wave])
+			c.attend(b, i, &b.waves[wave])
+			c.insert(i, &b.waves[wave])
+		}
+		c.merge(b)
+		c.project(b, l)
+		c.norm(b, l.ffnNorm)
+		c.feedForward(b, l)
+	}
+	c.finish(b)
+	c.score(b)
+	c.logits(b)
+	if c.failed != nil {
+		return nil, fmt.Errorf("model: %w", c.failed)
+	}
+	return b.results, nil
+}
+
+// check keeps the first error of a pass; what is launched after it makes no
+// difference.
+func (c *CUDA) check(err error) {
+	if c.failed == nil {
+		c.failed = err
+	}
+}
+
+// embed looks up every token.
+func (c *CUDA) embed(b *cudaBatch) {
+	c.check(c.kernels.Embed(c.stream, c.weights.embedding, b.tokens, c.x, b.rows))
+	b.pending = false
+}
+
+// norm adds what the last stage left to the residual stream, and normalises it.
+func (c *CUDA) norm(b *cudaBatch, weight device.Pointer) {
+	if b.pending {
+		c.check(c.kernels.AddNorm(c.stream, c.x, c.delta, weight, c.normed, b.rows, c.config.Width, c.config.Epsilon))
+	} else {
+		c.check(c.kernels.Norm(c.stream, c.x, weight, c.normed, b.rows, c.config.Width, c.config.Epsilon))
+	}
+	b.pending = false
+}
+
+func (c *CUDA) qkv(b *cudaBatch, l *cudaLayer) {
+	h := c.heads
+	stride := (h.Heads + 2*h.KVHeads) * h.Dim
+	at := c.qkvOut
+	for _, m := range []*cuda.Matrix{l.q, l.k, l.v} {
+		c.check(c.kernels.Multiply(c.stream, m, c.normed, at, b.rows, stride))
+		at += device.Pointer(4 * m.Outs)
+	}
+}
+
+// rope turns queries and keys by their positions, and rounds keys and values of the
+// batch's own tokens to blockK and blockV.
+func (c *CUDA) rope(b *cudaBatch) {
+	c.check(c.kernels.Rope(c.stream, c.heads, c.qkvOut, b.cos, b.sin, c.q, c.blockK, c.blockV, b.rows))
+}
+
+// store makes room where a sequence is full, and puts the blocks that fit where
+// attention will find them.
+func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
+	c.move(layer, w.evictions)
+	c.move(layer, w.stores)
+}
+
+// insert puts away what stays of blocks that did not fit, after they were attended.
+func (c *CUDA) insert(layer int, w *wave) { c.move(layer, w.inserts) }
+
+func (c *CUDA) move(layer int, m table[cuda.Move]) {
+	if len(m.values) > 0 {
+		c.check(c.kernels.Move(c.stream, c.heads, 0, m.at, len(m.values), layer))
+	}
+}
+
+// attend computes attention over what sequences hold and, where there are any, over
+// blocks that they do not: each split of slots apart.
+func (c *CUDA) attend(b *cudaBatch, layer int, w *wave) {
+	a := c.attention(b)
+	a.Layer = layer
+	for _, kind := range []struct {
+		*tiles
+		block bool
+	}{{&w.steps, false}, {&w.blocks, true}} {
+		n := len(kind.rows.values)
+		if n == 0 {
+			continue
+		}
+		a.Tiles, a.Places, a.Live = kind.rows.at, kind.held.at, b.live.at
+		a.Parts, a.LSE = c.parts, c.lse
+		c.check(c.kernels.Attend(c.stream, &a, n, kind.block, b.splits, c.span))
+		if b.own {
+			rows := device.Pointer(4 * b.splits * b.rows * c.heads.Heads)
+			a.Places, a.Live = kind.own.at, b.ownLive.at
+			a.Parts, a.LSE = c.parts+rows*device.Pointer(c.heads.Dim), c.lse+rows
+			c.check(c.kernels.Attend(c.stream, &a, n, kind.block, 1, (c.limits.Tokens+63)/64*64))
+		}
+	}
+}
+
+func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
+	return cuda.Attention{Heads: c.heads, Scale: float32(1 / math.Sqrt(float64(c.heads.Dim))), Rows: b.rows, Q: c.q, Parts: c.parts, LSE: c.lse}
+}
+
+// merge joins the splits of attention.
+func (c *CUDA) merge(b *cudaBatch) {
+	a, splits := c.attention(b), b.splits
+	if b.own {
+		splits++
+	}
+	c.check(c.kernels.Merge(c.stream, &a, splits, cuda.States{}, c.attended))
+}
+
+func (c *CUDA) project(b *cudaBatch, l *cudaLayer) {
+	c.check(c.kernels.Multiply(c.stream, l.o, c.attended, c.delta, b.rows, c.config.Width))
+	b.pending = true
+}
+
+func (c *CUDA) feedForward(b *cudaBatch, l *cudaLayer) {
+	hidden := c.config.Hidden
+	c.check(c.kernels.Multiply(c.stream, l.gate, c.normed, c.gate, b.rows, hidden))
+	c.check(c.kernels.Multiply(c.stream, l.up, c.normed, c.up, b.rows, hidden))
+	c.check(c.kernels.SwiGLU(c.stream, c.gate, c.up, c.hidden, b.rows*hidden))
+	c.check(c.kernels.Multiply(c.stream, l.down, c.hidden, c.delta, b.rows, c.config.Width))
+	b.pending = true
+}
+
+// finish adds what the last layer left to the residual stream.
+func (c *CUDA) finish(b *cudaBatch) {
+	c.check(c.kernels.Add(c.stream, c.x, c.delta, b.rows*c.config.Width))
+}

@@ -1,0 +1,83 @@
+package model
+
+import (
+	"fmt"
+
+	"lessrag/lesskernels/cuda/device"
+)
+
+// cudaActivations are the scratch of a forward pass on a device, taken once for the
+// largest batch.
+type cudaActivations struct {
+	x        device.Pointer // [tokens, width] f32, residual stream
+	normed   device.Pointer // [tokens, width] bf16
+	delta    device.Pointer // [tokens, width] f32, what a stage adds to x
+	qkvOut   device.Pointer // [tokens, heads + 2·kvHeads, headDim] f32
+	q        device.Pointer // [tokens, heads, headDim] bf16
+	blockK   device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
+	blockV   device.Pointer
+	parts    device.Pointer // [splits + 1, tokens, heads, headDim] f32
+	lse      device.Pointer // [splits + 1, tokens, heads] f32
+	attended device.Pointer // [tokens, heads, headDim] bf16
+	gate, up device.Pointer // [tokens, hidden] f32
+	hidden   device.Pointer // [tokens, hidden] bf16
+	out      device.Pointer // [logit rows, vocab] f32
+
+	logitRows int
+	buffers   []cudaBuffer
+	scratch   int64
+	host      []float32 // [logit rows, vocab] of Targets
+	results   []float32 // [sequences, vocab]
+}
+
+// cudaBuffer is memory that take takes.
+type cudaBuffer struct {
+	to    *device.Pointer
+	bytes int64
+}
+
+// plan tells how many bytes a pass takes, and what for.
+func (a *cudaActivations) plan(c Config, limits Limits) int64 {
+	tokens := int64(limits.Tokens)
+	a.logitRows = max(limits.Sequences, min(scoreRows, limits.Tokens))
+	heads := int64(c.Heads * c.HeadDim)
+	kvHeads := int64(c.KVHeads * c.HeadDim)
+	width, hidden := int64(c.Width), int64(c.Hidden)
+	a.buffers = []cudaBuffer{
+		{&a.x, 4 * tokens * width}, {&a.normed, 2 * tokens * width}, {&a.delta, 4 * tokens * width},
+		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2 * tokens * kvHeads}, {&a.blockV, 2 * tokens * kvHeads},
+		{&a.parts, 4 * (attentionSplits + 1) * tokens * heads}, {&a.lse, 4 * (attentionSplits + 1) * tokens * int64(c.Heads)},
+		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
+		{&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
+	}
+	a.scratch = 0
+	for _, b := range a.buffers {
+		a.scratch += b.bytes
+	}
+	a.host = make([]float32, min(scoreRows, limits.Tokens)*c.Vocab)
+	a.results = make([]float32, limits.Sequences*c.Vocab)
+	return a.scratch
+}
+
+func (a *cudaActivations) take(d device.Device) error {
+	for _, b := range a.buffers {
+		var err error
+		if *b.to, err = d.Alloc(b.bytes); err != nil {
+			return fmt.Errorf("model: memory for a pass: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *cudaActivations) free(d device.Device) {
+	for _, b := range a.buffers {
+		if *b.to != 0 {
+			d.Free(*b.to)
+			*b.to = 0
+		}
+	}
+}
+
+// ScratchBytes is the device's memory of a forward pass beside weights and caches,
+// taken once for the largest batch.
+func (c *CUDA) ScratchBytes() int64 { return c.scratch }
