@@ -1,11 +1,15 @@
 package extract
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPDFReadsPagesLinesAndHeadings(t *testing.T) {
@@ -76,4 +80,35 @@ func FuzzPDF(f *testing.F) {
 			checkStorable(t, d)
 		}
 	})
+}
+
+// TestPDFMemoryIsGivenBack reads documents one after the other, good, damaged and cut off ones: the address space of
+// each is free for the next.
+func TestPDFMemoryIsGivenBack(t *testing.T) {
+	size := func() int {
+		text, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			t.Skipf("the address space cannot be asked for here: %v", err)
+		}
+		pages, err := strconv.Atoi(strings.Fields(string(text))[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pages * os.Getpagesize()
+	}
+	good := pdfOf(prose(700, "words"))
+	read := func(content string) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, _ = Extract(ctx, "x.pdf", "", []byte(content)) // what becomes of each is tested elsewhere
+	}
+	read(good) // PDFium is compiled
+	before := size()
+	for range 6 {
+		read(good)
+		read(good[:len(good)/3])
+	}
+	if grown := size() - before; grown > 4*pdfMemoryPages<<16 {
+		t.Errorf("after 12 documents the address space is %d MiB larger", grown>>20)
+	}
 }
