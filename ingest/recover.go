@@ -36,6 +36,9 @@ func (s *Service) recover(ctx context.Context, lost bool) error {
 		if err := s.recoverOrphans(ctx, tx); err != nil {
 			return fmt.Errorf("recover documents of a process that died: %w", err)
 		}
+		if err := s.recoverStages(ctx, tx); err != nil {
+			return fmt.Errorf("recover the states of documents that wait: %w", err)
+		}
 		if !lost {
 			return nil
 		}
@@ -52,10 +55,7 @@ func (s *Service) recoverOrphans(ctx context.Context, tx pgx.Tx) error {
 	rows, _ := tx.Query(ctx, `
 		UPDATE river_job j SET state = 'available', scheduled_at = now()
 		WHERE j.kind = $1 AND j.state = 'running' AND j.attempted_at < now() - $2::interval
-		  AND NOT EXISTS (
-			SELECT FROM pg_locks l JOIN pg_database b ON b.oid = l.database
-			WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-			  AND ((l.classid::bigint << 32) | l.objid::bigint) = `+lockKey("j.args->>'document_id'")+`)
+		  AND NOT `+lockHeld("j.args->>'document_id'")+`
 		RETURNING j.args->>'document_id', (j.args->>'version')::int`, jobKind, grace)
 	orphans, err := pgx.CollectRows(rows, pgx.RowToStructByPos[jobArgs])
 	if err != nil {
@@ -68,6 +68,28 @@ func (s *Service) recoverOrphans(ctx context.Context, tx pgx.Tx) error {
 		s.log.Info("took a document back from a process that died", "document", o.DocumentID)
 	}
 	return nil
+}
+
+// recoverStages shows documents as queued that wait for another try: a worker that lost the database could not say
+// so, and its document would seem to be stuck where it was. A document that is worked on is locked.
+func (s *Service) recoverStages(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `
+		WITH idle AS MATERIALIZED (
+			SELECT d.id, d.version FROM documents d WHERE d.state NOT IN ('queued', 'ready', 'failed') AND NOT `+lockHeld("d.id::text")+`
+		)
+		UPDATE documents d SET state = 'queued', stage = '', done = 0, updated_at = now() FROM idle i
+		WHERE d.id = i.id AND d.version = i.version AND d.state NOT IN ('ready', 'failed') AND EXISTS (
+			SELECT FROM river_job j WHERE j.kind = $1 AND j.state IN ('available', 'retryable', 'scheduled')
+			  AND (j.args->>'document_id')::uuid = d.id AND (j.args->>'version')::int = d.version)`, jobKind)
+	return err
+}
+
+// lockHeld is the SQL that tells whether somebody holds a document's advisory lock.
+func lockHeld(id string) string {
+	return `EXISTS (
+		SELECT FROM pg_locks l JOIN pg_database b ON b.oid = l.database
+		WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+		  AND ((l.classid::bigint << 32) | l.objid::bigint) = ` + lockKey(id) + `)`
 }
 
 func (s *Service) recoverLost(ctx context.Context, tx pgx.Tx) error {

@@ -269,7 +269,7 @@ func TestKilledPostgres(t *testing.T) {
 	}
 	k := newKilling(t, documents)
 	end := k.watching(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Minute)
 	defer cancel()
 	cmd := command(ctx, t, k.data, "ingest", k.documents, "--json")
 	var stdout, stderr bytes.Buffer
