@@ -5,11 +5,12 @@ import "math"
 // elastic is Elastic Cache (arXiv 2407.18121). Of a prompt, each layer keeps the
 // tokens that got most attention from all queries and heads, the first and the newest
 // in any case: the paper reads a prompt at once and protects its last token, a prompt
-// that is read in blocks would lose its newest ones with every block; every other token is merged into the nearest that stays, whose key
-// and value become the mean of all of them. While an answer is decoded, the token at
-// a fixed distance from the end goes whenever the budget is exceeded. The mean of keys
-// that were turned to different positions is no key of any position: with keys false,
-// values alone are merged.
+// that is read in blocks would lose its newest ones with every block. Every other token
+// is merged into the nearest that stays behind the first, whose key and value become the
+// mean of all of them. While an answer is decoded, the token at a fixed distance from
+// the end goes whenever the budget is exceeded. The mean of keys that were turned to
+// different positions is no key of any position: with keys false, values alone are
+// merged.
 type elastic struct {
 	keys bool
 }

@@ -8,8 +8,9 @@ import (
 
 // merge replaces the values, and where the policy says so the keys, of what stays of
 // a KV head's tokens and a block by the mean over them and all tokens that do not stay
-// and are nearest to them by position; of two as near, the earlier takes it. It does
-// so before anything moves.
+// and are nearest to them by position; of two as near, the earlier takes it. The sink
+// takes none: nearly every query attends to it for want of something better, and would
+// read what was merged into it. It does so before anything moves.
 func (s *Sequence) merge(h *head, block head, about Statistics) {
 	policy, ok := s.policy.(Merger)
 	if !ok || len(s.kept) == 0 {
@@ -21,6 +22,9 @@ func (s *Sequence) merge(h *head, block head, about Statistics) {
 	}
 	from := 0 // the first token that may be nearest to this anchor
 	for j, anchor := range s.kept {
+		if from = max(from, min(elasticStart, len(about.Positions))); int(anchor) < elasticStart {
+			continue
+		}
 		to := len(about.Positions)
 		if j+1 < len(s.kept) {
 			next := s.kept[j+1]

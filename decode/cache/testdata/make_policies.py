@@ -174,7 +174,7 @@ def elastic(q, k, v, merge_keys, start=1, distance=25):
     members = {a: [a] for a in anchors}
     for i in range(PROMPT):
         if i not in members:
-            members[min(anchors, key=lambda a: (abs(a - i), a))].append(i)
+            members[min(anchors[start:], key=lambda a: (abs(a - i), a))].append(i)
     for head in range(KV):
         record.evict(0, head, set(range(PROMPT)) - set(anchors))
         values = [v[members[a], head].mean(0) for a in anchors]
