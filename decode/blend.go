@@ -144,7 +144,7 @@ func (e *Engine) preferPrefix(j *job) {
 		return
 	}
 	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(j.plan.Slots)) }
-	if _, n, _ := e.prefixes.find(j.prompt[:e.reusable(j)], j.plan, end); n >= j.blend.stored {
+	if _, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], j.plan, end); n >= j.blend.stored {
 		j.blend.known = nil
 	}
 }

@@ -190,7 +190,7 @@ func (e *Engine) feed(j *job, w model.Work) error {
 	j.out.progress(j.fed)
 	e.count(len(w.Tokens), 0)
 	if e.staging.job == j {
-		e.staging.room -= len(w.Tokens)
+		e.staging.held += len(w.Tokens)
 	}
 	e.keep(j, w.Sequence)
 	if e.staging.job == j && e.staging.ended(j, e) {

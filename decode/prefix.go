@@ -95,7 +95,7 @@ func (e *Engine) resume(j *job, s model.Sequence) {
 	if e.keeper == nil {
 		return
 	}
-	plan, most := s.Plan(), e.reusable(j)
+	plan, most := s.Plan(), j.reusable(e.options)
 	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(plan.Slots)) }
 	p, n, shared := e.prefixes.find(j.prompt[:most], plan, end)
 	if p != nil {

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"lessrag/decode/cache"
@@ -20,7 +19,7 @@ import (
 type staging struct {
 	sequence model.Sequence // nil until a prompt needs it
 	job      *job           // whose prompt is in it, or nil
-	room     int            // tokens that every KV head still has room for
+	held     int            // tokens of the fullest KV head
 }
 
 // questionWindow is how many last tokens stand for the question where it is not
@@ -44,8 +43,7 @@ func (j *job) asks() bool { return j.plan.Spec.AsksQuestion() }
 // reusable is how many first tokens of the prompt may come from a kept prefix: the
 // last one must be fed for what follows it, and a question to be asked; and what a
 // staging gave up between chunks is not kept.
-func (e *Engine) reusable(j *job) int {
-	o := e.options
+func (j *job) reusable(o Options) int {
 	most := len(j.prompt) - 1
 	if j.staged {
 		most = min(most, len(j.prompt)-j.asked(o))
@@ -53,11 +51,7 @@ func (e *Engine) reusable(j *job) int {
 			most = min(most, max(0, len(j.prompt)-questionWindow))
 		}
 		if len(j.prompt) > o.StagingTokens {
-			least := o.StagingTokens // that a KV head has room for
-			if plan, err := e.stagingPlan(j); err == nil {
-				least = slices.Min(plan.Slots)
-			}
-			most = min(most, least-j.asked(o))
+			most = min(most, o.StagingTokens-j.asked(o))
 		}
 	}
 	return most
@@ -66,7 +60,7 @@ func (e *Engine) reusable(j *job) int {
 // probe is how many tokens must be asked before n more of the prompt fit into the
 // staging, 0 if they do. Room for the question is left unless the whole rest fits.
 func (s *staging) probe(j *job, n int, o Options) int {
-	if s.job != j || !j.asks() || s.room >= len(j.prompt)-j.fed || s.room >= n+j.asked(o) {
+	if s.job != j || !j.asks() || s.held+len(j.prompt)-j.fed <= o.StagingTokens || s.held+n <= o.StagingTokens-j.asked(o) {
 		return 0
 	}
 	return j.asked(o)
@@ -78,28 +72,17 @@ func (s *staging) ended(j *job, e *Engine) bool {
 	if j.fed == len(j.prompt) {
 		return true
 	}
-	return !j.asks() && s.room < e.scheduler.Tokens(j.task(e))
-}
-
-// stagingPlan is even for a prompt that fits; of a longer one, the heads that vote are
-// to hold as much as possible.
-func (e *Engine) stagingPlan(j *job) (cache.Plan, error) {
-	tokens, shape := e.options.StagingTokens, j.plan.Shape
-	plan, err := cache.NewStaging(j.plan.Spec, tokens, shape)
-	if err != nil || len(j.prompt) <= tokens || j.plan.Spec.Policy != cache.Vote {
-		return plan, err
-	}
-	return plan.Divide(cache.Rooms(tokens, len(plan.Slots), shape.Context, e.headWeights))
+	return !j.asks() && s.held+e.scheduler.Tokens(j.task(e)) > e.options.StagingTokens
 }
 
 // enter readies the staging for a job's prompt.
 func (e *Engine) enter(j *job) error {
 	s := &e.staging
-	plan, err := e.stagingPlan(j)
+	plan, err := cache.NewStaging(j.plan.Spec, e.options.StagingTokens, j.plan.Shape)
 	if err != nil {
 		return err
 	}
-	if s.sequence != nil && (s.sequence.Plan().Spec != plan.Spec || !slices.Equal(s.sequence.Plan().Slots, plan.Slots)) {
+	if s.sequence != nil && s.sequence.Plan().Spec != plan.Spec {
 		if err := s.sequence.Free(); err != nil {
 			return fmt.Errorf("free the staging: %w", err)
 		}
@@ -113,7 +96,7 @@ func (e *Engine) enter(j *job) error {
 	e.keeper.Reset(s.sequence)
 	s.job = j
 	e.resume(j, s.sequence)
-	s.room = slices.Min(plan.Slots) - j.fed
+	s.held = j.fed
 	e.mu.Lock()
 	e.stats.Staging = plan.Bytes
 	e.mu.Unlock()
@@ -136,10 +119,10 @@ func (e *Engine) stagedWork(j *job, n int) model.Work {
 }
 
 // choose asks the cache of a job what its question needs of the prompt in the staging
-// or on the desk: of a chunk, up to keep tokens of each KV head, or at the end.
-func (e *Engine) choose(j *job, scratch model.Sequence, keep []int, end bool) cache.Choice {
+// or on the desk: of a chunk, up to keep tokens of every KV head, or at the end.
+func (e *Engine) choose(j *job, scratch model.Sequence, keep int, end bool) cache.Choice {
 	s := e.keeper.Staged(scratch)
-	s.Keep = keep
+	s.Keep = slices.Repeat([]int{keep}, len(s.Positions))
 	read := len(j.prompt)
 	s.Question, s.End, s.Weights = read-j.asked(e.options), end, e.headWeights
 	if !end {
@@ -150,27 +133,19 @@ func (e *Engine) choose(j *job, scratch model.Sequence, keep []int, end bool) ca
 	return cache.ChooserOf(j.plan.Spec).Choose(s)
 }
 
-// shrink gives up what the question needs least, after a probe. A KV head that has room
-// for the whole prompt keeps all that it has; another keeps half of its slots, or the
-// job's budget if that is more, and at most three quarters.
+// shrink gives up what the question needs least, after a probe: the staging keeps
+// half of its tokens, or the job's budget if that is more, and at most three
+// quarters.
 func (e *Engine) shrink(j *job) error {
-	s := &e.staging
-	slots := s.sequence.Plan().Slots
-	keep := make([]int, len(slots))
-	for i, n := range slots {
-		keep[i] = min(max(j.plan.Keep, n/2), n*3/4)
-		if n >= len(j.prompt)+j.asked(e.options) {
-			keep[i] = n
-		}
-	}
-	choice := e.choose(j, s.sequence, keep, false)
+	s, tokens := &e.staging, e.options.StagingTokens
+	choice := e.choose(j, s.sequence, min(max(j.plan.Keep, tokens/2), tokens*3/4), false)
 	e.keeper.Retain(s.sequence, choice)
-	s.room = math.MaxInt
-	for i, kept := range choice.Kept {
-		s.room = min(s.room, slots[i]-len(kept))
+	s.held = 0
+	for _, kept := range choice.Kept {
+		s.held = max(s.held, len(kept))
 	}
 	if n := e.scheduler.Tokens(j.task(e)); s.probe(j, n, e.options) > 0 {
-		return fmt.Errorf("%s left room for %d of %d staged tokens: not enough for the next chunk", j.plan.Spec, s.room, slices.Min(slots))
+		return fmt.Errorf("%s kept %d of %d staged tokens: no room for the next chunk", j.plan.Spec, s.held, tokens)
 	}
 	return nil
 }
@@ -187,7 +162,7 @@ func (e *Engine) settle(j *job) error {
 // settleFrom moves what the question needs from the staging, or from a desk, to the
 // job's own sequence.
 func (e *Engine) settleFrom(j *job, scratch model.Sequence) error {
-	choice := e.choose(j, scratch, slices.Repeat([]int{j.plan.Keep}, len(j.plan.Slots)), true)
+	choice := e.choose(j, scratch, j.plan.Keep, true)
 	plan := j.plan
 	if choice.Keep != nil {
 		var err error

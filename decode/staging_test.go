@@ -41,32 +41,6 @@ func TestStaging(t *testing.T) {
 	}
 }
 
-// Of a prompt that is longer than the staging, the heads that vote hold all until the
-// question has been read, in the same memory.
-func TestVotersHoldThePrompt(t *testing.T) {
-	weights := make([]float32, smallLayers*smallKVHeads)
-	weights[2] = 1
-	e := openSmall(t, Options{Block: 64, StagingTokens: 512, HeadWeights: weights}, nil)
-	ids := smallTokens(2, 800)
-	for _, prompt := range [][]int32{ids, ids[:500], ids[:700]} {
-		_, r, err := read(submit(t, e, context.Background(), Request{
-			Prompt: prompt, Cache: spec(t, "vote"), Budget: cache.Budget{Tokens: 90}, Question: 16, MaxTokens: 3}))
-		if err != nil || len(r.Tokens) != 3 {
-			t.Fatalf("%+v, %v", r, err)
-		}
-		p := e.staging.sequence.Plan()
-		even, err := cache.NewStaging(p.Spec, 512, p.Shape)
-		if err != nil || p.Bytes > even.Bytes {
-			t.Errorf("the staging takes %d bytes of %d, %v", p.Bytes, even.Bytes, err)
-		}
-		for head, positions := range e.keeper.Staged(e.staging.sequence).Positions {
-			if all := len(positions) == len(prompt); all != (head == 2 || len(prompt) <= 512) {
-				t.Errorf("head %d held %d of %d tokens", head, len(positions), len(prompt))
-			}
-		}
-	}
-}
-
 // A prompt in chunks is read alike whatever the caches beside it do, and one that
 // is cancelled inside the staging leaves it to the next.
 func TestStagingIsGivenBack(t *testing.T) {

@@ -23,10 +23,10 @@ type Staged struct {
 
 	Positions [][]int32   // [layers·kvHeads][tokens] original positions, rising
 	Attention [][]float32 // [layers·kvHeads][tokens, width] of the question's rows; width is Group where the Observation's Reduce is Max (one number for each query head), otherwise 1
-	Keep      []int       // [layers·kvHeads] tokens that each may keep; at the End a Chooser may divide their sum otherwise
+	Keep      []int       // [layers·kvHeads] tokens that each may keep if budgets are uniform; a Chooser may divide their sum otherwise
 	Question  int         // position of the question's first token
 	End       bool        // the prompt has ended: false between its chunks
-	Slots     int         // tokens that the roomiest KV head of the staging sequence has room for
+	Slots     int         // tokens that a KV head of the staging sequence has room for
 
 	Sentences []bool    // [positions] a sentence ends with the token; nil: nobody knows
 	Weights   []float32 // [layers·kvHeads] how much each head finds answers; nil: not measured
@@ -63,7 +63,7 @@ func (c Choice) check(s *Sequence) {
 // Sentences and Weights.
 func (s *Sequence) Staged() Staged {
 	shape := s.plan.Shape
-	g := Staged{Layers: shape.Layers, KVHeads: shape.KVHeads, Group: shape.Group, Slots: slices.Max(s.plan.Slots)}
+	g := Staged{Layers: shape.Layers, KVHeads: shape.KVHeads, Group: shape.Group, Slots: slices.Min(s.plan.Slots)}
 	for i := range s.heads {
 		h := &s.heads[i]
 		g.Positions = append(g.Positions, h.positions[:h.len])

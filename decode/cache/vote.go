@@ -35,8 +35,9 @@ func (vote) Score(scores []float32, s Statistics) {
 	}
 }
 
-// Choose makes one order of all tokens and cuts it for every KV head: at the end by
-// weight, between the chunks of a prompt where Keep says, see Rooms.
+// Choose makes one order of all tokens and cuts it for every KV head. Between the
+// chunks of a prompt every head, whatever its weight, leaves a quarter of the
+// staging sequence to the next one.
 func (vote) Choose(s Staged) Choice {
 	tokens, heads, keep := 0, len(s.Positions), 0
 	for i, positions := range s.Positions {
@@ -47,17 +48,18 @@ func (vote) Choose(s Staged) Choice {
 	}
 	keep /= max(1, heads)
 	ballot := Ballot{Votes: make([]float32, tokens), Sentences: starts(s.Sentences, tokens), Recent: voteRecentChunked}
-	budgets := s.Keep
+	most := min(tokens, s.Slots*3/4)
 	if s.End {
 		ballot.Recent = voteRecent
-		budgets = voteBudgets(keep, max(keep, min(tokens, s.Slots)+keep/voteNew), heads, s.Weights)
+		most = max(keep, min(tokens, s.Slots)+keep/voteNew)
 	}
 	for _, head := range voters(s.Weights, heads) {
 		tally(ballot.Votes, s.Attention[head], s.Positions[head])
 	}
 	ranking := ballot.Rank()
 
-	c := Choice{Kept: make([][]int32, heads), Scores: make([][]float32, heads), Keep: budgets}
+	c := Choice{Kept: make([][]int32, heads), Scores: make([][]float32, heads),
+		Keep: voteBudgets(keep, most, heads, s.Weights)}
 	for i, positions := range s.Positions {
 		c.Kept[i] = ranking.Keep(make([]int32, 0, min(len(positions), c.Keep[i])), positions, c.Keep[i])
 		c.Scores[i] = make([]float32, len(c.Kept[i]))

@@ -105,28 +105,6 @@ func voteBudgets(keep, tokens, heads int, weights []float32) []int {
 	return budgets
 }
 
-// Rooms shares a staging sequence of tokens for each KV head [layers·kvHeads] among
-// the heads, for a prompt that is longer: those that vote hold it whole, up to context
-// tokens, as far as the others are left half of an even share, and so find what later
-// chunks ask for. The sum is at most that of even shares.
-func Rooms(tokens, heads, context int, weights []float32) []int {
-	rooms := repeat(tokens, heads)
-	if !weighted(weights) {
-		return rooms
-	}
-	voting := voters(weights, heads)
-	others := heads - len(voting)
-	if others == 0 || tokens >= context {
-		return rooms
-	}
-	most := min(context, (heads*tokens-others*(tokens/2))/len(voting))
-	rooms = repeat((heads*tokens-len(voting)*most)/others, heads)
-	for _, head := range voting {
-		rooms[head] = most
-	}
-	return rooms
-}
-
 // weighted tells whether there are head weights to go by.
 func weighted(weights []float32) bool {
 	return slices.ContainsFunc(weights, func(w float32) bool { return w > 0 })
