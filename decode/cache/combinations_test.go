@@ -101,6 +101,15 @@ func wide(x []uint16) []float32 {
 	return out
 }
 
+// narrow cuts numbers that bf16 holds.
+func narrow(x []float32) []uint16 {
+	out := make([]uint16, len(x))
+	for i, f := range x {
+		out[i] = uint16(math.Float32bits(f) >> 16)
+	}
+	return out
+}
+
 // vector is the key (0) or value (1) of a token, of numbers that bf16 holds.
 func (f *combined) vector(layer, head int, position int32, which uint64) []float32 {
 	random := rand.New(rand.NewPCG(uint64(position), uint64(layer*8+head*2)+which))
@@ -148,8 +157,11 @@ func (f *combined) check(layer, head int, position int32, k, v []float32) {
 	}
 }
 
-func (f *combined) feed(n int) {
-	shape, s := f.s.plan.Shape, f.s
+func (f *combined) feed(n int) { feedVectors(f.t, f.s, n, f.vector) }
+
+// feedVectors feeds n tokens, of attention by chance.
+func feedVectors(t *testing.T, s *Sequence, n int, vector func(layer, head int, position int32, which uint64) []float32) {
+	shape := s.plan.Shape
 	for layer := range shape.Layers {
 		var k, v []uint16
 		for head := range shape.KVHeads {
@@ -162,9 +174,8 @@ func (f *combined) feed(n int) {
 			}
 			for i := range n {
 				position := int32(s.Position() + i)
-				for c, x := range f.vector(layer, head, position, 0) {
-					k, v = append(k, uint16(math.Float32bits(x)>>16)), append(v, uint16(math.Float32bits(f.vector(layer, head, position, 1)[c])>>16))
-				}
+				k = append(k, narrow(vector(layer, head, position, 0))...)
+				v = append(v, narrow(vector(layer, head, position, 1))...)
 			}
 		}
 		s.MakeRoom(layer, n)
@@ -203,7 +214,7 @@ func (f *combined) feed(n int) {
 			s.Insert(layer, k, v, own)
 		}
 		if held := s.Held(); held.Bytes > s.plan.Bytes {
-			f.t.Fatalf("%s: holds %d bytes of %d", s.plan.Spec, held.Bytes, s.plan.Bytes)
+			t.Fatalf("%s: holds %d bytes of %d", s.plan.Spec, held.Bytes, s.plan.Bytes)
 		}
 	}
 	s.Advance(n)
