@@ -43,9 +43,11 @@ fetch-train: fetch ## download the documents that the shipped feature maps learn
 	@sh fetch/training.sh
 
 .PHONY: maps
-maps: fetch-train build ## train the feature maps that ship for the default reader anew
+maps: fetch-train fetch-eval build ## train the feature maps that ship for the default reader anew
 	@mkdir -p $(DATA)
-	bin/api train $(LESSRAG_ASSETS)/training -o $(DATA)/reader.less
+	bin/api train --spare-evaluation $(LESSRAG_ASSETS)/training $(LESSRAG_ASSETS)/documents/postgresql-doc-15/postgresql-doc-15/html \
+		$(LESSRAG_ASSETS)/documents/python3.11-doc/python3.11/html/library $(LESSRAG_ASSETS)/documents/python3.11-doc/python3.11/html/howto \
+		--windows 120 --epochs 8 --long 4 --probes 6 --needles 8 -o $(DATA)/reader.less
 	cp $(DATA)/reader.less lesskernels/maps/shipped/b179c9523d0e6a0f.less
 	cp $(DATA)/reader.json lesskernels/maps/report.json
 	cp $(DATA)/reader.svg docs/training.svg

@@ -14,6 +14,7 @@ import (
 
 	"lessrag/decode/gguf"
 	"lessrag/decode/model"
+	"lessrag/decode/recall"
 	"lessrag/decode/teach"
 	"lessrag/decode/tokenizer"
 	"lessrag/ingest/extract"
@@ -35,6 +36,7 @@ type trainCmd struct {
 	Rank     int      `help:"Rank of the state. More was not better on the default reader." default:"8"`
 	Probes   int      `help:"Held-out windows that the gate reads with and without states; at most 4." default:"2"`
 	Needles  int      `help:"Prompts with a hidden fact that the gate reads." default:"6"`
+	Spare    bool     `name:"spare-evaluation" help:"Leave out the pages that api eval cache reads, by their names, so that the maps can be judged on them."`
 	NoGate   bool     `help:"Leave every state on, without measuring what each is worth."`
 	Regate   bool     `help:"Train nothing: gate the maps of --maps anew, on the documents that are held out."`
 }
@@ -236,6 +238,9 @@ func (c *trainCmd) documents(ctx context.Context, t *tokenizer.Tokenizer) ([]tea
 			return nil, err
 		}
 		for _, path := range found.paths {
+			if c.Spare && recall.ForEvaluation(path) {
+				continue
+			}
 			content, err := os.ReadFile(path)
 			if err != nil {
 				return nil, err
