@@ -18,7 +18,6 @@ from gguf import GGUFReader
 from transformers import AutoModelForCausalLM
 
 STOPS = ["\n[", "\nQuestion:"]  # as retrieve.Stops
-MOST = 256  # tokens of an answer, the default of api eval
 log, questions, reader, kept = map(pathlib.Path, sys.argv[1:])
 
 
@@ -44,6 +43,7 @@ for line in log.read_text().splitlines():
     if isinstance(row["value"], list) and row["value"][0].get("prompt"):
         rows.append((row["key"], row["value"]))
 caches = rows[0][0]["cache"].strip("[]").split()
+MOST = int(re.search(r"answer (\d+)", rows[0][0]["prompt"])[1])  # tokens of an answer
 done = {}
 if kept.exists():
     done = {r["question"]: r["answer"] for r in map(json.loads, kept.read_text().splitlines())}

@@ -28,7 +28,7 @@ var settings = map[string]string{
 	"unix_socket_permissions":    "0700",
 	"port":                       "5432", // names the socket only
 	"max_connections":            "100",
-	"shared_buffers":             "128MB",
+	"shared_buffers":             "512MB",
 	"maintenance_work_mem":       "128MB",
 	"effective_cache_size":       "1GB",
 	"max_wal_size":               "1GB",
