@@ -89,6 +89,45 @@ func TestCUDAConformance(t *testing.T) {
 	})
 }
 
+// A cache that evicts gives the logits of the CPU's, whether its blocks fit, make room first,
+// or are larger than all of it.
+func TestCUDASinks(t *testing.T) {
+	pool := cpu.NewPool(0)
+	t.Cleanup(pool.Close)
+	exact, err := NewCPU(parse(t, quantised), Float32, Limits{Tokens: 64, Sequences: 1}, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(9, 10))
+	ids := make([]int32, 120)
+	for i := range ids {
+		ids[i] = random.Int32N(gguftest.Vocab)
+	}
+	onDevices(t, quantised, Limits{Tokens: 64, Sequences: 1}, func(t *testing.T, c *CUDA) {
+		for _, test := range []struct{ budget, interval, block, tokens int }{{12, 3, 2, 40}, {20, 6, 5, 60}, {16, 1, 40, 120}, {9, 4, 12, 60}} {
+			run := func(b backend) [][]float32 {
+				one := conformance{b: b}
+				return one.run(t, one.sequence(t, "sinks", cache.Budget{Tokens: test.budget}, test.interval), ids[:test.tokens], test.block, true)
+			}
+			got, want := run(c), run(exact)
+			worst := 0.0
+			for i := range want {
+				var off, whole float64
+				for j, x := range want[i] {
+					off += float64(got[i][j]-x) * float64(got[i][j]-x)
+					whole += float64(x) * float64(x)
+				}
+				if share := math.Sqrt(off / whole); !(share <= worst) {
+					worst = share
+				}
+			}
+			if t.Logf("%+v: logits within %.2g of their norm", test, worst); !(worst <= 0.03) {
+				t.Errorf("%+v: logits off by %.2g of their norm", test, worst)
+			}
+		}
+	})
+}
+
 // Every shape that kernels take, and every type of weights, gives the logits of the CPU.
 func TestCUDAShapes(t *testing.T) {
 	const tokens = 40
