@@ -13,21 +13,22 @@ type Input struct {
 	n, cols int
 	each    func(row, from, to int) // computes what columns [from, to) of a row still lack; nil once all have it
 	whole   bool                    // of whole rows alone
-	forms   [4]tiles
+	forms   [5]tiles
 }
 
 // form is how kernels read activations.
 type form uint8
 
 const (
-	plain form = iota // float32
-	codes             // rounded to int8: a row for each token
-	pairs             // two rows: codes, and the codes of what they leave over
-	wide              // rounded to 13 bits: see PackWords
+	plain  form = iota // float32
+	codes              // rounded to int8: a row for each token
+	pairs              // two rows: codes, and the codes of what they leave over
+	wide               // rounded to 13 bits: see PackWords
+	single             // pairs in tiles of one token
 )
 
 // rows is how many rows of a tile a token takes.
-func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2, wide: 1}[f] }
+func (f form) rows() int { return [...]int{plain: 1, codes: 1, pairs: 2, wide: 1, single: 2}[f] }
 
 // tiles are activations in the order in which kernels read them: row by row
 // within a tile, tile after tile. With T rows in a tile,
@@ -102,7 +103,7 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 	}
 	t.width, t.size, t.ready = width, in.cols, true
 	switch f {
-	case codes, pairs:
+	case codes, pairs, single:
 		t.size = f.rows() * in.cols / blockLen * intWords
 	case wide:
 		t.size = in.cols / wordBlock * wideWords
@@ -131,7 +132,7 @@ const fewValues = 2048
 
 // block is the columns that share a scale, 0 where there is none.
 func (f form) block() int {
-	return [...]int{plain: 0, codes: blockLen, pairs: blockLen, wide: wordBlock}[f]
+	return [...]int{plain: 0, codes: blockLen, pairs: blockLen, wide: wordBlock, single: blockLen}[f]
 }
 
 // fill makes one of some parts of tile i of a form, each of some columns.
@@ -153,7 +154,7 @@ func (in *Input) fill(t *tiles, f form, isa ISA, i, part, parts int) {
 	}
 	kernel, step := rowsFor(isa).quantize, f.rows()
 	switch f {
-	case pairs:
+	case pairs, single:
 		kernel = rowsFor(isa).quantizePair
 	case wide:
 		kernel, step = rowsFor(isa).quantizeWide, wideWords

@@ -87,6 +87,8 @@ func (i ISA) macsPerMicro() float64 {
 func (i ISA) width(f form) int {
 	rows := 4
 	switch {
+	case f == single:
+		return 1
 	case i >= AVX512:
 		rows = 12
 	case i == AVX2 && f == plain:

@@ -6,7 +6,10 @@ type rowKernels struct {
 	dot  func(a, b []float32) float32
 	axpy func(dst []float32, a float32, x []float32)
 	// argmax is the first of the highest values; false where one is a NaN.
-	argmax    func(x []float32) (int, bool)
+	argmax func(x []float32) (int, bool)
+	// above is the place of the first value that reaches a limit, or of another of its
+	// sixteen; at least len(x) where there is none.
+	above     func(x []float32, limit float32) int
 	softmax   func(x []float32)
 	swiglu    func(dst, gate, up []float32)
 	gelu      func(dst, x []float32)
@@ -25,7 +28,7 @@ type rowKernels struct {
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, argmax, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
+var portableRows = rowKernels{dot, axpy, argmax, above, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
 
 // rows are this machine's.
 var rows = rowsFor(machine)

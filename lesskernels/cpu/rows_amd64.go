@@ -44,6 +44,15 @@ var avx512Rows = rowKernels{
 		}
 		return first, true
 	},
+	above: func(x []float32, limit float32) int {
+		n := len(x) &^ 15
+		if n > 0 {
+			if at := int(aboveAVX512(&x[0], uintptr(n), limit)); at < n {
+				return at
+			}
+		}
+		return n + above(x[n:], limit)
+	},
 	softmax: func(x []float32) {
 		if len(x) == 0 {
 			return

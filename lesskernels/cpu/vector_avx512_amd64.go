@@ -24,6 +24,11 @@ func maxAVX512(x *float32, n uintptr) float32
 //go:noescape
 func findMaxAVX512(peaks *float32, places *int32, x *float32, n uintptr) bool
 
+// aboveAVX512 counts the numbers of n, a multiple of 16, before the first sixteen of which one is at least limit.
+//
+//go:noescape
+func aboveAVX512(x *float32, n uintptr, limit float32) uintptr
+
 // expSumAVX512 replaces x by e^(x − peak) and returns the sum.
 //
 //go:noescape

@@ -179,6 +179,28 @@ strip:
 	VZEROUPPER
 	RET
 
+// func aboveAVX512(x *float32, n uintptr, limit float32) uintptr
+// Requires: AVX, AVX512F
+TEXT ·aboveAVX512(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS limit+16(FP), Z0
+	XORQ         DX, DX
+
+strip:
+	VMOVUPS  (AX)(DX*4), Z1
+	VCMPPS   $0x0d, Z0, Z1, K1
+	KORTESTW K1, K1
+	JNE      found
+	ADDQ     $0x10, DX
+	CMPQ     DX, CX
+	JB       strip
+
+found:
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
+
 // func expSumAVX512(x *float32, n uintptr, peak float32) float32
 // Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-28

@@ -15,6 +15,7 @@ func vectorAVX512(k *kernels) {
 	k.axpy512()
 	k.max512()
 	k.findMax512()
+	k.above512()
 	k.expSum512()
 	k.scale512()
 	k.swiglu512()
@@ -181,6 +182,26 @@ func (k *kernels) findMax512() {
 	k.KORTESTW(strange, strange)
 	k.SETEQ(clean)
 	k.Store(clean, k.ReturnIndex(0))
+	k.end()
+}
+
+// above512 looks at sixteen values at a time.
+func (k *kernels) above512() {
+	p := k.begin("aboveAVX512", "func(x *float32, n uintptr, limit float32) uintptr",
+		"counts the numbers of n, a multiple of 16, before the first sixteen of which one is at least limit.", "x", "n")
+	const notBelow = 13 // and no NaN
+	limit, v, found, at := k.parameter512("limit"), k.ZMM(), k.K(), k.GP64()
+	k.XORQ(at, at)
+	k.Label("strip")
+	k.VMOVUPS(op.Mem{Base: p[0], Index: at, Scale: 4}, v)
+	k.VCMPPS(op.Imm(notBelow), limit, v, found)
+	k.KORTESTW(found, found)
+	k.JNE(op.LabelRef("found"))
+	k.ADDQ(op.Imm(16), at)
+	k.CMPQ(at, p[1])
+	k.JB(op.LabelRef("strip"))
+	k.Label("found")
+	k.Store(at, k.ReturnIndex(0))
 	k.end()
 }
 
