@@ -152,7 +152,9 @@ func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err
 		return c.measureSteps(ctx, s.engine, r)
 	}
 	r.Limits = measureLimits(s.Threads)
-	return c.measureWorks(ctx, s, r)
+	err = c.measureWorks(ctx, s, r)
+	r.Limits = r.Limits.Best(measureLimits(s.Threads))
+	return err
 }
 
 // measureWorks times the works, ours and the peer's in turn.
@@ -224,6 +226,7 @@ func (c *benchCmd) measureSteps(ctx context.Context, engine *decode.Engine, r *b
 			return err
 		}
 	}
+	r.Limits = r.Limits.Best(measureLimits(engine.Info().Threads))
 	return nil
 }
 

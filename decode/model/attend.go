@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cpu"
@@ -46,6 +47,7 @@ type attendTask struct {
 	from, to int // queries of the block
 	spans    [2]int
 	partial  int // where partial results go; -1: these spans are all, the result is final
+	head     int // of the partial results, whose last one joins all
 	cost     int
 }
 
@@ -145,7 +147,7 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 		for s := range spans {
 			from := firstSpan + s
 			b.tasks = append(b.tasks, attendTask{block: i, kvHead: kvHead, to: n, spans: [2]int{from, from + 1},
-				partial: partial + s, cost: n * b.spans[from].slots})
+				partial: partial + s, head: len(c.partials.heads) - 1, cost: n * b.spans[from].slots})
 		}
 		return
 	}
@@ -159,10 +161,18 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 	}
 }
 
-// attend runs the listed tasks and joins the partial ones.
+// attend runs the listed tasks. Partial results are joined by the task that ends last.
 func (c *CPU) attend(b *batch, layer int) {
-	c.run(len(b.tasks), func(i int, w *attendWorker) { c.attendTile(b, layer, &b.tasks[i], w) })
-	c.run(len(c.partials.heads), func(i int, w *attendWorker) { c.partials.join(c, b, layer, &c.partials.heads[i], w) })
+	c.run(len(b.tasks), func(i int, w *attendWorker) {
+		t := &b.tasks[i]
+		c.attendTile(b, layer, t, w)
+		if t.partial < 0 {
+			return
+		}
+		if h := &c.partials.heads[t.head]; atomic.AddInt32(&h.left, -1) == 0 {
+			c.partials.join(c, b, layer, h, w)
+		}
+	})
 	c.Clock.Mark(Attention)
 }
 

@@ -15,7 +15,8 @@ type partials struct {
 // partialHead is one KV head of one block whose spans were attended apart.
 type partialHead struct {
 	block, kvHead int
-	first, spans  int // its partials
+	first, spans  int   // its partials
+	left          int32 // of them, those that are not there yet
 }
 
 func (p *partials) reset() {
@@ -29,7 +30,7 @@ func (p *partials) add(block, kvHead, n, spans, group, dim int) int {
 		p.first = append(p.first, p.rows)
 		p.rows += n * group
 	}
-	p.heads = append(p.heads, partialHead{block: block, kvHead: kvHead, first: first, spans: spans})
+	p.heads = append(p.heads, partialHead{block: block, kvHead: kvHead, first: first, spans: spans, left: int32(spans)})
 	for len(p.lse) < p.rows {
 		p.lse = append(p.lse, 0)
 		p.out = append(p.out, make([]float32, dim)...)

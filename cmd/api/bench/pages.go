@@ -70,6 +70,9 @@ func (r Results) stepFigure() figure {
 	return f
 }
 
+// StepLimits are those of the session of the steps.
+func (r Results) StepLimits() Limits { return r.Steps[0].Limits.or(r.Limits) }
+
 // Loud tells whether a row rests on runs that other programs disturbed.
 func (r Results) Loud() bool {
 	return slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Loud > 0 })
@@ -91,8 +94,8 @@ func (r Results) Bounds(s Step) []Bound {
 		b := Bound{Stage: stage, Ms: ms, Share: ms / s.Total()}
 		if bytes > 0 && ms > 0 {
 			b.GBs = float64(bytes) / ms / 1e6
-			if r.Limits.ReadGBs > 0 {
-				b.Of = b.GBs / r.Limits.ReadGBs
+			if limits := s.Limits.or(r.Limits); limits.ReadGBs > 0 {
+				b.Of = b.GBs / limits.ReadGBs
 			}
 		}
 		return b

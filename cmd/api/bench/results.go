@@ -34,11 +34,25 @@ type Machine struct {
 	Threads   int    `json:"threads"`
 }
 
-// Limits are what the machine allows, measured in the same sessions; the best one
-// counts, since all that else runs on a machine can only slow it down.
+// Limits are what the machine allows. It is not the same at every hour: a share of one
+// is of that which was measured in the same session.
 type Limits struct {
 	ReadGBs  float64 `json:"read_gb_s"`
 	Int8GOPs float64 `json:"int8_gops"`
+}
+
+// Best is the higher of two measurements of the same machine: all that else runs can
+// only slow it down.
+func (l Limits) Best(other Limits) Limits {
+	return Limits{max(l.ReadGBs, other.ReadGBs), max(l.Int8GOPs, other.Int8GOPs)}
+}
+
+// or is l, or where it was not measured those of the session.
+func (l Limits) or(session Limits) Limits {
+	if l == (Limits{}) {
+		return session
+	}
+	return l
 }
 
 // Model is what the decoder computes with.
@@ -80,8 +94,9 @@ func Merge(sessions ...Results) (Results, error) {
 	if len(sessions) == 0 {
 		return Results{}, errors.New("no results")
 	}
-	all := sessions[0]
+	all := sessions[0].stamped()
 	for _, s := range sessions[1:] {
+		s = s.stamped()
 		if all.Model == (Model{}) {
 			all.Model = s.Model // the sessions of the embedder and of documents have none
 		}
@@ -90,8 +105,7 @@ func Merge(sessions ...Results) (Results, error) {
 		}
 		all.Date = max(all.Date, s.Date)
 		all.Commands = slices.Compact(append(slices.Clip(all.Commands), s.Commands...))
-		all.Limits.ReadGBs = max(all.Limits.ReadGBs, s.Limits.ReadGBs)
-		all.Limits.Int8GOPs = max(all.Limits.Int8GOPs, s.Limits.Int8GOPs)
+		all.Limits = all.Limits.Best(s.Limits)
 		all.Measured = mergeMeasured(all.Measured, s.Measured)
 		all.Accuracy = cmp.Or(s.Accuracy, all.Accuracy)
 		if s.LoadMs > 0 {
@@ -105,6 +119,22 @@ func Merge(sessions ...Results) (Results, error) {
 	}
 	all.Finish()
 	return all, nil
+}
+
+// stamped writes the session's limits to all that was timed in it.
+func (r Results) stamped() Results {
+	r.Measured, r.Steps = slices.Clone(r.Measured), slices.Clone(r.Steps)
+	for i := range r.Measured {
+		m := &r.Measured[i]
+		m.Timings = slices.Clone(m.Timings)
+		for j := range m.Timings {
+			m.Timings[j].Limits = m.Timings[j].Limits.or(r.Limits)
+		}
+	}
+	for i := range r.Steps {
+		r.Steps[i].Limits = r.Steps[i].Limits.or(r.Limits)
+	}
+	return r
 }
 
 func mergeMeasured(all, more []Measured) []Measured {
@@ -147,9 +177,9 @@ func (r *Results) rowsOf(m Measured) []Row {
 		row.Tokens = w.Prompt
 		row.Work, row.Unit = "prefill", "tokens/s"
 		prefill := r.fill(row, m, w.Prefill)
-		if peak := r.Limits.Int8GOPs * 1e9; peak > 0 {
-			prefill.OfLimit = 2 * float64(r.Model.TokenTerms) * prefill.Value / peak
-		}
+		prefill.OfLimit = ofLimit(m.Timings, func(t Timing) (rate, limit float64) {
+			return 2 * float64(r.Model.TokenTerms) * w.Prefill(t), 1e9 * t.Limits.or(r.Limits).Int8GOPs
+		})
 		row.Work, row.Unit = "ttft", "ms"
 		rows = append(rows, prefill, r.fill(row, m, func(t Timing) float64 { return 1e3 * t.First.Seconds() }))
 	}
@@ -157,13 +187,24 @@ func (r *Results) rowsOf(m Measured) []Row {
 		row.Tokens, row.Depth = w.Tokens, depth(w)
 		row.Work, row.Unit = "decode", "tokens/s"
 		decode := r.fill(row, m, w.Decode)
-		if read := r.Limits.ReadGBs * 1e9; read > 0 {
-			held := median(each(m.Timings, func(t Timing) float64 { return float64(t.Held) }))
-			decode.OfLimit = (float64(r.Model.StepBytes) + held) * decode.Value / float64(w.Batch) / read
-		}
+		decode.OfLimit = ofLimit(m.Timings, func(t Timing) (rate, limit float64) {
+			return float64(r.Model.StepBytes+t.Held) * w.Decode(t) / float64(w.Batch), 1e9 * t.Limits.or(r.Limits).ReadGBs
+		})
 		rows = append(rows, decode)
 	}
 	return rows
+}
+
+// ofLimit is the median share of what the machine did at most, 0 where that was not
+// measured.
+func ofLimit(timings []Timing, of func(Timing) (rate, limit float64)) float64 {
+	return median(each(quietest(timings), func(t Timing) float64 {
+		rate, limit := of(t)
+		if !(limit > 0) {
+			return 0
+		}
+		return rate / limit
+	}))
 }
 
 // depth is the tokens before the decoded ones. A prompt of one token stands for none.

@@ -158,6 +158,9 @@ func TestMerge(t *testing.T) {
 	if all.Limits != (Limits{25, 1000}) || all.Date != "2026-01-03" || len(all.Commands) != 2 || all.LoadMs != 7 || all.Texts.Value != 5 {
 		t.Errorf("joined: %v, %s, %q, %v, %v", all.Limits, all.Date, all.Commands, all.LoadMs, all.Texts)
 	}
+	// The middle ones of 100, 200 and 400 tokens/s of 4 GB each, beside 20 GB/s and beside 25.
+	near(t, "the share of the bandwidth over both sessions", all.find(t, "decode", "full", 0, 1).OfLimit, (200.*4/20+200.*4/25)/2)
+	near(t, "the share of the one with its own limit", all.find(t, "decode", "sinks", 0, 1).OfLimit, 200.*4/20)
 	if len(all.Rows) != len(one.Rows) || len(one.Measured[0].Timings) != 3 {
 		t.Error("joining changed what was joined")
 	}

@@ -31,6 +31,7 @@ type Timing struct {
 	Decode time.Duration `json:"decode_ns"`            // from there, with all prompts read, to the last token
 	Held   int64         `json:"held_bytes,omitempty"` // of all caches together, in the end
 	Others float64       `json:"others,omitempty"`     // share of the machine that other programs took meanwhile
+	Limits Limits        `json:"limits,omitzero"`      // of the machine in its session, where sessions are joined
 }
 
 // Prefill is the prompt's rate in tokens/s. It is that of one prompt, so a batch
