@@ -12,13 +12,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sys/unix"
 
+	"lessrag/decode"
+	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
 	"lessrag/lesskernels/cpu"
 	"lessrag/lesskernels/cuda/device"
 )
 
 type doctorCmd struct {
-	JSON bool `help:"Print one JSON object."`
+	cacheFlags
+	CacheMemory string `help:"Memory of all caches together, as the service is given it." default:"512MiB" placeholder:"BYTES"`
+	JSON        bool   `help:"Print one JSON object."`
 }
 
 // The verdicts of a finding.
@@ -38,7 +42,15 @@ type finding struct {
 
 // Run looks at everything that the service needs; it fails when anything does.
 func (c *doctorCmd) Run(ctx context.Context, g *globals) error {
-	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g)}
+	memory, err := parseBytes("--cache-memory", c.CacheMemory)
+	if err != nil {
+		return err
+	}
+	spec, budget, err := c.parse()
+	if err != nil {
+		return err
+	}
+	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, spec, budget, memory)}
 	findings = append(findings, checkDatabase(ctx, g)...)
 
 	failed := 0
@@ -165,6 +177,46 @@ func checkReader(g *globals) finding {
 		found.Verdict, found.Fix = failure, "this build decodes the llama architecture; name such a model with --model"
 	}
 	return found
+}
+
+// checkResident adds up what the reader will take: its weights, the caches that run at a
+// time, and what a pass works in.
+func checkResident(g *globals, spec cache.Spec, budget cache.Budget, memory int64) finding {
+	s := &stack{globals: g}
+	err := s.openEngine(decode.Options{CacheMemory: memory})
+	var parts resident
+	if err == nil {
+		var plan cache.Plan
+		plan, err = s.engine.Plan(spec, budget)
+		info := s.engine.Info()
+		parts = resident{cache: strings.TrimSpace(spec.String() + " " + budget.String()), weights: info.WeightBytes, scratch: info.ScratchBytes,
+			cacheBytes: plan.Bytes, slots: min(int64(s.engine.Stats().Slots), memory/max(1, plan.Bytes))}
+	}
+	if err = errors.Join(err, s.close()); err != nil {
+		return finding{"resident", failure, err.Error(), "read the message; --model, --cache and --budget choose what is loaded"}
+	}
+	_, available := meminfo()
+	return parts.finding(available)
+}
+
+// resident is the memory of the reader at its most, in bytes.
+type resident struct {
+	cache                        string
+	weights, cacheBytes, scratch int64
+	slots                        int64 // caches that run at a time
+}
+
+func (r resident) finding(available int64) finding {
+	total := r.weights + r.slots*r.cacheBytes + r.scratch
+	f := finding{Check: "resident", Verdict: good, Detail: fmt.Sprintf("weights %s + %d × %s (cache %s) + scratch %s = %s at most",
+		bytesText(r.weights), r.slots, bytesText(r.cacheBytes), r.cache, bytesText(r.scratch), bytesText(total))}
+	switch {
+	case r.slots == 0:
+		f.Verdict, f.Fix = failure, "--cache-memory does not hold one answer: raise it, or lower --budget"
+	case available > 0 && total > available:
+		f.Verdict, f.Fix = warning, fmt.Sprintf("only %s is free: lower --cache-memory or --budget", bytesText(available))
+	}
+	return f
 }
 
 func checkEmbedder(g *globals) finding {

@@ -10,14 +10,24 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// With a card or without, one line says which, and on what is decoded.
-func TestCheckGPU(t *testing.T) {
-	f := checkGPU()
-	if f.Check != "gpu" || f.Verdict != good || !strings.HasSuffix(f.Detail, "on the CPU") || strings.Contains(f.Detail, "\n") {
-		t.Errorf("%+v", f)
-	}
-	if card := strings.Contains(f.Detail, "compute "); card == strings.Contains(f.Detail, "no CUDA device") {
-		t.Errorf("neither a card nor the reason why there is none: %s", f.Detail)
+// The memory of the reader is weights, caches and scratch, each named and added up.
+func TestResident(t *testing.T) {
+	r := resident{cache: "sinks 2048", weights: 100 << 20, cacheBytes: 20 << 20, scratch: 4 << 20, slots: 10}
+	for _, c := range []struct {
+		slots, available int64
+		verdict, want    string
+	}{
+		{10, 1 << 30, good, "weights 100.0 MiB + 10 × 20.0 MiB (cache sinks 2048) + scratch 4.0 MiB = 304.0 MiB at most"},
+		{10, 0, good, "304.0 MiB"}, // free memory is not known everywhere
+		{10, 304 << 20, good, "304.0 MiB"},
+		{10, 304<<20 - 1, warning, "304.0 MiB"},
+		{0, 1 << 30, failure, "0 × 20.0 MiB"},
+	} {
+		r.slots = c.slots
+		f := r.finding(c.available)
+		if f.Verdict != c.verdict || !strings.Contains(f.Detail, c.want) || (f.Fix == "") != (c.verdict == good) {
+			t.Errorf("%d slots, %d bytes free: %+v, want %s with %q", c.slots, c.available, f, c.verdict, c.want)
+		}
 	}
 }
 
