@@ -266,6 +266,8 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 			cpu.AttendPacked(min(isa, cpu.AVX512), to, toLSE, w.q[:n*group*dim], span.packed, group, dim, c.scale, &w.kernel)
 		case span.weights != nil:
 			cpu.AttendRow(isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
+		case !b.blocks[t.block].step:
+			cpu.AttendBlock(isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		default:
 			cpu.Attend(isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		}

@@ -44,7 +44,13 @@ func (s *Scratch) keys(n int) []uint16 {
 // The whole query group of the KV head is done at once, so that keys and
 // values are read once. A query that sees nothing gets out 0 and lse −Inf.
 func Attend(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
-	attention{out, lse, q, slotRows{bf16: k}, slotRows{bf16: v}, group, headDim, visible, scale}.run(isa, s)
+	attention{out: out, lse: lse, q: q, k: slotRows{bf16: k}, v: slotRows{bf16: v}, group: group, headDim: headDim, visible: visible, scale: scale}.run(isa, s)
+}
+
+// AttendBlock is Attend by the arithmetic of many queries, however few there are: a
+// query of a prompt gets the same result wherever the prompt is cut into blocks.
+func AttendBlock(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, visible []int32, scale float32, s *Scratch) {
+	attention{out: out, lse: lse, q: q, k: slotRows{bf16: k}, v: slotRows{bf16: v}, group: group, headDim: headDim, visible: visible, scale: scale, block: true}.run(isa, s)
 }
 
 // AttendRow is Attend for one row of queries that sees all slots, and keeps what
@@ -58,7 +64,7 @@ func Attend(isa ISA, out, lse, q []float32, k, v []uint16, group, headDim int, v
 func AttendRow(isa ISA, out, lse, weights, peak, q []float32, k, v []uint16, group, headDim int, scale float32, s *Scratch) {
 	slots := len(k) / headDim
 	visible := [1]int32{int32(slots)}
-	a := attention{out, lse, q, slotRows{bf16: k}, slotRows{bf16: v}, group, headDim, visible[:], scale}
+	a := attention{out: out, lse: lse, q: q, k: slotRows{bf16: k}, v: slotRows{bf16: v}, group: group, headDim: headDim, visible: visible[:], scale: scale}
 	a.check()
 	if len(weights) < group*slots || len(peak) < group {
 		panic(fmt.Sprintf("cpu: weights of %d query heads over %d slots: %d values, peak %d", group, slots, len(weights), len(peak)))
@@ -76,7 +82,7 @@ func AttendRow(isa ISA, out, lse, weights, peak, q []float32, k, v []uint16, gro
 
 // AttendFloat32 is Attend over float32 keys and values.
 func AttendFloat32(isa ISA, out, lse, q, k, v []float32, group, headDim int, visible []int32, scale float32, s *Scratch) {
-	attention{out, lse, q, slotRows{f32: k}, slotRows{f32: v}, group, headDim, visible, scale}.run(isa, s)
+	attention{out: out, lse: lse, q: q, k: slotRows{f32: k}, v: slotRows{f32: v}, group: group, headDim: headDim, visible: visible, scale: scale}.run(isa, s)
 }
 
 // attention is the arguments of Attend.
@@ -86,6 +92,7 @@ type attention struct {
 	group, headDim int
 	visible        []int32
 	scale          float32
+	block          bool // by the arithmetic of many queries
 }
 
 // slotRows are keys or values [slots, headDim] of one KV head in one of two forms.

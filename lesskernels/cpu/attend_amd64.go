@@ -84,7 +84,7 @@ func (a attention) assembly(isa ISA, s *Scratch) bool {
 		return false
 	case queries == 0:
 		return true
-	case k.brains && a.k.bf16 != nil, queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
+	case k.brains && a.k.bf16 != nil, a.block, queries >= fewQueries || a.k.bf16 == nil || a.headDim%(2*k.lanes) != 0:
 		k.block(a, s)
 		return true
 	}

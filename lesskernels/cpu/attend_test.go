@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -23,6 +24,36 @@ func TestAttend(t *testing.T) {
 						testAttend(t, rng, isa, headDim, group, visible, &s)
 					}
 				})
+			}
+		}
+	}
+}
+
+// A query of a prompt gets the same result however few stand in its block.
+func TestAttendBlockCut(t *testing.T) {
+	const group, queries = 3, 11
+	for _, isa := range isas() {
+		for _, headDim := range []int{16, 64, 80} {
+			rng := rand.New(rand.NewPCG(uint64(headDim), 9))
+			slots := 120
+			q := randomFloats(rng, queries*group*headDim)
+			k, v := make([]uint16, slots*headDim), make([]uint16, slots*headDim)
+			BF16(k, randomFloats(rng, len(k)))
+			BF16(v, randomFloats(rng, len(v)))
+			visible := rising(queries, slots-queries)
+			var s Scratch
+			whole, wholeLSE := make([]float32, len(q)), make([]float32, queries*group)
+			AttendBlock(isa, whole, wholeLSE, q, k, v, group, headDim, visible, 0.2, &s)
+			compareAttention(t, isa, whole, wholeLSE, q, k, v, group, headDim, visible, 0.2)
+			for _, n := range []int{1, 2, 5, 9} {
+				for from := 0; from < queries; from += n {
+					to := min(from+n, queries)
+					out, lse := make([]float32, (to-from)*group*headDim), make([]float32, (to-from)*group)
+					AttendBlock(isa, out, lse, q[from*group*headDim:], k, v, group, headDim, visible[from:to], 0.2, &s)
+					if !slices.Equal(out, whole[from*group*headDim:to*group*headDim]) || !slices.Equal(lse, wholeLSE[from*group:to*group]) {
+						t.Errorf("%v, headDim %d: queries %d to %d have other results than in a block of %d", isa, headDim, from, to, queries)
+					}
+				}
 			}
 		}
 	}
