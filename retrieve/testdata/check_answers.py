@@ -5,7 +5,7 @@ answers contain an expected text.
     python3 check_answers.py run.jsonl SET.jsonl READER.gguf answers.jsonl
 
 The prompts are taken as token ids, so that both read the same. Answers are appended to the last file, and an
-interrupted run goes on. Needs: pip install torch transformers gguf
+interrupted run goes on. Needs: pip install torch transformers gguf accelerate
 """
 import json
 import pathlib
