@@ -107,6 +107,18 @@ type GateReport struct {
 	Measured  []GateMeasure `json:"measured,omitempty"` // with the final gate
 }
 
+// Gain is what the states win over the policy alone at equal bytes on texts of a length,
+// in nats a token, added up over what was measured.
+func (r GateReport) Gain(tokens int) float64 {
+	gain := 0.0
+	for _, m := range r.Measured {
+		if m.Kind == "text" && m.Tokens == tokens {
+			gain += m.Plain - m.State
+		}
+	}
+	return gain
+}
+
 // GateMeasure compares one policy and length with and without the state.
 type GateMeasure struct {
 	Policy    string  `json:"policy"`

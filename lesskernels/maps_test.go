@@ -80,6 +80,21 @@ func TestMapsSurviveTheFile(t *testing.T) {
 	}
 }
 
+func TestGateGain(t *testing.T) {
+	r := GateReport{Measured: []GateMeasure{
+		{Kind: "needles", Tokens: 2048, Plain: 9, State: 1},
+		{Kind: "text", Tokens: 2048, Plain: 3, State: 2.5},
+		{Kind: "text", Tokens: 2048, Plain: 2, State: 2.25},
+		{Kind: "text", Tokens: 4096, Plain: 3, State: 1},
+	}}
+	if got := r.Gain(2048); got != 0.25 {
+		t.Errorf("%v nats are won, want 0.25", got)
+	}
+	if got := (GateReport{}).Gain(2048); got != 0 {
+		t.Errorf("states that are off win %v", got)
+	}
+}
+
 // TestWriteMapsRounds checks that BF16 rounds to the nearest number, even of two.
 func TestWriteMapsRounds(t *testing.T) {
 	m := someMaps(BF16)

@@ -50,27 +50,31 @@ func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, po
 }
 
 // settle goes from the gate that a policy's errors suggest to one that holds what it
-// promises on whole texts. Where the first does not, layers without whose states texts
-// are more likely go.
-func (c *trainCmd) settle(ctx context.Context, e *teach.Evaluator, p train.Policy, gate [][]float32, corpus teach.Corpus, hidden []teach.Probe) ([][]float32, lesskernels.GateReport, error) {
-	say("%s: %d states help their layer; reading texts with and without", p.Name, teach.On(gate))
-	probes := append(c.texts(corpus, p), hidden...)
-	settled, report, err := e.Settle(ctx, gate, probes, c.Length, needleSlack, say)
-	if report.On > 0 || err != nil {
-		return settled, report, err
-	}
+// promises on whole texts: the better of that gate and of one without the layers without
+// whose states texts are more likely.
+func (c *trainCmd) settle(ctx context.Context, e *teach.Evaluator, p train.Policy, byError [][]float32, corpus teach.Corpus, hidden []teach.Probe) ([][]float32, lesskernels.GateReport, error) {
 	half := make([][]int32, min(ablationWindows, len(corpus.HeldOut)))
 	for i := range half {
 		half[i] = corpus.HeldOut[i][:c.Length/2]
 	}
-	gate, err = e.ByNLL(ctx, gate, half, p, func(layer int, gain float64) {
+	say("%s: %d states help their layer", p.Name, teach.On(byError))
+	byNLL, err := e.ByNLL(ctx, byError, half, p, func(layer int, gain float64) {
 		say("%s: the states of layer %d are worth %+.4f nats a token", p.Name, layer, gain)
 	})
 	if err != nil {
 		return nil, lesskernels.GateReport{}, err
 	}
-	say("%s: %d states help; reading texts once more", p.Name, teach.On(gate))
-	return e.Settle(ctx, gate, probes, c.Length, needleSlack, say)
+	say("%s: %d states are left; reading texts with and without", p.Name, teach.On(byNLL))
+	probes := append(c.texts(corpus, p), hidden...)
+	gate, report, err := e.Settle(ctx, byError, probes, c.Length, needleSlack, say)
+	if err != nil || teach.On(byNLL) == teach.On(byError) {
+		return gate, report, err
+	}
+	fewer, other, err := e.Settle(ctx, byNLL, probes, c.Length, needleSlack, say)
+	if other.Gain(c.Length) > report.Gain(c.Length) {
+		return fewer, other, err
+	}
+	return gate, report, err
 }
 
 func say(format string, values ...any) {
