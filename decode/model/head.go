@@ -17,7 +17,7 @@ func (c *CPU) score(b *batch) {
 		defer c.Clock.Mark(Logits)
 		for from := 0; from < block.n; from += scoreRows {
 			to := min(block.n, from+scoreRows)
-			c.unembed(c.finish(b, block.first+from, block.first+to, 0))
+			c.unembedAll(c.finish(b, block.first+from, block.first+to, 0))
 			c.eachRow(to-from, func(row int) {
 				scores[from+row] = NewScore(rowOf(c.out, row, c.config.Vocab), targets[from+row])
 			})
@@ -75,6 +75,13 @@ const likelyLogits = 3
 func (c *CPU) unembed(rows int) {
 	c.input.Set(c.normed, rows, c.config.Width)
 	c.weights.output.MulRefined(c.pool, c.out, &c.input, likelyLogits)
+}
+
+// unembedAll is unembed where an unlikely token may be asked for: all logits are
+// computed from pairs of codes.
+func (c *CPU) unembedAll(rows int) {
+	c.input.Set(c.normed, rows, c.config.Width)
+	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: c.weights.output, Dst: c.out, Pairs: true})
 }
 
 // NewScore takes the log-softmax of one row of logits at the target, in float64.

@@ -123,7 +123,7 @@ func (l *Layerwise) Scores(x []float32, from int, targets []int32) []Score {
 	scores := make([]Score, n)
 	for at := 0; at < n; at += scoreRows {
 		to := min(n, at+scoreRows)
-		c.unembed(c.finish(&l.b, at, to, 0))
+		c.unembedAll(c.finish(&l.b, at, to, 0))
 		c.eachRow(to-at, func(row int) {
 			scores[at+row] = NewScore(rowOf(c.out, row, c.config.Vocab), targets[at+row])
 		})
