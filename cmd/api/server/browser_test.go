@@ -51,7 +51,7 @@ func openPage(t *testing.T, s *service) *page {
 			}
 			if m.IsException() || m.Type == "error" || m.Type == "warning" {
 				p.mu.Lock()
-				p.faults = append(p.faults, m.String())
+				p.faults = append(p.faults, m.String()+" "+m.URL)
 				p.mu.Unlock()
 			}
 		}
@@ -283,7 +283,7 @@ func TestBrowserDocuments(t *testing.T) {
 	p.narrow("documents")
 
 	p.do("retry", chromedp.Click(`li[data-name="blank.md"] .do button`))
-	p.comes(`document.querySelector("#status").textContent.includes("blank.md")`)
+	p.comes(`document.querySelector("#status").textContent.includes("blank.md is tried again")`)
 	p.comes(`document.querySelector('li[data-name="blank.md"]')?.classList.contains("failed")`)
 	const remove = `document.querySelector('li[data-name="blank.md"] .do button:last-child')`
 	p.run(remove + `.click()`)
