@@ -275,3 +275,16 @@ func TestBlendRefusals(t *testing.T) {
 		t.Errorf("%s run", got)
 	}
 }
+
+// A memory with states of LESS belongs to the cache whose gate it was made with.
+func TestMemoriesOfPolicies(t *testing.T) {
+	e := &Engine{states: "maps"}
+	b := &Blend{Memory: 0.05}
+	h2o, sinks := e.kind(b, spec(t, "h2o+less")), e.kind(b, spec(t, "sinks+less"))
+	if h2o == sinks {
+		t.Errorf("%q for two policies", h2o)
+	}
+	if h2o, sinks := e.kind(b, spec(t, "h2o+moment")), e.kind(b, spec(t, "sinks+moment")); h2o != sinks {
+		t.Errorf("%q and %q: moments are those of every policy", h2o, sinks)
+	}
+}

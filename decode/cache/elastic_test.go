@@ -2,6 +2,7 @@ package cache
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -76,5 +77,30 @@ func TestElasticFixedPoint(t *testing.T) {
 	}
 	if !slices.Equal(kept[0], kept[1]) {
 		t.Error("what stays depends on the interval")
+	}
+}
+
+// The sink takes nothing up: what is nearest to it is merged into the next that stays.
+func TestElasticSinkTakesNothing(t *testing.T) {
+	const tokens = 20
+	q, k, v := noise(tokens, 15)
+	r := newStoredRun(t, ElasticValues, 60, 1, q, k, v)
+	r.feed(tokens)
+	h := &r.s.heads[0]
+	sink := slices.Clone(h.v[:2*vDim])
+	r.s.kept = []int32{0, 10}
+	r.s.merge(h, head{}, Statistics{Positions: h.positions[:tokens], Coming: tokens})
+	if !slices.Equal(h.v[:2*vDim], sink) {
+		t.Error("the value of the sink has changed")
+	}
+	got := widened(h.v[10*2*vDim : 11*2*vDim])
+	for c := range vDim {
+		mean := 0.0
+		for i := 1; i < tokens; i++ {
+			mean += v[i*vKVHeads*vDim+c] / (tokens - 1)
+		}
+		if !(math.Abs(got[c]-mean) <= 1e-4) {
+			t.Errorf("value %d of the next token is %v, the mean of all but the sink's is %v", c, got[c], mean)
+		}
 	}
 }

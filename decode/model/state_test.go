@@ -248,7 +248,7 @@ func TestGateOfPolicy(t *testing.T) {
 	maps := syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)
 	shut := float32(math.Inf(-1))
 	maps.SetGate(cache.Sinks, [][]float32{{shut, shut}}, lesskernels.GateReport{Validated: 200})
-	maps.SetGate(cache.TOVA, [][]float32{{0.5, shut}}, lesskernels.GateReport{Validated: 200})
+	maps.SetGate(cache.TOVA, [][]float32{{3, shut}}, lesskernels.GateReport{Validated: 200})
 	if err := c.UseMaps(maps); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestGateOfPolicy(t *testing.T) {
 		}
 	}
 	r := newLayerRun(t, c, "tova+less", cache.Budget{Tokens: 30}, 1, 90).feedAll(30, 20, 1, 1)
-	r.near(r.masked(nil, r.less(maps)), 1)
+	r.near(r.masked(maps, r.less(maps)), 2e-4)
 }
 
 // Beyond the length that the maps were validated for, no state is asked.
