@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -34,6 +35,11 @@ func TestStoreChunks(t *testing.T) {
 	}
 	if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return storeChunks(t.Context(), tx, document, collection, want, vectors) }); err != nil {
 		t.Fatal(err)
+	}
+	gone := "00000000-0000-0000-0000-000000000000" // no collection: nothing is inserted, and no statement fails
+	err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return storeChunks(t.Context(), tx, document, gone, want[:2], vectors) })
+	if err == nil || !strings.Contains(err.Error(), "0 of 2") {
+		t.Errorf("passages of no collection: %v", err)
 	}
 	rows, _ := pool.Query(t.Context(), `SELECT text, start_offset, end_offset, page, heading_path, tokens, section_start, section_end, lead, boxes FROM chunks ORDER BY ordinal`)
 	got, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Chunk])
