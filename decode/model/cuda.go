@@ -133,9 +133,9 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 		for wave := range b.waves {
 			c.store(b, i, &b.waves[wave])
 			c.attend(b, i, &b.waves[wave])
+			c.merge(b, i, &b.waves[wave])
 			c.insert(i, &b.waves[wave])
 		}
-		c.merge(b)
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)
 		c.feedForward(b, l)
@@ -235,12 +235,10 @@ func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
 }
 
 // merge joins the splits of attention.
-func (c *CUDA) merge(b *cudaBatch) {
-	a, splits := c.attention(b), b.splits
-	if b.own {
-		splits++
-	}
-	c.check(c.kernels.Merge(c.stream, &a, splits, cuda.States{}, c.attended))
+func (c *CUDA) merge(b *cudaBatch, layer int, w *wave) {
+	a := c.attention(b)
+	a.Layer = layer
+	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), nil, c.attended))
 }
 
 func (c *CUDA) project(b *cudaBatch, l *cudaLayer) {

@@ -44,6 +44,7 @@ type wave struct {
 	inserts   table[cuda.Move] // of blocks that did not
 	steps     tiles            // newest tokens of answers
 	blocks    tiles            // of prompts
+	rows      table[int32]     // all of them
 }
 
 // tiles are rows that are attended together.
@@ -51,6 +52,14 @@ type tiles struct {
 	rows table[cuda.Tile]
 	held table[cuda.Place] // what their sequences hold
 	own  table[cuda.Place] // their blocks, where these lie
+}
+
+// parts is how many partial results of attention a row has.
+func (b *cudaBatch) parts() int {
+	if b.own {
+		return b.splits + 1
+	}
+	return b.splits
 }
 
 // table is values and where they are on the device.
@@ -178,6 +187,7 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	}
 	for row, token := range work.Tokens {
 		b.ids = append(b.ids, token)
+		w.rows.add(int32(block.first + row))
 		if work.Targets != nil {
 			b.pick.add(int32(block.first + row))
 		}
@@ -235,6 +245,7 @@ func (c *CUDA) upload(b *cudaBatch) {
 	}
 	for i := range b.waves {
 		w := &b.waves[i]
+		put(cuda.Bytes(w.rows.values), &w.rows.at)
 		for _, t := range []*table[cuda.Move]{&w.evictions, &w.stores, &w.inserts} {
 			put(cuda.Bytes(t.values), &t.at)
 		}

@@ -100,18 +100,34 @@ func (k *Kernels) Attend(s device.Stream, a *Attention, tiles int, block bool, s
 		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.F32(a.Scale))
 }
 
-// States are what KV heads remember of evicted tokens: see lesskernels.LowRank.
-type States struct {
-	Rank   int            // 8, or 0: there are none
-	Phi    device.Pointer // [rows, heads, rank] f32, φ of the queries
-	Memory device.Pointer // f32: of every state H [rank, dim] and then z [rank]
-	At     device.Pointer // [rows, kvHeads] i64: where a state begins; below 0, nothing was absorbed
-	Gate   device.Pointer // [kvHeads] f32, added to a state's log-sum-exp
+// Merge joins the splits of Attend for n rows of the batch, a list of i32, to out [rows, heads, dim]
+// bf16; and the states that rows ask, unless states is nil.
+func (k *Kernels) Merge(s device.Stream, a *Attention, list device.Pointer, n, splits int, states *States, out device.Pointer) error {
+	name, asked := fmt.Sprintf("merge_d%d", a.Dim), States{}
+	if states != nil {
+		name, asked = name+"_less", *states
+	}
+	return k.launch(s, name, device.Grid{X: n, Y: a.Heads.Heads, Z: 1},
+		address(a.Parts), address(a.LSE), address(list), address(asked.Phi), address(asked.Memory), address(asked.Asked), address(out),
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.I32(asked.Rank))
 }
 
-// Merge joins the splits of Attend, and states, to out [rows, heads, dim] bf16.
-func (k *Kernels) Merge(s device.Stream, a *Attention, splits int, states States, out device.Pointer) error {
-	return k.launch(s, fmt.Sprintf("merge_d%d_r%d", a.Dim, states.Rank), device.Grid{X: a.Rows, Y: a.Heads.Heads, Z: 1},
-		address(a.Parts), address(a.LSE), address(states.Phi), address(states.Memory), address(states.At), address(states.Gate), address(out),
-		device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits))
+// Watch is a block whose rows' attention is observed.
+type Watch struct {
+	First, Rows               int64 // of the batch
+	Sums, SumsLayer, SumsHead int64 // where the sums of layer 0, head 0 begin, in numbers of f32 from 0, and how much further the next ones do
+	Known                     int64 // so many first slots have sums, which are added to; the others' begin anew
+}
+
+// Observe adds up what slots get of the attention of blocks' rows, over rows and the query heads of a
+// group: softmax weights over all splits. a is what the blocks were attended with, and Places has one
+// for each of n blocks, of which none sees more than most slots.
+func (k *Kernels) Observe(s device.Stream, a *Attention, watched device.Pointer, n, splits, most int, block bool) error {
+	name := "one"
+	if block {
+		name = "block"
+	}
+	return k.launch(s, fmt.Sprintf("observe_d%d_%s", a.Dim, name), device.Grid{X: blocks(most, spanGrain), Y: a.KVHeads, Z: n},
+		address(a.Q), address(a.Memory), address(a.LSE), address(watched), address(a.Places), address(a.Live), 0,
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.F32(a.Scale))
 }

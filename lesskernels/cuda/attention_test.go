@@ -68,12 +68,14 @@ func TestRope(t *testing.T) {
 // which each sees one slot more than the one before.
 type sight struct {
 	*rig
-	a     Attention
-	tiles []Tile
-	live  []int32     // [rows, kvHeads]
-	q     []float32   // [rows, heads, dim]
-	k, v  [][]float32 // [tiles·kvHeads][slots, dim]
-	out   device.Pointer
+	a      Attention
+	tiles  []Tile
+	places []Place        // of tiles
+	live   []int32        // [rows, kvHeads]
+	q      []float32      // [rows, heads, dim]
+	k, v   [][]float32    // [tiles·kvHeads][slots, dim]
+	list   device.Pointer // of all rows, the last first
+	out    device.Pointer
 }
 
 // look makes a case, in layer 1 of 2: seen[i] is what the first row of tile i sees.
@@ -112,9 +114,28 @@ func look(r *rig, h Heads, seen []int, rowsOf func(tile int) int) *sight {
 	bits, q := brains(r.normal(c.a.Rows*h.Heads*h.Dim, 1))
 	c.q = q
 	c.a.Q, c.a.Memory = put(r, bits), put(r, memory)
+	c.places = places
 	c.a.Tiles, c.a.Places, c.a.Live = put(r, c.tiles), put(r, places), put(r, c.live)
+	var list []int32
+	for row := range c.a.Rows {
+		list = append(list, int32(c.a.Rows-1-row))
+	}
+	c.list = put(r, list)
 	c.out = put(r, make([]uint16, c.a.Rows*h.Heads*h.Dim))
 	return c
+}
+
+// cut attends tiles of more rows than a kernel takes in several.
+func (c *sight) cut() {
+	var tiles []Tile
+	var places []Place
+	for i, tile := range c.tiles {
+		for size := int32(c.a.TileQueries()); tile.Rows > 0; tile.First, tile.Rows = tile.First+size, tile.Rows-size {
+			tiles, places = append(tiles, Tile{tile.First, min(size, tile.Rows)}), append(places, c.places[i])
+		}
+	}
+	c.tiles = tiles
+	c.a.Tiles, c.a.Places = put(c.rig, tiles), put(c.rig, places)
 }
 
 // splits takes room for partial results.
@@ -198,65 +219,9 @@ func (r *rig) checkAttend(h Heads, block bool) {
 		for s := range splits {
 			c.check(fmt.Sprintf("split %d of %d", s, splits), s*span, (s+1)*span, parts[s*n*h.Dim:][:n*h.Dim], lse[s*n:][:n])
 		}
-		r.must(r.Merge(r.s, &c.a, splits, States{}, c.out))
+		r.must(r.Merge(r.s, &c.a, c.list, c.a.Rows, splits, nil, c.out))
 		c.check(fmt.Sprintf("%d splits merged", splits), 0, math.MaxInt, fromBrains(get[uint16](r, c.out, n*h.Dim)), nil)
 	}
-}
-
-// What a KV head has absorbed joins what it holds, weighed by its gate; where it has
-// absorbed nothing, its state is not even read.
-func TestMergeStates(t *testing.T) {
-	onEach(t, func(t *testing.T, r *rig) {
-		for _, h := range headShapes {
-			r.checkMergeStates(h)
-		}
-	})
-}
-
-func (r *rig) checkMergeStates(h Heads) {
-	const rank = 8
-	c := look(r, h, []int{1, 3, 40, 70, 1}, func(int) int { return 1 })
-	const splits = 2
-	c.splits(splits)
-	r.must(r.Attend(r.s, &c.a, len(c.tiles), false, splits, 64))
-
-	states := lesskernels.NewLowRank(c.a.Rows*h.KVHeads, rank, h.Dim) // one for every row
-	var memory []float32
-	var at []int64
-	for i := range states.KVHeads {
-		for range i % 3 * 20 { // every third has absorbed nothing
-			psi := r.normal(rank, 1)
-			for j := range psi {
-				psi[j] = float32(math.Abs(float64(psi[j])))
-			}
-			states.Absorb(i, psi, r.normal(h.Dim, 1))
-		}
-		if at = append(at, int64(len(memory))); states.Absorbed[i] == 0 {
-			at[i] = -1
-		}
-		memory = append(memory, states.H[i*rank*h.Dim:][:rank*h.Dim]...)
-		memory = append(memory, states.Z[i*rank:][:rank]...)
-	}
-	phi := r.normal(c.a.Rows*h.Heads*rank, 0.3)
-	for i := range phi {
-		phi[i] = float32(math.Abs(float64(phi[i])))
-	}
-	clear(phi[h.Heads*rank : h.Heads*rank+2*rank]) // below ε
-	gate := []float32{0, -0.5}
-	device := States{Rank: rank, Phi: put(r, phi), Memory: put(r, memory), At: put(r, at), Gate: put(r, gate)}
-	r.must(r.Merge(r.s, &c.a, splits, device, c.out))
-
-	var want []float64
-	c.eachQuery(0, math.MaxInt, func(row, head, kv int, p lesskernels.Partial) {
-		other := lesskernels.Partial{Out: make([]float32, h.Dim)}
-		states.Query(&other, row*h.KVHeads+kv, phi[(row*h.Heads+head)*rank:][:rank])
-		other.LSE += gate[kv]
-		p.Merge(other)
-		for _, x := range p.Out {
-			want = append(want, float64(x))
-		}
-	})
-	near(r.t, fmt.Sprintf("%+v", h), fromBrains(get[uint16](r, c.out, len(want))), want, attentionTolerance)
 }
 
 // Tokens move between places of different shape, and nothing else does.

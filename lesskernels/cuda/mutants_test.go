@@ -32,13 +32,16 @@ var mutations = []mutation{
 var mutants = map[string]func(r *rig){
 	"attend_d64_one":         func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 64}, false) },
 	"attend_d128_block":      func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 128}, true) },
-	"merge_d64_r8":           func(r *rig) { r.checkMergeStates(Heads{Heads: 6, KVHeads: 2, Dim: 64}) },
+	"merge_d64_less":         func(r *rig) { r.checkMergeStates(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 8) },
+	"observe_d64_one":        func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, false) },
+	"observe_d64_block":      func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, true) },
+	"phi_d64":                func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
+	"absorb_d64":             func(r *rig) { r.checkAbsorb(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
 	"multiply_nibbles_few":   func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 13}) },
 	"multiply_nibbles_many":  func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 70}) },
 	"multiply_octets16_many": func(r *rig) { r.checkMultiply(lesskernels.Q6_K, product{65, 256, 70}) },
 	"multiply_octets32_few":  func(r *rig) { r.checkMultiply(lesskernels.Q8_0, product{65, 256, 13}) },
 	"add_norm":               func(r *rig) { r.checkNorm(1500) },
-	"argmax":                 func(r *rig) { r.checkArgMax(1500) },
 }
 
 // harmless are mutants that do what the kernel does, by their number. Copies whose group
@@ -48,6 +51,13 @@ var harmless = map[string][]int{
 	"attend_d64_one: a group of copies is not closed":         {1},
 	"attend_d128_block: a group of copies is not closed":      {1},
 	"attend_d128_block: a barrier is left out":                {14}, // another one follows before shared memory is touched
+	"observe_d64_one: a barrier is left out":                  {2},  // it parts tiles of rows, and there is one
+	"observe_d64_block: a barrier is left out":                {9},  // what is written next was last read before an earlier one
+	"phi_d64: a barrier is left out":                          {4},  // nothing follows that touches shared memory
+	"phi_d64: a wait for copies is left out":                  {2},  // all have been waited for
+	"phi_d64: a group of copies is not closed":                {1, 2},
+	"absorb_d64: a barrier is left out":                       {4}, // each warp reads what it has written itself
+	"absorb_d64: a group of copies is not closed":             {1, 2},
 	"multiply_nibbles_few: a group of copies is not closed":   {1, 2},
 	"multiply_nibbles_many: a group of copies is not closed":  {1, 2},
 	"multiply_octets16_many: a group of copies is not closed": {1},

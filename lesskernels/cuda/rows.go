@@ -34,8 +34,3 @@ func (k *Kernels) Add(s device.Stream, x, delta device.Pointer, n int) error {
 func (k *Kernels) SwiGLU(s device.Stream, gate, up, out device.Pointer, n int) error {
 	return k.launch(s, "swiglu", device.Grid{X: blocks(n, elementBlock), Y: 1, Z: 1}, address(gate), address(up), address(out), device.I32(n))
 }
-
-// ArgMax writes to best [rows] i32 the first of the largest logits [rows, vocab] f32.
-func (k *Kernels) ArgMax(s device.Stream, logits, best device.Pointer, rows, vocab int) error {
-	return k.launch(s, "argmax", device.Grid{X: rows, Y: 1, Z: 1}, address(logits), address(best), device.I32(vocab))
-}

@@ -80,35 +80,3 @@ func TestElements(t *testing.T) {
 		}
 	})
 }
-
-func TestArgMax(t *testing.T) {
-	onEach(t, func(t *testing.T, r *rig) {
-		for _, vocab := range []int{1, 32, 1024, 1025, 5000} {
-			r.checkArgMax(vocab)
-		}
-	})
-}
-
-func (r *rig) checkArgMax(vocab int) {
-	const rows = 4
-	x := r.normal(rows*vocab, 1)
-	for i := range vocab { // ties: of the second row all, of the third the last two
-		x[vocab+i] = -1
-		x[2*vocab+i] = min(x[2*vocab+i], 5)
-	}
-	x[2*vocab+max(0, vocab-2)], x[2*vocab+vocab-1] = 5, 5
-	for i := range vocab {
-		x[3*vocab+i] = float32(math.Inf(-1))
-	}
-	x[3*vocab+vocab/2] = -1e30
-	var want []int32
-	for row := range rows {
-		line := x[row*vocab:][:vocab]
-		want = append(want, int32(slices.Index(line, slices.Max(line))))
-	}
-	best := put(r, make([]int32, rows))
-	r.must(r.ArgMax(r.s, put(r, x), best, rows, vocab))
-	if got := get[int32](r, best, rows); !slices.Equal(got, want) {
-		r.t.Errorf("%d tokens: %v, want %v", vocab, got, want)
-	}
-}

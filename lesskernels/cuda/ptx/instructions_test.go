@@ -86,6 +86,8 @@ func TestInstructions(t *testing.T) {
 		"sub.f32 %r1, 0f3F800000, 0f40000000":                    0xbf800000,
 		"mul.f32 %r1, 0f40000000, 0f40400000":                    0x40c00000,
 		"fma.rn.f32 %r1, 0f3F800001, 0f3F800001, 0fBF800002":     0x28800000, // keeps the 2⁻⁴⁶ of the product
+		"abs.ftz.f32 %r1, 0fBF800000":                            0x3f800000,
+		"abs.ftz.f32 %r1, 0f80000001":                            0,
 		"fma.rn.ftz.f32 %r1, 0f00000001, 0f3F800000, 0f00000001": 0,
 		"min.f32 %r1, 0f7FC00000, 0f3F800000":                    0x3f800000,
 		"max.f32 %r1, 0f3F800000, 0f7FC00000":                    0x3f800000,

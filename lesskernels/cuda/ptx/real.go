@@ -15,7 +15,8 @@ func init() {
 	}
 	for op, f := range map[string]func(a float32) float32{
 		"neg.f32":             func(a float32) float32 { return -a },
-		"abs.f32":             func(a float32) float32 { return math.Float32frombits(math.Float32bits(a) &^ (1 << 31)) },
+		"abs.f32":             magnitude,
+		"abs.ftz.f32":         func(a float32) float32 { return flush(magnitude(a)) },
 		"ex2.approx.f32":      func(a float32) float32 { return rough(math.Exp2(float64(a))) },
 		"ex2.approx.ftz.f32":  func(a float32) float32 { return flush(rough(math.Exp2(float64(flush(a))))) },
 		"lg2.approx.f32":      func(a float32) float32 { return rough(math.Log2(float64(a))) },
@@ -32,3 +33,5 @@ func init() {
 		return bitsOf(flush(fused(flush(f32(a)), flush(f32(b)), flush(f32(c)))))
 	})
 }
+
+func magnitude(a float32) float32 { return math.Float32frombits(math.Float32bits(a) &^ (1 << 31)) }

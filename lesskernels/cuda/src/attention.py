@@ -65,18 +65,18 @@ def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_head
 
 
 @triton.jit
-def merge(parts, lse, phi, states, state, gate, out, rows, heads, kv_heads, splits,
+def merge(parts, lse, list, phi, states, asked, out, layer, rows, heads, kv_heads, splits, rank,
           D: tl.constexpr, R: tl.constexpr):
     """Joins the splits of one query head by their log-sum-exps (arXiv 2205.14135, flash-decoding), and with R > 0
-    what its KV head has absorbed (arXiv 2402.09398, eq. 4); program (row, head).
+    what its KV head has absorbed (arXiv 2402.09398, eq. 4); program (row of the list, head).
 
-        phi    [rows, heads, R] f32, φ(q)
-        states f32, the memory of states, each H [R, D] and then Z [R]
-        state  [rows, kv_heads] i64: where in states; below 0, nothing was absorbed
-        gate   [kv_heads] f32, added to the log-sum-exp of a state
+        list   [·] i32: rows
+        phi    [rows, heads, rank] f32, φ(q); rank is at most R
+        states f32, the tables of sequences and their states: see less.absorb
+        asked  [rows] i64: where in states the table of the row's sequence is; below 0, it is not asked
         out    [rows, heads, D] bf16
     """
-    row = tl.program_id(0).to(tl.int64)
+    row = tl.load(list + tl.program_id(0)).to(tl.int64)
     head = tl.program_id(1)
     d = tl.arange(0, D)
     peak = float("-inf")
@@ -93,18 +93,69 @@ def merge(parts, lse, phi, states, state, gate, out, rows, heads, kv_heads, spli
         mix = mix * shrink + tl.load(parts + r * D + d) * weight
         peak = higher
     if R > 0:
-        kv = head // (heads // kv_heads)
-        at = tl.load(state + row * kv_heads + kv)
-        if at >= 0:
-            j = tl.arange(0, R)
-            f = tl.load(phi + (row * heads + head) * R + j)
-            h = tl.load(states + at + j[:, None] * D + d[None, :])
-            z = tl.load(states + at + R * D + j)
-            norm = tl.maximum(tl.sum(f * z, 0), 1e-6)
-            x = tl.log(norm) + tl.load(gate + kv)
-            higher = tl.maximum(peak, x)
-            shrink = tl.exp(peak - higher)
-            weight = tl.exp(x - higher)
-            sum_ = sum_ * shrink + weight
-            mix = mix * shrink + tl.sum(f[:, None] * h, 0) * (weight / norm)
+        table = tl.load(asked + row)
+        if table >= 0:
+            at = states + table + (layer * kv_heads + head // (heads // kv_heads)) * 2
+            further = tl.load(at).to(tl.int32, bitcast=True)
+            if further >= 0:
+                j = tl.arange(0, R)
+                real = j < rank
+                f = tl.load(phi + (row * heads + head) * rank + j, mask=real, other=0.0)
+                h = tl.load(states + table + further + j[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
+                z = tl.load(states + table + further + rank * D + j, mask=real, other=0.0)
+                norm = tl.maximum(tl.sum(f * z, 0), 1e-6)
+                x = tl.log(norm) + tl.load(at + 1)
+                higher = tl.maximum(peak, x)
+                shrink = tl.exp(peak - higher)
+                weight = tl.exp(x - higher)
+                sum_ = sum_ * shrink + weight
+                mix = mix * shrink + tl.sum(f[:, None] * h, 0) * (weight / norm)
     tl.store(out + (row * heads + head) * D + d, (mix / tl.where(sum_ > 0, sum_, 1.0)).to(tl.bfloat16))
+
+
+@triton.jit
+def observe(q, memory, lse, blocks, places, live, out, layer, rows, heads, kv_heads, splits, scale,
+            D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr):
+    """What slots of one KV head get of the attention of a block's rows, added up over rows and the heads of the group:
+    softmax weights over all that the splits hold; program (BS slots, KV head, block). M is at least the group.
+
+        q, memory, places, live and lse are those of attend
+        blocks [blocks, 6] i64: first row, and how many; where in out the sums of layer 0, head 0 begin, and how much further
+               those of the next layer and of the next head do; and so many first slots have sums already, which are added to
+        out    f32
+    """
+    block = blocks + tl.program_id(2) * 6
+    kv = tl.program_id(1)
+    group = heads // kv_heads
+    slot = tl.program_id(0) * BS + tl.arange(0, BS)
+    d = tl.arange(0, D)
+    first = tl.load(block)
+    count = tl.load(block + 1).to(tl.int32)
+    to = tl.load(live + (first + count - 1) * kv_heads + kv)
+    if tl.program_id(0) * BS < to:
+        inside = slot < to
+        place = places + 4 * tl.program_id(2)
+        start = tl.load(place) + layer * tl.load(place + 2) + kv * tl.load(place + 3)
+        key = tl.load(memory + (start + slot)[:, None] * D + d[None, :], mask=inside[:, None], other=0.0)
+        total = tl.zeros([BS], tl.float32)
+        for from_ in range(0, count * group, M):
+            i = from_ + tl.arange(0, M)
+            have = i < count * group
+            row = first + i // group
+            head = kv * group + i % group
+            sees = tl.load(live + row * kv_heads + kv, mask=have, other=0)
+            query = tl.load(q + ((row * heads + head) * D)[:, None] + d[None, :], mask=have[:, None], other=0.0)
+            peak = tl.full([M], float("-inf"), tl.float32)
+            sum_ = tl.zeros([M], tl.float32)
+            for s in range(0, splits):
+                x = tl.load(lse + (s.to(tl.int64) * rows + row) * heads + head, mask=have, other=0.0)
+                higher = tl.maximum(peak, x)
+                base = tl.where(higher == float("-inf"), 0.0, higher)
+                sum_ = sum_ * tl.exp(peak - base) + tl.exp(x - base)
+                peak = higher
+            whole = peak * 1.4426950408889634 + tl.log2(sum_)
+            x = tl.dot(query, tl.trans(key)) * (scale * 1.4426950408889634) - whole[:, None]
+            total += tl.sum(tl.where(slot[None, :] < sees[:, None], tl.exp2(x), 0.0), 0)
+        sums = out + tl.load(block + 2) + layer * tl.load(block + 3) + kv * tl.load(block + 4)
+        old = tl.load(sums + slot, mask=slot < tl.load(block + 5), other=0.0)
+        tl.store(sums + slot, old + total, mask=inside)

@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import attention
+import less
 import product
 import rows
 
@@ -33,8 +34,14 @@ OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", y="*fp32", rows="i32", out
 ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", rows="i32", heads="i32", kv_heads="i32")
 ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32", out="*fp32", lse="*fp32", layer="i32",
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
-MERGE = dict(parts="*fp32", lse="*fp32", phi="*fp32", states="*fp32", state="*i64", gate="*fp32", out="*bf16",
-             rows="i32", heads="i32", kv_heads="i32", splits="i32")
+MERGE = dict(parts="*fp32", lse="*fp32", list="*i32", phi="*fp32", states="*fp32", asked="*i64", out="*bf16", layer="i32",
+             rows="i32", heads="i32", kv_heads="i32", splits="i32", rank="i32")
+OBSERVE = dict(q="*bf16", memory="*bf16", lse="*fp32", blocks="*i64", places="*i64", live="*i32", out="*fp32", layer="i32",
+               rows="i32", heads="i32", kv_heads="i32", splits="i32", scale="fp32")
+PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32", rows="i32", heads="i32", kv_heads="i32", hidden="i32", rank="i32")
+ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
+              s1="*fp32", s2="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
+TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
 
 
@@ -46,7 +53,6 @@ def kernels():
     yield "pick_norm", rows.add_norm, NORM, dict(ADD=False, PICK=True, **block), 4
     yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
     yield "swiglu", rows.swiglu, dict(gate="*fp32", up="*fp32", out="*bf16", n="i32"), block, 4
-    yield "argmax", rows.argmax, dict(logits="*fp32", best="*i32", vocab="i32"), block, 4
     yield "embed_nibbles", product.embed_nibbles, dict(tokens="*i32", codes="*u8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
     for g in 16, 32:
         yield f"embed_octets{g}", product.embed_octets, dict(tokens="*i32", codes="*i8", scales="*fp16", x="*fp32", outs="i32", cols="i32"), dict(G=g, BLOCK=256), 2
@@ -59,8 +65,12 @@ def kernels():
         yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
         for name, m in ("one", 16), ("block", 64):
             yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=64), 4
-        for r in 0, 8:
-            yield f"merge_d{d}_r{r}", attention.merge, MERGE, dict(D=d, R=r), 1
+            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64), 4
+        for name, r in ("", 0), ("_less", 16):
+            yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
+        yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4
+        yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 4
+        yield f"turn_d{d}", less.turn, TURN, dict(D=d), 1
 
 
 def build(name, function, types, constants, warps):

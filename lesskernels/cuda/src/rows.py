@@ -99,18 +99,3 @@ def move(memory, moves, layer, D: tl.constexpr):
     value = tl.load(memory + (tl.load(m + 1) + source) * D + d)
     tl.store(memory + (tl.load(m + 4) + target) * D + d, key)
     tl.store(memory + (tl.load(m + 5) + target) * D + d, value)
-
-
-@triton.jit
-def argmax(logits, best, vocab, BLOCK: tl.constexpr):
-    """best[row] i32 = the most likely token of logits [rows, vocab] f32, the first of equals."""
-    row = tl.program_id(0).to(tl.int64) * vocab
-    c = tl.arange(0, BLOCK)
-    top = tl.full([BLOCK], float("-inf"), tl.float32)
-    where = tl.zeros([BLOCK], tl.int32)
-    for at in range(0, vocab, BLOCK):
-        v = tl.load(logits + row + at + c, mask=at + c < vocab, other=float("-inf"))
-        where = tl.where(v > top, at + c, where)
-        top = tl.maximum(top, v)
-    first = tl.min(tl.where(top == tl.max(top, 0), where, 0x7fffffff), 0)
-    tl.store(best + tl.program_id(0), first)

@@ -1,0 +1,107 @@
+package cuda
+
+import (
+	"fmt"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda/device"
+)
+
+// MostRank is the largest rank of states that kernels take.
+const MostRank = 16
+
+const queryTile = 16 // of src/build.py: rows whose φ a program computes
+
+// Maps are the feature maps of a layer on a device: see lesskernels.FeatureMap.
+type Maps struct {
+	Hidden, Rank   int
+	Q1, Q2         device.Pointer // [heads, dim, hidden], [heads, hidden, rank] f32
+	K1, K2, K3     device.Pointer // [kvHeads, dim, hidden], [kvHeads, hidden, rank], [kvHeads, rank, rank] f32
+	Scale1, Scale2 device.Pointer // [kvHeads, rank] f32
+}
+
+// MapsBytes is what maps of a shape take on a device.
+func MapsBytes(s lesskernels.FeatureShape) int64 {
+	keys := s.KVHeads * s.Rank
+	return aligned(4*s.Heads*s.HeadDim*s.Hidden) + aligned(4*s.Heads*s.Hidden*s.Rank) + aligned(4*s.KVHeads*s.HeadDim*s.Hidden) +
+		aligned(4*keys*s.Hidden) + aligned(4*keys*s.Rank) + 2*aligned(4*keys)
+}
+
+// aligned is so many bytes up to where kernels expect an address.
+func aligned(n int) int64 { return int64(n+15) &^ 15 }
+
+// PutMaps writes a layer's feature maps to memory of MapsBytes, of which its caller takes care.
+func PutMaps(s device.Stream, f *lesskernels.FeatureMap, at device.Pointer) (Maps, error) {
+	m := Maps{Hidden: f.Hidden, Rank: f.Rank}
+	if f.Rank > MostRank {
+		return m, fmt.Errorf("cuda: feature maps of rank %d, and kernels take %d at most", f.Rank, MostRank)
+	}
+	for _, part := range []struct {
+		to     *device.Pointer
+		values []float32
+	}{{&m.Q1, f.Wq1}, {&m.Q2, f.Wq2}, {&m.K1, f.Wk1}, {&m.K2, f.Wk2}, {&m.K3, f.Wk3}, {&m.Scale1, f.S1}, {&m.Scale2, f.S2}} {
+		if err := s.Upload(at, Bytes(part.values)); err != nil {
+			return m, err
+		}
+		*part.to = at
+		at += device.Pointer(aligned(4 * len(part.values)))
+	}
+	return m, nil
+}
+
+// States are what KV heads remember of evicted tokens: see lesskernels.LowRank.
+type States struct {
+	Rank   int
+	Phi    device.Pointer // [rows, heads, rank] f32, φ of the queries
+	Memory device.Pointer // f32: tables [layers, kvHeads] StateEntry, and states, each H [rank, dim] and then z [rank]
+	Asked  device.Pointer // [rows] i64: where in Memory the table of the row's sequence begins; below 0, it asks no state
+}
+
+// StateEntry is one KV head's in the table of a sequence.
+type StateEntry struct {
+	Further int32   // where its state begins, in numbers from the table's beginning; below 0, it has none
+	Gate    float32 // added to the log-sum-exp of the state
+}
+
+// Phi writes to states.Phi φ of the queries of a batch, qkv [rows, heads+2·kvHeads, dim] f32 before
+// positions turn them, where rows ask states.
+func (k *Kernels) Phi(s device.Stream, h Heads, m *Maps, qkv device.Pointer, states *States, rows int) error {
+	return k.launch(s, fmt.Sprintf("phi_d%d", h.Dim), device.Grid{X: blocks(rows, queryTile), Y: h.Heads, Z: 1},
+		address(qkv), address(states.Asked), address(m.Q1), address(m.Q2), address(states.Phi),
+		device.I32(rows), device.I32(h.Heads), device.I32(h.KVHeads), device.I32(m.Hidden), device.I32(m.Rank))
+}
+
+// Leaving is a token that a KV head gives up: the rows of memory where its key and value of layer 0 lie, how many
+// rows further those of the next layer do, and its position.
+type Leaving struct{ Key, Value, Layer, Position int64 }
+
+// Job is what one state absorbs, always in the same order.
+type Job struct {
+	Table        int64 // where in the memory of states the table of the sequence begins
+	KVHead       int64
+	First, Count int64 // of the leaving tokens
+	Fresh        int64 // 1: the state has absorbed nothing, and its memory may hold anything
+}
+
+// Absorb adds to the states of a layer what n jobs tell. memory is where row 0 is, and turns
+// [positions, dim] f32 the cos and sin of the angles that positions turned keys by.
+func (k *Kernels) Absorb(s device.Stream, h Heads, m *Maps, memory, jobs, leaving, turns, states device.Pointer, n, layer int) error {
+	return k.launch(s, fmt.Sprintf("absorb_d%d", h.Dim), device.Grid{X: n, Y: 1, Z: 1},
+		address(memory), address(jobs), address(leaving), address(turns), address(states),
+		address(m.K1), address(m.K2), address(m.K3), address(m.Scale1), address(m.Scale2),
+		device.I32(layer), device.I32(h.KVHeads), device.I32(m.Hidden), device.I32(m.Rank))
+}
+
+// Turn is a key that is turned anew from an exact copy: the rows of memory where both of layer 0, head 0 lie,
+// and how many rows further those of the next layer and of the next head do.
+type Turn struct {
+	Copy, CopyLayer, CopyHead int64
+	Key, KeyLayer, KeyHead    int64
+	Make                      int64 // 1: the copy is still to be made
+}
+
+// Turn turns n keys of every KV head of a layer by cos and sin [n, dim/2] f32.
+func (k *Kernels) Turn(s device.Stream, h Heads, memory, turns, cos, sin device.Pointer, n, layer int) error {
+	return k.launch(s, fmt.Sprintf("turn_d%d", h.Dim), device.Grid{X: n, Y: h.KVHeads, Z: 1},
+		address(memory), address(turns), address(cos), address(sin), device.I32(layer))
+}

@@ -1,0 +1,348 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"lessrag/lesskernels"
+)
+
+const stateTolerance = 1e-5
+
+// featureMap is one of random weights.
+func (r *rig) featureMap(h Heads, hidden, rank int) *lesskernels.FeatureMap {
+	r.t.Helper()
+	f, err := lesskernels.NewFeatureMap(lesskernels.FeatureShape{Heads: h.Heads, KVHeads: h.KVHeads, HeadDim: h.Dim, Hidden: hidden, Rank: rank},
+		lesskernels.FeatureWeights{
+			Wq1: r.normal(h.Heads*h.Dim*hidden, 1/math.Sqrt(float64(h.Dim))), Wq2: r.normal(h.Heads*hidden*rank, 0.4),
+			Wk1: r.normal(h.KVHeads*h.Dim*hidden, 1/math.Sqrt(float64(h.Dim))), Wk2: r.normal(h.KVHeads*hidden*rank, 0.4),
+			Wk3: r.normal(h.KVHeads*rank*rank, 0.3), S1: r.normal(h.KVHeads*rank, 1), S2: r.normal(h.KVHeads*rank, 0.5),
+		})
+	r.must(err)
+	return f
+}
+
+// putMaps puts feature maps on the device.
+func (r *rig) putMaps(f *lesskernels.FeatureMap) *Maps {
+	r.t.Helper()
+	m, err := PutMaps(r.s, f, put(r, make([]byte, MapsBytes(f.FeatureShape))))
+	r.must(err)
+	return &m
+}
+
+// mapSizes are hidden sizes and ranks below, at and above what kernels take at a step.
+var mapSizes = [][2]int{{128, 8}, {24, 3}, {33, 16}}
+
+func TestPhi(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for i, h := range headShapes {
+			size := mapSizes[i%len(mapSizes)]
+			r.checkPhi(h, size[0], size[1])
+		}
+	})
+}
+
+// checkPhi: rows that ask no state are left alone where a whole tile of them does not.
+func (r *rig) checkPhi(h Heads, hidden, rank int) {
+	const rows = 50
+	f := r.featureMap(h, hidden, rank)
+	stride := h.Heads + 2*h.KVHeads
+	qkv := r.normal(rows*stride*h.Dim, 1)
+	asked := make([]int64, rows)
+	for row := range asked {
+		if asked[row] = -1; row < 16 && row%5 == 1 || row >= 32 {
+			asked[row] = int64(row)
+		}
+	}
+	out := put(r, nothing(rows*h.Heads*rank))
+	r.must(r.Phi(r.s, h, r.putMaps(f), put(r, qkv), &States{Rank: rank, Phi: out, Asked: put(r, asked)}, rows))
+	var want []float64
+	var got []float32
+	phi := make([]float32, rank)
+	for i, x := range get[float32](r, out, rows*h.Heads*rank) {
+		row, head := i/rank/h.Heads, i/rank%h.Heads
+		if row >= 16 && row < 32 {
+			if x == x {
+				r.t.Errorf("%+v: φ of row %d, which asks nothing, is %v", h, row, x)
+			}
+			continue
+		}
+		f.Phi(phi, head, qkv[(row*stride+head)*h.Dim:][:h.Dim])
+		want, got = append(want, float64(phi[i%rank])), append(got, x)
+	}
+	near(r.t, fmt.Sprintf("φ of %+v, %d hidden, rank %d", h, hidden, rank), got, want, stateTolerance)
+}
+
+func TestAbsorb(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for i, h := range headShapes {
+			size := mapSizes[i%len(mapSizes)]
+			r.checkAbsorb(h, size[0], size[1])
+		}
+	})
+}
+
+// checkAbsorb: states of several sequences, of layer 1 of 2, some of which have tokens already, and one of
+// which is switched off.
+func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
+	const positions, stride, off = 60, 300, 3
+	f := r.featureMap(h, hidden, rank)
+	counts := []int{1, 15, 16, 17, 40, 5, 0}
+	var turns []float32 // [positions, dim]
+	for position := range positions {
+		var sines []float32
+		for i := range h.Dim / 2 {
+			s, c := math.Sincos(float64(position) * math.Pow(10000, -2*float64(i)/float64(h.Dim)))
+			turns, sines = append(turns, float32(c)), append(sines, float32(s))
+		}
+		turns = append(turns, sines...)
+	}
+	keyBits, keys := brains(r.normal(stride*h.Dim, 1))
+	valueBits, values := brains(r.normal(stride*h.Dim, 1))
+	memory := nothing(2 * stride * h.Dim / 2) // of layer 0 none is read
+	var bits []uint16
+	for range len(memory) * 2 {
+		bits = append(bits, 0x7fc0)
+	}
+	bits = append(append(bits, keyBits...), valueBits...)
+
+	size := rank * (h.Dim + 1)
+	states := lesskernels.NewLowRank(len(counts), rank, h.Dim)
+	var table []float32
+	var jobs []Job
+	var leaving []Leaving
+	for i, n := range counts {
+		kv := i % h.KVHeads
+		entries := 2 * h.KVHeads * 2 // [layers, kvHeads, 2] numbers
+		at := len(table)
+		for e := range entries {
+			further := int32(-1)
+			if e == 2*(h.KVHeads+kv) && i != off {
+				further = int32(entries)
+			}
+			table = append(table, math.Float32frombits(uint32(further)))
+		}
+		job := Job{Table: int64(at), KVHead: int64(kv), First: int64(len(leaving)), Count: int64(n), Fresh: int64(i % 2)}
+		held := nothing(size)
+		if i%2 == 0 {
+			for j := range held {
+				held[j] = float32(math.Abs(float64(r.random.Float32())))
+			}
+			copy(states.H[i*rank*h.Dim:], held[:rank*h.Dim])
+			copy(states.Z[i*rank:], held[rank*h.Dim:])
+		}
+		table = append(table, held...)
+		psi, key := make([]float32, rank), make([]float32, h.Dim)
+		for range n {
+			row, other, position := r.random.IntN(stride), r.random.IntN(stride), r.random.IntN(positions)
+			leaving = append(leaving, Leaving{Key: int64(2*stride - stride + row), Value: int64(3*stride - stride + other), Layer: stride, Position: int64(position)})
+			for j := range h.Dim / 2 {
+				a, b := float64(keys[row*h.Dim+2*j]), float64(keys[row*h.Dim+2*j+1])
+				c, s := float64(turns[position*h.Dim+j]), float64(turns[position*h.Dim+h.Dim/2+j])
+				key[2*j], key[2*j+1] = float32(a*c+b*s), float32(b*c-a*s)
+			}
+			f.Psi(psi, kv, key)
+			states.Absorb(i, psi, values[other*h.Dim:][:h.Dim])
+		}
+		jobs = append(jobs, job)
+	}
+	p := put(r, table)
+	r.must(r.Absorb(r.s, h, r.putMaps(f), put(r, bits), put(r, jobs), put(r, leaving), put(r, turns), p, len(jobs), 1))
+	got := get[float32](r, p, len(table))
+	for i := range counts {
+		at := int(jobs[i].Table) + 4*h.KVHeads
+		if i == off {
+			if got[at] == got[at] {
+				r.t.Errorf("%+v: a state that is switched off absorbs", h)
+			}
+			continue
+		}
+		var want []float64
+		for _, part := range [][]float32{states.H[i*rank*h.Dim:][:rank*h.Dim], states.Z[i*rank:][:rank]} {
+			for _, x := range part {
+				want = append(want, float64(x))
+			}
+		}
+		near(r.t, fmt.Sprintf("%d tokens absorbed of %+v, %d hidden, rank %d", counts[i], h, hidden, rank), got[at:at+size], want, stateTolerance)
+	}
+}
+
+// What a KV head has absorbed joins what it holds, weighed by its gate; where it is not asked, or has
+// none, its state is not even read.
+func TestMergeStates(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for i, h := range headShapes {
+			r.checkMergeStates(h, mapSizes[i%len(mapSizes)][1])
+		}
+	})
+}
+
+func (r *rig) checkMergeStates(h Heads, rank int) {
+	c := look(r, h, []int{1, 3, 40, 70, 1, 2}, func(int) int { return 1 })
+	const splits = 2
+	c.splits(splits)
+	r.must(r.Attend(r.s, &c.a, len(c.tiles), false, splits, 64))
+
+	states := lesskernels.NewLowRank(c.a.Rows*h.KVHeads, rank, h.Dim) // one for every row
+	var memory []float32
+	var asked []int64
+	gates := make([]float32, states.KVHeads)
+	for row := range c.a.Rows {
+		table, entries := len(memory), 2*h.KVHeads*2
+		asked = append(asked, int64(table))
+		memory = append(memory, nothing(entries)...)
+		for kv := range h.KVHeads {
+			i := row*h.KVHeads + kv
+			gates[i] = float32(row) / 2
+			further := len(memory) - table
+			if row%3 == kv {
+				further = -1 // switched off
+			} else {
+				for range 20 {
+					psi := r.normal(rank, 1)
+					for j := range psi {
+						psi[j] = float32(math.Abs(float64(psi[j])))
+					}
+					states.Absorb(i, psi, r.normal(h.Dim, 1))
+				}
+			}
+			memory[table+2*(h.KVHeads+kv)] = math.Float32frombits(uint32(int32(further)))
+			memory[table+2*(h.KVHeads+kv)+1] = gates[i]
+			if further >= 0 {
+				memory = append(memory, states.H[i*rank*h.Dim:][:rank*h.Dim]...)
+				memory = append(memory, states.Z[i*rank:][:rank]...)
+			}
+		}
+	}
+	asked[4] = -1
+	phi := r.normal(c.a.Rows*h.Heads*rank, 0.3)
+	for i := range phi {
+		phi[i] = float32(math.Abs(float64(phi[i])))
+	}
+	clear(phi[h.Heads*rank : h.Heads*rank+2*rank]) // below ε
+	r.must(r.Merge(r.s, &c.a, c.list, c.a.Rows, splits, &States{Rank: rank, Phi: put(r, phi), Memory: put(r, memory), Asked: put(r, asked)}, c.out))
+
+	var want []float64
+	c.eachQuery(0, math.MaxInt, func(row, head, kv int, p lesskernels.Partial) {
+		other := lesskernels.Partial{Out: make([]float32, h.Dim)}
+		if states.Query(&other, row*h.KVHeads+kv, phi[(row*h.Heads+head)*rank:][:rank]); row != 4 {
+			other.LSE += gates[row*h.KVHeads+kv]
+			p.Merge(other)
+		}
+		for _, x := range p.Out {
+			want = append(want, float64(x))
+		}
+	})
+	near(r.t, fmt.Sprintf("%+v, rank %d", h, rank), fromBrains(get[uint16](r, c.out, len(want))), want, attentionTolerance)
+}
+
+// Keys are turned from a copy of what they were first, however often.
+func TestTurn(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range []Heads{{6, 2, 64}, {3, 3, 128}} {
+			const rows, layer = 100, 1
+			bits, x := brains(r.normal(rows*h.Dim, 1))
+			p := put(r, bits)
+			turns := []Turn{{Copy: 40, CopyLayer: 20, CopyHead: 4, Key: 1, KeyLayer: 10, KeyHead: 5, Make: 1}, {Copy: 43, CopyLayer: 20, CopyHead: 4, Key: 2, KeyLayer: 10, KeyHead: 5}}
+			var cos, sin []float32
+			for i := range len(turns) * h.Dim / 2 {
+				s, c := math.Sincos(float64(i))
+				cos, sin = append(cos, float32(c)), append(sin, float32(s))
+			}
+			r.must(r.Turn(r.s, h, p, put(r, turns), put(r, cos), put(r, sin), len(turns), layer))
+			want := make([]float64, len(x))
+			for i, v := range x {
+				want[i] = float64(v)
+			}
+			for n, turn := range turns {
+				for kv := range h.KVHeads {
+					copied := int(turn.Copy+layer*turn.CopyLayer) + kv*int(turn.CopyHead)
+					key := int(turn.Key+layer*turn.KeyLayer) + kv*int(turn.KeyHead)
+					if turn.Make != 0 {
+						copy(want[copied*h.Dim:][:h.Dim], want[key*h.Dim:])
+					}
+					for i := range h.Dim / 2 {
+						a, b := want[copied*h.Dim+2*i], want[copied*h.Dim+2*i+1]
+						c, s := float64(cos[n*h.Dim/2+i]), float64(sin[n*h.Dim/2+i])
+						want[key*h.Dim+2*i], want[key*h.Dim+2*i+1] = a*c-b*s, a*s+b*c
+					}
+				}
+			}
+			near(t, fmt.Sprintf("keys of %+v", h), fromBrains(get[uint16](r, p, len(x))), want, roundedTo)
+		}
+	})
+}
+
+// What slots get of attention is added up over rows and heads, to what they had.
+func TestObserve(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range headShapes {
+			r.checkObserve(h, false)
+			r.checkObserve(h, true)
+		}
+	})
+}
+
+func (r *rig) checkObserve(h Heads, block bool) {
+	seen, rowsOf := []int{2, 63, 64, 65, 129}, func(int) int { return 1 }
+	if block {
+		seen, rowsOf = []int{2, 65, 100}, func(tile int) int { return h.TileQueries() + 3*tile } // more than a tile of attention
+	}
+	c := look(r, h, seen, rowsOf)
+	whole := c.tiles
+	c.cut()
+	const splits, room, most = 2, 200, 200
+	c.splits(splits)
+	r.must(r.Attend(r.s, &c.a, len(c.tiles), block, splits, 128))
+	sums := r.normal(len(seen)*2*h.KVHeads*room, 1)
+	want := make([]float64, len(sums))
+	var watched []Watch
+	for i, tile := range whole {
+		known, first := seen[i]/2, i*2*h.KVHeads*room
+		rows, from := int64(tile.Rows), int64(tile.First)
+		if i == 1 { // the last row alone
+			from, rows = from+rows-1, 1
+		}
+		watched = append(watched, Watch{First: from, Rows: rows, Sums: int64(first), SumsLayer: int64(h.KVHeads * room), SumsHead: room, Known: int64(known)})
+		for kv := range h.KVHeads {
+			for slot := range room {
+				at := first + (h.KVHeads+kv)*room + slot
+				last := int(c.live[(int(from+rows)-1)*h.KVHeads+kv])
+				if want[at] = float64(sums[at]); slot >= known && slot < last {
+					want[at] = 0
+				}
+			}
+		}
+		for other := range h.KVHeads * room {
+			want[first+other] = float64(sums[first+other])
+		}
+	}
+	for i := range whole {
+		for row := watched[i].First; row < watched[i].First+watched[i].Rows; row++ {
+			for head := range h.Heads {
+				kv := head / h.Group()
+				n := int(c.live[int(row)*h.KVHeads+kv])
+				weights, whole := make([]float64, n), 0.0
+				for slot := range weights {
+					dot := 0.0
+					for j, x := range c.q[(int(row)*h.Heads+head)*h.Dim:][:h.Dim] {
+						dot += float64(x) * float64(c.k[i*h.KVHeads+kv][slot*h.Dim+j])
+					}
+					weights[slot] = math.Exp(dot * float64(c.a.Scale))
+					whole += weights[slot]
+				}
+				for slot, w := range weights {
+					want[int(watched[i].Sums)+(h.KVHeads+kv)*room+slot] += w / whole
+				}
+			}
+		}
+	}
+	p := put(r, sums)
+	for i := range watched {
+		watched[i].Sums += int64(p / 4)
+	}
+	c.a.Places = put(r, c.places)
+	r.must(r.Observe(r.s, &c.a, put(r, watched), len(watched), splits, most, block))
+	near(r.t, fmt.Sprintf("attention to slots of %+v, block %v", h, block), get[float32](r, p, len(sums)), want, 1e-5)
+}

@@ -1,0 +1,148 @@
+"""LESS (arXiv 2402.09398): what queries ask of a state, and what states absorb."""
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def gelu(x):
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+
+
+@triton.jit
+def perceptron(even, odd, first, second, hidden, rank, i, r, T: tl.constexpr, HB: tl.constexpr):
+    """gelu(gelu(x·first)·second) of T rows x [D], given by its even and its odd columns.
+
+        first  [D, hidden] f32
+        second [hidden, rank] f32
+        i      0…D/2-1
+        r      0…R-1, of which rank are real: the others give 0
+    """
+    out = tl.zeros([T, r.shape[0]], tl.float32)
+    for from_ in range(0, hidden, HB):
+        h = from_ + tl.arange(0, HB)
+        inside = h < hidden
+        a = tl.load(first + i[:, None] * 2 * hidden + h[None, :], mask=inside[None, :], other=0.0)
+        b = tl.load(first + (i[:, None] * 2 + 1) * hidden + h[None, :], mask=inside[None, :], other=0.0)
+        x = tl.dot(even, a, input_precision="ieee")
+        x = gelu(tl.dot(odd, b, x, input_precision="ieee"))
+        w = tl.load(second + h[:, None] * rank + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
+        out = tl.dot(x, w, out, input_precision="ieee")
+    return gelu(out)
+
+
+@triton.jit
+def phi(qkv, asked, first, second, out, rows, heads, kv_heads, hidden, rank,
+        D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
+    """φ of the queries of T rows, before their positions turn them; program (tile of rows, head). A tile that asks no
+    state is left alone.
+
+        qkv    [rows, heads + 2·kv_heads, D] f32
+        asked  [rows] i64: below 0 where a row asks no state
+        first  [heads, D, hidden] f32
+        second [heads, hidden, rank] f32
+        out    [rows, heads, rank] f32
+    """
+    t = tl.program_id(0) * T + tl.arange(0, T)
+    head = tl.program_id(1)
+    have = t < rows
+    if tl.max(tl.load(asked + t, mask=have, other=-1), 0) >= 0:
+        i = tl.arange(0, D // 2)
+        r = tl.arange(0, R)
+        x = qkv + (t.to(tl.int64)[:, None] * (heads + 2 * kv_heads) + head) * D + 2 * i[None, :]
+        even = tl.load(x, mask=have[:, None], other=0.0)
+        odd = tl.load(x + 1, mask=have[:, None], other=0.0)
+        f = perceptron(even, odd, first + head * D * hidden, second + head * hidden * rank, hidden, rank, i, r, T, HB)
+        at = (t.to(tl.int64)[:, None] * heads + head) * rank + r[None, :]
+        tl.store(out + at, tl.abs(f), mask=have[:, None] & (r < rank)[None, :])
+
+
+@triton.jit
+def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, layer, kv_heads, hidden, rank,
+           D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
+    """Adds ψ(k)ᵀ v and ψ(k) of tokens that leave a KV head to its state, T at a time, always in the same order;
+    program (job).
+
+        memory  [·, D] bf16
+        jobs    [jobs, 5] i64: where in states the table of the sequence is, the KV head, the first of its leaving
+                tokens, how many, and whether they are the first that the state absorbs
+        leaving [·, 4] i64: the rows of memory where key and value of layer 0 lie, how many rows further those of the next
+                layer do, and the token's position
+        turns   [positions, D] f32: cos, and then sin, of the angles that the position turned the key by
+        states  f32, the tables of sequences: [layers, kv_heads, 2], how much further the state is (i32; below 0, there is
+                none) and its gate; and states, each H [rank, D] and then Z [rank]
+        first   [kv_heads, D, hidden], second [kv_heads, hidden, rank], third [kv_heads, rank, rank], s1, s2 [kv_heads, rank], f32
+    """
+    job = jobs + tl.program_id(0) * 5
+    table = tl.load(job)
+    kv = tl.load(job + 1).to(tl.int32)
+    further = tl.load(states + table + (layer * kv_heads + kv) * 2).to(tl.int32, bitcast=True)
+    if further >= 0:
+        tokens = leaving + tl.load(job + 2) * 4
+        count = tl.load(job + 3).to(tl.int32)
+        old = tl.load(job + 4) == 0
+        i = tl.arange(0, D // 2)
+        d = tl.arange(0, D)
+        r = tl.arange(0, R)
+        real = r < rank
+        h = states + table + further + r[:, None] * D + d[None, :]
+        z = states + table + further + rank * D + r
+        mix = tl.load(h, mask=real[:, None] & old, other=0.0)
+        mass = tl.load(z, mask=real & old, other=0.0)
+        q = tl.arange(0, R)
+        w = tl.load(third + (kv * rank + q[:, None]) * rank + r[None, :], mask=(q < rank)[:, None] & real[None, :], other=0.0)
+        a1 = tl.abs(tl.load(s1 + kv * rank + r, mask=real, other=0.0))
+        a2 = tl.load(s2 + kv * rank + r, mask=real, other=0.0)
+        for from_ in range(0, count, T):
+            t = from_ + tl.arange(0, T)
+            inside = t < count
+            at = tokens + t * 4
+            step = layer * tl.load(at + 2, mask=inside, other=0)
+            key = memory + ((tl.load(at, mask=inside, other=0) + step) * D)[:, None] + 2 * i[None, :]
+            value = memory + ((tl.load(at + 1, mask=inside, other=0) + step) * D)[:, None] + d[None, :]
+            turn = turns + (tl.load(at + 3, mask=inside, other=0) * D)[:, None] + i[None, :]
+            a = tl.load(key, mask=inside[:, None], other=0.0).to(tl.float32)
+            b = tl.load(key + 1, mask=inside[:, None], other=0.0).to(tl.float32)
+            c = tl.load(turn, mask=inside[:, None], other=0.0)
+            s = tl.load(turn + D // 2, mask=inside[:, None], other=0.0)
+            f = perceptron(a * c + b * s, b * c - a * s, first + kv * D * hidden, second + kv * hidden * rank, hidden, rank, i, r, T, HB)
+            f = f * a1[None, :]
+            f = tl.abs(f + tl.dot(f, w, input_precision="ieee") * a2[None, :])
+            f = tl.where(inside[:, None], f, 0.0)
+            v = tl.load(value, mask=inside[:, None], other=0.0).to(tl.float32)
+            mix = tl.dot(tl.trans(f), v, mix, input_precision="ieee")
+            mass += tl.sum(f, 0)
+        tl.store(h, mix, mask=real[:, None])
+        tl.store(z, mass, mask=real)
+
+
+@triton.jit
+def turn(memory, turns, cos, sin, layer, D: tl.constexpr):
+    """Turns keys anew from an exact copy, so that no rounding adds up (StreamingLLM, arXiv 2309.17453, numbers the sinks
+    anew whenever tokens were evicted); program (turn, KV head).
+
+        memory   [·, D] bf16
+        turns    [turns, 7] i64: of the copy, and of the key, the rows of memory where those of layer 0, head 0 lie, and how many
+                 rows further those of the next layer and of the next head do; and whether the copy is still to be made
+        cos, sin [turns, D/2] f32
+    """
+    n = tl.program_id(0)
+    head = tl.program_id(1)
+    i = tl.arange(0, D // 2)
+    m = turns + n * 7
+    copy = memory + (tl.load(m) + layer * tl.load(m + 1) + head * tl.load(m + 2)) * D
+    key = memory + (tl.load(m + 3) + layer * tl.load(m + 4) + head * tl.load(m + 5)) * D
+    make = tl.load(m + 6) != 0
+    source = copy
+    if make:
+        source = key
+    x = tl.load(source + 2 * i)
+    y = tl.load(source + 2 * i + 1)
+    c = tl.load(cos + n * (D // 2) + i)
+    s = tl.load(sin + n * (D // 2) + i)
+    a = x.to(tl.float32)
+    b = y.to(tl.float32)
+    tl.store(copy + 2 * i, x, mask=make)
+    tl.store(copy + 2 * i + 1, y, mask=make)
+    tl.debug_barrier()
+    tl.store(key + 2 * i, (a * c - b * s).to(tl.bfloat16))
+    tl.store(key + 2 * i + 1, (a * s + b * c).to(tl.bfloat16))
