@@ -15,6 +15,7 @@ const (
 	heading
 	code     // a fence with its marks, or indented lines: kept whole where it fits, else cut between lines
 	tableRow // never cut where it fits
+	rule     // a thematic break: parts a section, and is in no passage unless it stands in the middle of one
 )
 
 // block is a piece of structure: text[start:end] without blank lines around it.
@@ -33,6 +34,7 @@ var (
 	atxHeading   = regexp.MustCompile(`^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$`)
 	setextMark   = regexp.MustCompile(`^ {0,3}(=+|-+)[ \t]*$`)
 	fenceMark    = regexp.MustCompile("^ {0,3}(`{3,}|~{3,})")
+	ruleMark     = regexp.MustCompile(`^ {0,3}(?:(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})$`)
 	listItem     = regexp.MustCompile(`^[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t]+\S`)
 	delimiterRow = regexp.MustCompile(`^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$`)
 )
@@ -153,6 +155,11 @@ func (s *scanner) markdownLine(start, end int) {
 			s.open = false
 			return
 		}
+	}
+	if ruleMark.MatchString(line) {
+		s.table = false
+		s.add(block{start: start, end: end, kind: rule}, false)
+		return
 	}
 	if s.tableLine(line, start, end, last) {
 		return

@@ -45,9 +45,9 @@ func (s chunkSizes) check() error {
 }
 
 // chunkDocument cuts a text into passages along its structure. It is pure and deterministic, takes time
-// linear in the text, and together the passages hold everything of it but space.
+// linear in the text, and together the passages hold everything of it but space and rules.
 //
-// A passage never crosses a heading, unless it would be too small to stand alone; inside a section it ends
+// A passage never crosses a heading or a rule, unless it would be too small to stand alone; inside a section it ends
 // between paragraphs if one ends in its second half, and between sentences otherwise. Code and table
 // rows are cut only if larger than a passage may be.
 func chunkDocument(d extract.Document, t TokenCounter, s chunkSizes) []Chunk {
@@ -94,10 +94,10 @@ type chunker struct {
 	pieces []piece
 }
 
-// section is a heading and what stands below it, up to the next one.
+// section is a heading or a rule and what stands below it, up to the next one.
 type section struct {
 	path  []string // of headings, its own included
-	level int      // of its heading; 0 above the first
+	level int      // of its heading; 0 above the first, belowRule below a rule
 	atoms []atom
 	span  span // with the sections below its heading
 }
@@ -112,15 +112,22 @@ type piece struct {
 	bare       bool // headings and nothing to read below them, such as a rule
 }
 
-// sections groups blocks by heading and cuts them into atoms.
+// belowRule is the level of what a rule parts from the text before it, in the same section: deeper than any heading.
+const belowRule = 7
+
+// sections groups blocks by heading and by rule, and cuts them into atoms.
 func (c *chunker) sections(blocks []block) []section {
 	var sections []section
 	var levels []int
 	path := []string{} // never nil: it is stored as an array
 	for i := 0; i < len(blocks); {
-		level := 0
-		if b := blocks[i]; b.kind == heading {
-			level = b.level
+		level, end := 0, i
+		switch b := blocks[i]; b.kind {
+		case rule:
+			level = belowRule
+			i, end = i+1, i+1
+		case heading:
+			level, end = b.level, i+1
 			for len(levels) > 0 && levels[len(levels)-1] >= b.level {
 				levels, path = levels[:len(levels)-1], path[:len(path)-1]
 			}
@@ -128,9 +135,11 @@ func (c *chunker) sections(blocks []block) []section {
 				levels, path = append(levels, b.level), append(slices.Clone(path), b.title)
 			}
 		}
-		end := i + 1
-		for end < len(blocks) && blocks[end].kind != heading {
+		for end < len(blocks) && blocks[end].kind != heading && !(blocks[end].kind == rule && c.parts(blocks[i:end])) {
 			end++
+		}
+		if end == i { // nothing between a rule and what follows it
+			continue
 		}
 		// The end of the text that the last block may reach to is the start of the next section.
 		text := c.text
@@ -143,6 +152,13 @@ func (c *chunker) sections(blocks []block) []section {
 	}
 	nest(sections)
 	return sections
+}
+
+// parts tells whether a rule behind blocks ends their section. One behind a heading and a line or two is part of
+// the title, as pages are made.
+func (c *chunker) parts(blocks []block) bool {
+	return len(blocks) == 0 || blocks[0].kind != heading ||
+		4*boundedCount(c.text[blocks[0].start:blocks[len(blocks)-1].end], c.tokens, c.sizes.target) >= c.sizes.target
 }
 
 // nest lengthens the span of every section over the ones below its heading, in linear time.

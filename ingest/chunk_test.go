@@ -52,23 +52,34 @@ func checkChunks(t *testing.T, d extract.Document, c TokenCounter, s chunkSizes)
 			t.Fatalf("passage %d does not go on from the one before", i)
 		}
 		if chunk.Start > covered {
-			if lost := strings.TrimFunc(d.Text[covered:chunk.Start], unicode.IsSpace); lost != "" {
+			if lost := unread(d, d.Text[covered:chunk.Start]); lost != "" {
 				t.Fatalf("before passage %d, %q is in none", i, lost)
 			}
 		}
 		covered = chunk.End
 	}
-	if lost := strings.TrimFunc(d.Text[covered:], unicode.IsSpace); lost != "" {
+	if lost := unread(d, d.Text[covered:]); lost != "" {
 		t.Fatalf("%q is in no passage", lost)
 	}
 	return chunks
+}
+
+// unread is what a gap between passages holds but space and the rules of Markdown.
+func unread(d extract.Document, gap string) string {
+	var lines []string
+	for line := range strings.SplitSeq(gap, "\n") {
+		if line = strings.TrimFunc(line, unicode.IsSpace); line != "" && !(d.Markdown && ruleMark.MatchString(line)) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func FuzzChunk(f *testing.F) {
 	for _, seed := range []string{
 		"", " \n\t", "one", "# A\n\nb\n\n## C\n\nd", "```\nx\n\ny\n```\n", "| a | b |\n|---|---|\n| 1 | 2 |\n", "a | b\n--|--\n1 | 2\n\nend",
 		"Title\n=====\n\ntext\n\nSub\n---\n\n- one\n- two\n", "~~~\nnever closed", "    code\n    more\n", strings.Repeat("wörd ", 300), strings.Repeat("語", 500),
-		"#\n\n######\n", "a\u00a0b\u2003", "x. Y! Z? " + strings.Repeat("Long sentence without end ", 40),
+		"#\n\n######\n", "a\n\n---\n***\n\nb\n\n___", "a\u00a0b\u2003", "x. Y! Z? " + strings.Repeat("Long sentence without end ", 40),
 	} {
 		f.Add(seed, true)
 		f.Add(seed, false)
@@ -86,7 +97,9 @@ func randomMarkdown(r *rand.Rand) string {
 	var b strings.Builder
 	sentence := func() string { return strings.Repeat("word ", 1+r.IntN(20)) + "end. " }
 	for range r.IntN(40) {
-		switch r.IntN(7) {
+		switch r.IntN(8) {
+		case 7:
+			b.WriteString("* * *\n\n")
 		case 0:
 			fmt.Fprintf(&b, "%s Heading %d\n\n", strings.Repeat("#", 1+r.IntN(4)), r.IntN(100))
 		case 1:
@@ -358,5 +371,32 @@ func BenchmarkChunk(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		chunkDocument(extract.Document{Text: text, Markdown: true}, wordCounter{}, chunkSizes{target: 200, max: 256, overlap: 30})
+	}
+}
+
+func TestChunkEndsAtRules(t *testing.T) {
+	long := strings.TrimSpace(strings.Repeat("Word word word word word word. ", 4)) // 24 words: two would fit together
+	other := strings.ReplaceAll(long, "ord", "eb")
+	for _, mark := range []string{"---", "* * *", "___", "-----  "} {
+		text := "# Guide\n\n***\n\nSince 2.0\n\n***\n\n" + long + "\n\n" + mark + "\n\n" + other + "\n\n## Below\n\n" + long + "\n"
+		chunks := checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, chunkSizes{target: 60, max: 60})
+		if len(chunks) != 3 || chunks[1].Text != other {
+			t.Fatalf("%s: got %q", mark, texts(chunks))
+		}
+		if !reflect.DeepEqual(chunks[1].HeadingPath, []string{"Guide"}) {
+			t.Errorf("%s: what stands below the rule stands under %q", mark, chunks[1].HeadingPath)
+		}
+		// The section of the heading goes on below the rule; what is below the rule is a section of its own.
+		if c := chunks[0]; c.SectionStart != 0 || c.SectionEnd != len(text) {
+			t.Errorf("%s: the section of the first is [%d,%d) of %d", mark, c.SectionStart, c.SectionEnd, len(text))
+		}
+		if c := chunks[1]; text[c.SectionStart:c.SectionEnd] != other+"\n\n" {
+			t.Errorf("%s: the section of the second is %q", mark, text[c.SectionStart:c.SectionEnd])
+		}
+	}
+	// No rules: the underline of a heading, and lines of a fence.
+	text := "Guide\n---\n\n```\na\n---\nb\n```\n\n" + long + "\n"
+	if chunks := checkChunks(t, extract.Document{Text: text, Markdown: true}, wordCounter{}, testSizes); len(chunks) != 1 {
+		t.Errorf("got %q", texts(chunks))
 	}
 }

@@ -79,6 +79,7 @@ func chapterText(text string) (string, error) {
 	}
 	discard(page)
 	limitSpans(page)
+	partSections(page)
 	if head := elementOf(page, "head"); head != nil {
 		head.Parent.RemoveChild(head)
 	}

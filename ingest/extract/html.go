@@ -39,6 +39,7 @@ func html(text string) (Document, error) {
 	title := pageTitle(page)
 	discard(page)
 	limitSpans(page)
+	partSections(page)
 	content := mainContent(page)
 	if content == nil {
 		content = page
