@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 )
 
 // Product is a matrix and where its product with an Input goes.
@@ -47,27 +48,47 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 		}
 		in.form(p, f, m.isa)
 	}
-	panels, micros := 0, 0.0
+	units, micros := 0, 0.0
 	for _, product := range products {
-		panels, micros = panels+product.Matrix.panels(), micros+product.micros(in.n)
+		units, micros = units+product.units(in.n), micros+product.micros(in.n)
 	}
 	if micros < fewMicros {
-		panelsOf(products, in, 0, panels)
+		unitsOf(products, in, 0, units)
 		return
 	}
-	p.Ranges(panels, func(from, to int) { panelsOf(products, in, from, to) })
+	p.Ranges(units, func(from, to int) { unitsOf(products, in, from, to) })
 }
 
-// panelsOf multiplies panels [from, to) of all products one after the other.
-func panelsOf(products []Product, in *Input, from, to int) {
+// unitsOf multiplies the panels that begin in units [from, to) of all products, one
+// after the other.
+func unitsOf(products []Product, in *Input, from, to int) {
 	for _, product := range products {
-		n := product.Matrix.panels()
+		n, each := product.units(in.n), product.unitsOfPanel(in.n)
 		if from < n && to > 0 {
-			product.panels(in, max(0, from), min(to, n))
+			product.panels(in, (max(0, from)+each-1)/each, (min(to, n)+each-1)/each)
 		}
 		from, to = from-n, to-n
 	}
 }
+
+// units is the cost of a product, for sharing it out.
+func (p Product) units(n int) int { return p.Matrix.panels() * p.unitsOfPanel(n) }
+
+// unitsOfPanel tells how a panel for n tokens compares with those of other forms:
+// pairs take twice the arithmetic, most of which hides behind the reading where there
+// are few tokens.
+func (p Product) unitsOfPanel(n int) int {
+	switch {
+	case p.form() != pairs:
+		return 2
+	case n < fewPairs:
+		return 3
+	}
+	return 4
+}
+
+// fewPairs is the tokens from which on arithmetic takes longer than reading.
+const fewPairs = 4
 
 // fewMicros is what one thread does sooner than several.
 const fewMicros = 5
@@ -83,6 +104,9 @@ func (i ISA) macsPerMicro() float64 {
 	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[min(i, AVX512)]
 }
 
+// mostRows is the most rows of a tile.
+const mostRows = 12
+
 // width is the most tokens that the instruction set's kernels take at once.
 func (i ISA) width(f form) int {
 	rows := 4
@@ -90,22 +114,24 @@ func (i ISA) width(f form) int {
 	case f == single:
 		return 1
 	case i >= AVX512:
-		rows = 12
+		rows = mostRows
 	case i == AVX2 && f == plain:
 		rows = 6
 	}
 	return rows / f.rows()
 }
 
+// productScratch is for the product of a panel with one tile.
+var productScratch = sync.Pool{New: func() any { return new([mostRows * panelRows]float32) }}
+
 // panels multiplies panels [from, to) with every tile of the input. The product goes
 // by way of a scratch where a token has two rows or the last panel rows to spare.
 func (p Product) panels(in *Input, from, to int) {
 	m, f := p.Matrix, p.form()
 	t := &in.forms[f]
-	var product []float32
-	if f == pairs || to*panelRows > m.rows {
-		product = make([]float32, t.width*f.rows()*panelRows)
-	}
+	scratch := productScratch.Get().(*[mostRows * panelRows]float32)
+	defer productScratch.Put(scratch)
+	product := scratch[:]
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
 		for i := range tileCount(in.n, t.width) {
