@@ -192,6 +192,13 @@ func (s *Sequence) Segment(layer, kvHead int) (k, v []uint16) {
 	return h.k[:n], h.v[:n]
 }
 
+// Grown is the Segment as it will be when n more tokens, which fit, are appended.
+func (s *Sequence) Grown(layer, kvHead, n int) (k, v []uint16) {
+	h := s.head(layer, kvHead)
+	n = (h.loose() + n) * s.plan.Shape.HeadDim
+	return h.k[:n], h.v[:n]
+}
+
 // Packed is what a KV head holds beside its Segment, all of it older than a block that
 // is being fed.
 func (s *Sequence) Packed(layer, kvHead int) cpu.PackedSlots {
@@ -259,7 +266,8 @@ func (s *Sequence) due(layer int) bool {
 	return ok && p.Eager() && s.position-s.head(layer, 0).decided >= s.plan.Interval
 }
 
-// Append stores a block that Fits: k, v [n, headDim] of one KV head.
+// Append stores a block that Fits: k, v [n, headDim] of one KV head. Different KV heads
+// may be appended to at the same time.
 func (s *Sequence) Append(layer, kvHead int, k, v []uint16) {
 	h := s.head(layer, kvHead)
 	dim := s.plan.Shape.HeadDim

@@ -27,7 +27,7 @@ type activations struct {
 
 	rowWeights []float32 // of the spans of blocks of one row: see span
 
-	workers  chan *attendWorker // one for each thread
+	workers  []*attendWorker // one for each thread
 	partials partials
 }
 
@@ -54,10 +54,9 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 		blockK:       make([]uint16, t*c.KVHeads*stored),
 		blockV:       make([]uint16, t*c.KVHeads*stored),
 		out:          make([]float32, rows*c.Vocab),
-		workers:      make(chan *attendWorker, threads),
 	}
 	for range threads {
-		a.workers <- newAttendWorker(c.Group(), stored)
+		a.workers = append(a.workers, newAttendWorker(c.Group(), stored))
 	}
 	return a
 }

@@ -49,6 +49,7 @@ type attendTask struct {
 	partial  int // where partial results go; -1: these spans are all, the result is final
 	head     int // of the partial results, whose last one joins all
 	cost     int
+	appends  bool // first stores the block, which no other task reads
 }
 
 // store puts the keys and values of the blocks of one wave where attention will find
@@ -76,11 +77,9 @@ func (c *CPU) store(b *batch, layer, wave int) {
 			recent := len(b.spans)
 			heldK, heldV := s.Segment(layer, kvHead)
 			held := len(heldK) / dim
-			at := (block.first*kvHeads + kvHead*block.n) * dim
-			k, v := c.blockK[at:at+block.n*dim], c.blockV[at:at+block.n*dim]
+			k, v := c.ownRows(block, kvHead)
 			if block.fits {
-				s.Append(layer, kvHead, k, v)
-				heldK, heldV = s.Segment(layer, kvHead)
+				heldK, heldV = s.Grown(layer, kvHead, block.n)
 				b.split(heldK, heldV, dim, held+1)
 				b.watch(i, kvHead, recent, heldSlots)
 			} else {
@@ -90,7 +89,13 @@ func (c *CPU) store(b *batch, layer, wave int) {
 				b.split(k, v, dim, 1)
 				b.watch(i, kvHead, own, ownSlots)
 			}
+			tasks := len(b.tasks)
 			c.addTasks(b, i, kvHead, first)
+			if alone := len(b.tasks) == tasks+1; alone {
+				b.tasks[tasks].appends = block.fits
+			} else if block.fits {
+				s.Append(layer, kvHead, k, v)
+			}
 		}
 	}
 	c.absorb()
@@ -165,6 +170,9 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 func (c *CPU) attend(b *batch, layer int) {
 	c.run(len(b.tasks), func(i int, w *attendWorker) {
 		t := &b.tasks[i]
+		if t.appends {
+			c.append(b, layer, t)
+		}
 		c.attendTile(b, layer, t, w)
 		if t.partial < 0 {
 			return
@@ -176,13 +184,21 @@ func (c *CPU) attend(b *batch, layer int) {
 	c.Clock.Mark(Attention)
 }
 
+// append stores the keys and values of a task's block.
+func (c *CPU) append(b *batch, layer int, t *attendTask) {
+	k, v := c.ownRows(&b.blocks[t.block], t.kvHead)
+	b.blocks[t.block].sequence.Append(layer, t.kvHead, k, v)
+}
+
+// ownRows are a block's keys and values of a KV head, [n, stored].
+func (c *CPU) ownRows(block *block, kvHead int) (k, v []uint16) {
+	at := (block.first*c.config.KVHeads + kvHead*block.n) * c.stored
+	return c.blockK[at : at+block.n*c.stored], c.blockV[at : at+block.n*c.stored]
+}
+
 // run calls f for every task, with the scratch of the thread that does it.
 func (c *CPU) run(tasks int, f func(task int, w *attendWorker)) {
-	c.pool.Run(tasks, func(i int) {
-		worker := <-c.workers
-		f(i, worker)
-		c.workers <- worker
-	})
+	c.pool.RunOn(tasks, func(i, thread int) { f(i, c.workers[thread]) })
 }
 
 // evict stores the blocks that did not fit, keeping the budget of all, and absorbs

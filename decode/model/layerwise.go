@@ -96,9 +96,7 @@ func (l *Layerwise) Dense(h *Heads) {
 	c := l.c
 	group, dim := c.config.Group(), c.config.HeadDim
 	tiles := (h.Tokens + tileQueries - 1) / tileQueries
-	c.pool.Run(tiles*c.config.KVHeads, func(task int) {
-		w := <-c.workers
-		defer func() { c.workers <- w }()
+	c.run(tiles*c.config.KVHeads, func(task int, w *attendWorker) {
 		kvHead, from := task%c.config.KVHeads, (tiles-1-task/c.config.KVHeads)*tileQueries // the longest first
 		n := min(tileQueries, h.Tokens-from)
 		for i := range n {

@@ -62,10 +62,8 @@ func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
 	}
 	c.memory = m
 	c.before = make([]float32, c.limits.Tokens*heads*dim)
-	for range cap(c.workers) {
-		w := <-c.workers
+	for _, w := range c.workers {
 		w.phi = make([]float32, max(tileQueries*c.config.Group(), absorbTile)*rank)
-		c.workers <- w
 	}
 	return nil
 }
@@ -142,11 +140,9 @@ func (c *CPU) absorb() {
 }
 
 // features writes ψ [n, rank] of keys [n, headDim] of at most absorbTile tokens, as
-// attention sees them, whole: see cache.Features.
+// attention sees them, whole: see cache.Features. No task runs meanwhile.
 func (c *CPU) features(layer, head int, keys []float32, positions []int32, psi []float32) {
-	m, dim := &c.memory, c.config.HeadDim
-	w := <-c.workers
-	defer func() { c.workers <- w }()
+	m, dim, w := &c.memory, c.config.HeadDim, c.workers[0]
 	w.keys = resize(w.keys, (absorbTile+1)*dim)
 	copy(w.keys, keys)
 	if !m.postRoPE {

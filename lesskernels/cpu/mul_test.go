@@ -289,3 +289,51 @@ func TestSetEach(t *testing.T) {
 		}
 	}
 }
+
+// TestUnitsCoverPanels cuts products of several forms at every unit: each panel is
+// computed, and by one of the two parts only.
+func TestUnitsCoverPanels(t *testing.T) {
+	const cols = 64
+	rng := rand.New(rand.NewPCG(5, 6))
+	var matrices []*Matrix
+	for _, rows := range []int{48, 33, 16} {
+		m, err := Pack(lesskernels.Q4_1, randomWeights(rng, lesskernels.Q4_1, rows*cols), rows, cols, Best())
+		if err != nil {
+			t.Fatal(err)
+		}
+		matrices = append(matrices, m)
+	}
+	for _, n := range []int{1, fewPairs, 9} {
+		var in Input
+		in.Set(randomFloats(rng, n*cols), n, cols)
+		products := func() []Product {
+			var all []Product
+			for i, m := range matrices {
+				dst := make([]float32, n*m.rows)
+				for j := range dst {
+					dst[j] = float32(math.NaN())
+				}
+				all = append(all, Product{m, dst, i == 1})
+			}
+			return all
+		}
+		whole, units := products(), 0
+		MulAll(NewPool(1), &in, whole...)
+		for _, p := range whole {
+			units += p.units(n)
+		}
+		for cut := range units + 1 {
+			first, second := products(), products()
+			unitsOf(first, &in, 0, cut)
+			unitsOf(second, &in, cut, units)
+			for i, p := range whole {
+				for j, want := range p.Dst {
+					a, b := first[i].Dst[j], second[i].Dst[j]
+					if (a == a) == (b == b) || a == a && a != want || b == b && b != want {
+						t.Fatalf("n %d, cut at %d of %d: product %d value %d is %v and %v, want %v in one part", n, cut, units, i, j, a, b, want)
+					}
+				}
+			}
+		}
+	}
+}

@@ -49,12 +49,12 @@ type Pool struct {
 // job is the work of one Run. What one thread writes shares no cache line with what
 // another reads again and again.
 type job struct {
-	one     func(task int)     // does one task, or
-	some    func(from, to int) // all of [from, to)
-	more    []share            // of the threads beyond fewThreads
+	one     func(task int)         // does one task, or
+	on      func(task, thread int) // does it knowing the thread, or
+	some    func(from, to int)     // all of [from, to)
+	more    []share                // of the threads beyond fewThreads
 	failure atomic.Pointer[failure]
 	stop    bool // workers leave
-	_       [8]byte
 
 	left    atomic.Int64 // tasks not yet done
 	waiting atomic.Int32 // 0: nobody parked, 1: Run parked, 2: all done
@@ -143,6 +143,18 @@ func (p *Pool) Run(tasks int, f func(task int)) {
 	}
 	for i := range tasks {
 		f(i)
+	}
+}
+
+// RunOn is Run for tasks that use scratch: f is told which of the pool's threads it is
+// on, and no two tasks of one RunOn are on the same thread at once.
+func (p *Pool) RunOn(tasks int, f func(task, thread int)) {
+	if tasks > 1 && p.threads > 1 && p.busy.TryLock() {
+		p.start(tasks, &job{on: f})
+		return
+	}
+	for i := range tasks {
+		f(i, 0)
 	}
 }
 
@@ -241,7 +253,7 @@ func (j *job) drain(p *Pool, thread int) {
 			if from == to {
 				break
 			}
-			j.do(from, to)
+			j.do(from, to, thread)
 			done += to - from
 		}
 	}
@@ -251,15 +263,18 @@ func (j *job) drain(p *Pool, thread int) {
 }
 
 // do runs tasks and keeps the panic of one.
-func (j *job) do(from, to int) {
+func (j *job) do(from, to, thread int) {
 	defer func() {
 		if v := recover(); v != nil {
 			j.failure.CompareAndSwap(nil, &failure{fmt.Sprintf("cpu: task %d: %v", from, v)})
 		}
 	}()
-	if j.some != nil {
+	switch {
+	case j.some != nil:
 		j.some(from, to)
-	} else {
+	case j.on != nil:
+		j.on(from, thread)
+	default:
 		j.one(from)
 	}
 }

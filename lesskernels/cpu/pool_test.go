@@ -32,9 +32,17 @@ func TestPoolRunsEveryTaskOnce(t *testing.T) {
 					counts[i].Add(1)
 				}
 			})
+			on := make([]atomic.Int32, threads)
+			p.RunOn(tasks, func(i, thread int) {
+				if on[thread].Add(1) != 1 {
+					t.Errorf("threads %d: two tasks at once on thread %d", threads, thread)
+				}
+				counts[i].Add(1)
+				on[thread].Add(-1)
+			})
 			for i := range counts {
-				if n := counts[i].Load(); n != 2 {
-					t.Fatalf("threads %d: task %d of %d ran %d times, want once in Run and once in Ranges", threads, i, tasks, n)
+				if n := counts[i].Load(); n != 3 {
+					t.Fatalf("threads %d: task %d of %d ran %d times, want once in each of Run, Ranges and RunOn", threads, i, tasks, n)
 				}
 			}
 		}
