@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 )
 
 // openOnCard starts an engine over a small model on the interpreter of a card's kernels.
-func openOnCard(t *testing.T, o Options) (*Engine, *ptx.Device) {
+func openOnCard(t *testing.T, o Options, maps *lesskernels.Maps) (*Engine, *ptx.Device) {
 	t.Helper()
 	d := ptx.New(1 << 28)
 	o.Device = d
@@ -34,6 +35,11 @@ func openOnCard(t *testing.T, o Options) (*Engine, *ptx.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if maps != nil {
+		if err := l.backend.(*model.CUDA).UseMaps(maps); err != nil {
+			t.Fatal(err)
+		}
+	}
 	e := newEngine(l.backend, vocabulary{
 		piece: func(token int32) []byte { return []byte{byte(' ' + token)} },
 		isEnd: func(int32) bool { return false },
@@ -47,16 +53,21 @@ func openOnCard(t *testing.T, o Options) (*Engine, *ptx.Device) {
 	return e, d
 }
 
+// cardMaps are random feature maps for the small model of openOnCard.
+func cardMaps() *lesskernels.Maps {
+	return randomMaps(2, lesskernels.FeatureShape{Heads: 3, KVHeads: 1, HeadDim: 64, Hidden: 24, Rank: 5}, [][]float32{{0.5}, {float32(math.Inf(-1))}})
+}
+
 // Eight answers side by side are the eight answers alone, and give their memory back.
 func TestCardAnswers(t *testing.T) {
-	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 8, Block: 16, Interval: 3})
+	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 8, Block: 16, Interval: 3}, cardMaps())
 	if e.keeper != nil {
 		t.Error("a card does more than it can")
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	var requests []Request
 	for i := range 8 {
-		r := Request{MaxTokens: 5, Cache: spec(t, []string{"full", "sinks"}[i%2])}
+		r := Request{MaxTokens: 5, Cache: spec(t, []string{"full", "sinks", "full", "h2o", "full", "streaming+less", "full", "tova+less"}[i])}
 		if i%2 == 1 {
 			r.Budget.Tokens = 12 + i
 		}
@@ -94,18 +105,18 @@ func TestCardAnswers(t *testing.T) {
 
 // What a card does not hold is refused before anything is computed, by its name.
 func TestCardRefusals(t *testing.T) {
-	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 1, Block: 16})
-	for _, name := range []string{"h2o", "sinks+moment", "vote", "full+kivi4", "streaming", "tova+less"} {
+	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 1, Block: 16}, nil)
+	for _, name := range []string{"corm", "sinks+moment", "vote", "full+kivi4", "cascade", "h2o+kivi2"} {
 		_, err := e.Submit(context.Background(), Request{Prompt: []int32{1, 2}, Question: 1, Cache: spec(t, name)})
 		var refused *cache.PlanError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the device holds only full and sinks so far") {
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the device holds only full, sinks, sinks+less, streaming,") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for want, o := range map[string]Options{
 		`math "float32": a card computes in bf16`: {Device: ptx.New(1), Math: "float32"},
-		"feature maps x.less":                     {Device: ptx.New(1), Maps: "x.less"},
-		"bytes are free on PTX interpreter":       {Device: ptx.New(1 << 20)},
+		"open x.less":                       {Device: ptx.New(1 << 28), CacheMemory: 1 << 20, Maps: "x.less"},
+		"bytes are free on PTX interpreter": {Device: ptx.New(1 << 20)},
 	} {
 		f, err := gguf.Parse(gguftest.Model{Layers: 1, Width: 32, Hidden: 32, Heads: 1, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}.Bytes())
 		if err != nil {
@@ -125,24 +136,8 @@ func TestCardRefusals(t *testing.T) {
 
 // A card that is lost ends answers with the reason; the engine stays, and says it again.
 func TestCardLost(t *testing.T) {
-	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 2, Block: 16})
-	e.do(context.Background(), func(b Backend) {
-		plan, err := e.Plan(cache.Spec{}, cache.Budget{Tokens: 8})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		s, err := b.NewSequence(plan)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		s.Free() // and goes on with a sequence whose memory is gone
-		_, err = b.Forward([]model.Work{{Sequence: s, Tokens: []int32{1}}})
-		if !errors.Is(err, device.ErrLost) {
-			t.Errorf("a pass on memory that was given back: %v", err)
-		}
-	})
+	e, d := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 2, Block: 16}, nil)
+	e.do(context.Background(), func(Backend) { d.Lose(errors.New("the bus fell silent")) })
 	for range 2 {
 		if _, _, err := read(submit(t, e, context.Background(), Request{Prompt: []int32{4}})); !errors.Is(err, device.ErrLost) {
 			t.Errorf("%v, want the lost card", err)

@@ -77,18 +77,24 @@ func mappedCPU(f *gguf.File, o Options, pool *cpu.Pool) (*model.CPU, *lesskernel
 	if err != nil {
 		return nil, nil, err
 	}
-	maps, err := findMaps(o.Maps, f, b.Config())
-	if err != nil || maps == nil {
-		return b, nil, err
-	}
-	return b, maps, b.UseMaps(maps)
+	maps, err := useMaps(b, f, o)
+	return b, maps, err
 }
 
-// openCUDA puts the model on a card, which holds caches without feature maps.
-func openCUDA(f *gguf.File, o Options) (*loaded, error) {
-	if o.Maps != "" && o.Maps != NoMaps {
-		return nil, fmt.Errorf("feature maps %s: a card does not hold the states of LESS yet", o.Maps)
+// useMaps gives a backend the feature maps of its model, if there are any.
+func useMaps(b interface {
+	Config() model.Config
+	UseMaps(*lesskernels.Maps) error
+}, f *gguf.File, o Options) (*lesskernels.Maps, error) {
+	maps, err := findMaps(o.Maps, f, b.Config())
+	if err != nil || maps == nil {
+		return nil, err
 	}
+	return maps, b.UseMaps(maps)
+}
+
+// openCUDA puts the model on a card.
+func openCUDA(f *gguf.File, o Options) (*loaded, error) {
 	info, err := o.Device.Info()
 	if err != nil {
 		return nil, err
@@ -97,5 +103,10 @@ func openCUDA(f *gguf.File, o Options) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{backend: b, isa: info.Name, release: func() {}}, nil
+	maps, err := useMaps(b, f, o)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return &loaded{backend: b, maps: maps, isa: info.Name, release: func() {}}, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // Options of an Engine; zero values are sensible.
 type Options struct {
-	Device       device.Device // a card to decode on; nil: the CPU. Cards hold the caches full and sinks, and compute in bf16
+	Device       device.Device // a card to decode on; nil: the CPU. Cards hold some of the caches, and compute in bf16
 	Threads      int           // 0: GOMAXPROCS
 	CacheMemory  int64         // bytes for all sequences' caches; 0: DefaultCacheMemory
 	Math         string        // "int8" (default) or "float32", the reference; on a card "bf16" (default)

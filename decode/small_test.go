@@ -112,8 +112,13 @@ func smallTokens(seed uint64, n int) []int32 {
 // smallMaps are random feature maps for the small model: R numbers that are
 // absorbed and asked, and mean nothing. One KV head has none.
 func smallMaps() *lesskernels.Maps {
-	random := rand.New(rand.NewPCG(13, 14))
 	shape := lesskernels.FeatureShape{Heads: smallHeads, KVHeads: smallKVHeads, HeadDim: smallDim, Hidden: 24, Rank: 5}
+	return randomMaps(smallLayers, shape, [][]float32{{-1, 0.5}, {float32(math.Inf(-1)), 0.5}})
+}
+
+// randomMaps are feature maps of a shape with those gates [layers][kvHeads].
+func randomMaps(layers int, shape lesskernels.FeatureShape, scales [][]float32) *lesskernels.Maps {
+	random := rand.New(rand.NewPCG(13, 14))
 	weights := func(n int) []float32 {
 		w := make([]float32, n)
 		for i := range w {
@@ -121,20 +126,14 @@ func smallMaps() *lesskernels.Maps {
 		}
 		return w
 	}
-	m := &lesskernels.Maps{Header: lesskernels.Header{Layers: smallLayers, Shape: shape, Inputs: lesskernels.PreRoPE}}
-	var scales [][]float32
-	for i := range smallLayers {
+	m := &lesskernels.Maps{Header: lesskernels.Header{Layers: layers, Shape: shape, Inputs: lesskernels.PreRoPE}}
+	for range layers {
 		m.Layers = append(m.Layers, &lesskernels.FeatureMap{FeatureShape: shape, FeatureWeights: lesskernels.FeatureWeights{
-			Wq1: weights(smallHeads * smallDim * shape.Hidden), Wq2: weights(smallHeads * shape.Hidden * shape.Rank),
-			Wk1: weights(smallKVHeads * smallDim * shape.Hidden), Wk2: weights(smallKVHeads * shape.Hidden * shape.Rank),
-			Wk3: weights(smallKVHeads * shape.Rank * shape.Rank),
-			S1:  weights(smallKVHeads * shape.Rank), S2: weights(smallKVHeads * shape.Rank),
+			Wq1: weights(shape.Heads * shape.HeadDim * shape.Hidden), Wq2: weights(shape.Heads * shape.Hidden * shape.Rank),
+			Wk1: weights(shape.KVHeads * shape.HeadDim * shape.Hidden), Wk2: weights(shape.KVHeads * shape.Hidden * shape.Rank),
+			Wk3: weights(shape.KVHeads * shape.Rank * shape.Rank),
+			S1:  weights(shape.KVHeads * shape.Rank), S2: weights(shape.KVHeads * shape.Rank),
 		}})
-		gate := []float32{-1, 0.5}
-		if i == 1 {
-			gate[0] = float32(math.Inf(-1))
-		}
-		scales = append(scales, gate)
 	}
 	m.SetGate(lesskernels.Others, scales, lesskernels.GateReport{Validated: 1 << 20})
 	return m

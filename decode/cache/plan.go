@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -24,7 +23,7 @@ type Shape struct {
 	Parts int   // bf16 rows that a key or a value is stored in, of HeadDim/Parts numbers each; 0 means 1
 	Ranks []int // [layers·kvHeads] rank of each KV head's LESS state, 0 where the gate has switched it off; nil: no feature maps are loaded
 
-	Only []string `json:",omitempty"` // the policies that the device holds, alone: without states or packing; nil: all caches
+	Only []string `json:",omitempty"` // the caches that the device holds; nil: all
 }
 
 // valueDim is how many numbers a key or a value has, however they are stored.
@@ -143,8 +142,8 @@ func (p Plan) refuse() string {
 		return fmt.Sprintf("the model's shape %+v has an empty or negative dimension", s)
 	case p.Spec.conflict() != "":
 		return p.Spec.conflict()
-	case s.Only != nil && (!slices.Contains(s.Only, cmp.Or(p.Spec.Policy, Full)) || p.Spec.State != "" || p.Spec.Packs()):
-		return fmt.Sprintf("the device holds only %s so far; choose one of them, or --device cpu", strings.Join(s.Only, " and "))
+	case s.Only != nil && !slices.Contains(s.Only, p.Spec.String()):
+		return fmt.Sprintf("the device holds only %s so far; choose one of them, or --device cpu", strings.Join(s.Only, ", "))
 	case p.Spec.State == Less && s.Ranks == nil:
 		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
 	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):

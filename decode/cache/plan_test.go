@@ -82,3 +82,31 @@ func TestNewPlanRefuses(t *testing.T) {
 		t.Errorf("buzz+kivi3: %v, want an *UnavailableError", err)
 	}
 }
+
+// A ledger has the slots of the plan that it decides for, one set of them where nothing is observed; and
+// what is held is counted as a sequence counts it.
+func TestLedger(t *testing.T) {
+	shape := Shape{Layers: 2, KVHeads: 3, HeadDim: 64, Context: 100, Interval: 4, Group: 2, Ranks: []int{8, 0, 8, 8, 8, 8}}
+	for policy, heads := range map[string]int{Sinks: 1, Streaming: 1, H2O: 6, TOVA: 6} {
+		p, err := NewPlan(Spec{Policy: policy, State: Less}, Budget{Tokens: 20}, shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger := p.Ledger()
+		if len(ledger.Slots) != heads || ledger.Slots[0] != p.Slots[0] || ledger.Keeps[0] != p.Keeps[0] || ledger.Interval != p.Interval || ledger.Bytes > p.Bytes/8 {
+			t.Errorf("%s: %+v of %+v", policy, ledger, p)
+		}
+		s, err := NewSequence(p, Handlers{}, &Scratch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := make([]uint16, 7*64)
+		for i := range 6 {
+			s.Append(i/3, i%3, k, k)
+		}
+		if want := s.Held().Bytes; p.HeldBytes(7) != want {
+			t.Errorf("%s: %d bytes held, want %d", policy, p.HeldBytes(7), want)
+		}
+		s.Free()
+	}
+}

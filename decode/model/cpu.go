@@ -77,7 +77,7 @@ func (c *CPU) Config() Config { return c.config }
 // stores a key and a value of a KV head as two bf16 rows each.
 func (c *CPU) Shape(policy string) cache.Shape {
 	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.stored, Context: c.config.Context,
-		Group: c.config.Group(), Parts: c.stored / c.config.HeadDim, Ranks: c.memory.ranks(policy)}
+		Group: c.config.Group(), Parts: c.stored / c.config.HeadDim, Ranks: ranksOf(c.memory.source, policy)}
 }
 
 // WeightBytes is the memory of the packed weights.

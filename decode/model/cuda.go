@@ -11,7 +11,7 @@ import (
 )
 
 // CUDA is the backend that computes on a card. It is the twin of CPU, stage by stage,
-// for the caches full and sinks; activations and keys and values are bf16, sums float32.
+// for cudaCaches; activations and keys and values are bf16, sums float32.
 // One goroutine uses it at a time.
 type CUDA struct {
 	config      Config
@@ -23,7 +23,11 @@ type CUDA struct {
 	weights     cudaWeights
 	frequencies []float64 // [headDim/2]
 	span        int       // slots that a split of attention takes
-	batch       cudaBatch
+	maps        cudaMaps
+	caches      int64     // bytes that are left to sequences
+	tables      upload    // of a batch
+	late        upload    // of what is decided while a pass runs
+	sums        []float32 // scratch of learn
 	cudaActivations
 
 	failed error // of the pass that runs
@@ -37,15 +41,15 @@ const attentionSplits = 16
 // for sequences. The file may be closed afterwards; the device is closed with the
 // backend, and when there is an error.
 func NewCUDA(f *gguf.File, limits Limits, caches int64, d device.Device) (*CUDA, error) {
-	c := &CUDA{device: d, limits: limits}
-	if err := c.open(f, caches); err != nil {
+	c := &CUDA{device: d, limits: limits, caches: caches}
+	if err := c.open(f); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *CUDA) open(f *gguf.File, caches int64) error {
+func (c *CUDA) open(f *gguf.File) error {
 	var err error
 	if c.config, err = NewConfig(f); err != nil {
 		return err
@@ -68,9 +72,9 @@ func (c *CUDA) open(f *gguf.File, caches int64) error {
 		return err
 	}
 	scratch := c.plan(c.config, c.limits)
-	if need := packed.bytes() + scratch + caches; need > info.Free {
+	if need := packed.bytes() + scratch + c.caches; need > info.Free {
 		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass and %d for caches",
-			info.Free, info.Name, need, packed.bytes(), scratch, caches)
+			info.Free, info.Name, need, packed.bytes(), scratch, c.caches)
 	}
 	if c.stream, err = c.device.NewStream(); err != nil {
 		return err
@@ -91,17 +95,20 @@ func (c *CUDA) open(f *gguf.File, caches int64) error {
 func (c *CUDA) Config() Config { return c.config }
 
 // Shape is what sequences are planned with, whatever their policy.
-func (c *CUDA) Shape(string) cache.Shape {
+func (c *CUDA) Shape(policy string) cache.Shape {
 	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.config.HeadDim, Context: c.config.Context,
-		Group: c.config.Group(), Only: []string{cache.Full, cache.Sinks}}
+		Group: c.config.Group(), Ranks: ranksOf(c.maps.source, policy), Only: cudaCaches}
 }
 
 // Close gives the device back, with all that was taken of it but sequences.
 func (c *CUDA) Close() {
 	c.weights.free(c.device)
 	c.cudaActivations.free(c.device)
-	if c.batch.room > 0 {
-		c.device.Free(c.batch.memory)
+	c.maps.free(c.device)
+	for _, u := range []*upload{&c.tables, &c.late} {
+		if u.room > 0 {
+			c.device.Free(u.memory)
+		}
 	}
 	if c.kernels != nil {
 		c.kernels.Close()
@@ -129,17 +136,21 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 		l := &c.weights.layers[i]
 		c.norm(b, l.attentionNorm)
 		c.qkv(b, l)
+		c.phi(b, i)
 		c.rope(b)
 		for wave := range b.waves {
-			c.store(b, i, &b.waves[wave])
-			c.attend(b, i, &b.waves[wave])
-			c.merge(b, i, &b.waves[wave])
-			c.insert(i, &b.waves[wave])
+			w := &b.waves[wave]
+			c.store(b, i, w)
+			c.attend(b, i, w)
+			c.observe(b, i, w)
+			c.merge(b, i, w)
+			c.insert(b, i, w)
 		}
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)
 		c.feedForward(b, l)
 	}
+	b.advance()
 	c.finish(b)
 	c.score(b)
 	c.logits(b)
@@ -159,7 +170,7 @@ func (c *CUDA) check(err error) {
 
 // embed looks up every token.
 func (c *CUDA) embed(b *cudaBatch) {
-	c.check(c.kernels.Embed(c.stream, c.weights.embedding, b.tokens, c.x, b.rows))
+	c.check(c.kernels.Embed(c.stream, c.weights.embedding, b.tokens.at, c.x, b.rows))
 	b.pending = false
 }
 
@@ -186,23 +197,23 @@ func (c *CUDA) qkv(b *cudaBatch, l *cudaLayer) {
 // rope turns queries and keys by their positions, and rounds keys and values of the
 // batch's own tokens to blockK and blockV.
 func (c *CUDA) rope(b *cudaBatch) {
-	c.check(c.kernels.Rope(c.stream, c.heads, c.qkvOut, b.cos, b.sin, c.q, c.blockK, c.blockV, b.rows))
+	c.check(c.kernels.Rope(c.stream, c.heads, c.qkvOut, b.cos.at, b.sin.at, c.q, c.blockK, c.blockV, b.rows))
 }
 
 // store makes room where a sequence is full, and puts the blocks that fit where
 // attention will find them.
 func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
-	c.move(layer, w.evictions)
-	c.move(layer, w.stores)
+	c.decide(b, layer, w)
+	c.cut(layer, &w.evictions)
+	if n := len(w.stores.values); n > 0 {
+		c.check(c.kernels.Move(c.stream, c.heads, 0, w.stores.at, n, layer))
+	}
 }
 
 // insert puts away what stays of blocks that did not fit, after they were attended.
-func (c *CUDA) insert(layer int, w *wave) { c.move(layer, w.inserts) }
-
-func (c *CUDA) move(layer int, m table[cuda.Move]) {
-	if len(m.values) > 0 {
-		c.check(c.kernels.Move(c.stream, c.heads, 0, m.at, len(m.values), layer))
-	}
+func (c *CUDA) insert(b *cudaBatch, layer int, w *wave) {
+	c.cut(layer, &w.inserts)
+	c.decideInserts(b, layer, w)
 }
 
 // attend computes attention over what sequences hold and, where there are any, over
@@ -234,11 +245,11 @@ func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
 	return cuda.Attention{Heads: c.heads, Scale: float32(1 / math.Sqrt(float64(c.heads.Dim))), Rows: b.rows, Q: c.q, Parts: c.parts, LSE: c.lse}
 }
 
-// merge joins the splits of attention.
+// merge joins the splits of attention, and what states have absorbed.
 func (c *CUDA) merge(b *cudaBatch, layer int, w *wave) {
 	a := c.attention(b)
 	a.Layer = layer
-	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), nil, c.attended))
+	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), c.states(b), c.attended))
 }
 
 func (c *CUDA) project(b *cudaBatch, l *cudaLayer) {

@@ -9,19 +9,20 @@ import (
 // cudaActivations are the scratch of a forward pass on a device, taken once for the
 // largest batch.
 type cudaActivations struct {
-	x        device.Pointer // [tokens, width] f32, residual stream
-	normed   device.Pointer // [tokens, width] bf16
-	delta    device.Pointer // [tokens, width] f32, what a stage adds to x
-	qkvOut   device.Pointer // [tokens, heads + 2·kvHeads, headDim] f32
-	q        device.Pointer // [tokens, heads, headDim] bf16
-	blockK   device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
-	blockV   device.Pointer
-	parts    device.Pointer // [splits + 1, tokens, heads, headDim] f32
-	lse      device.Pointer // [splits + 1, tokens, heads] f32
-	attended device.Pointer // [tokens, heads, headDim] bf16
-	gate, up device.Pointer // [tokens, hidden] f32
-	hidden   device.Pointer // [tokens, hidden] bf16
-	out      device.Pointer // [logit rows, vocab] f32
+	x         device.Pointer // [tokens, width] f32, residual stream
+	normed    device.Pointer // [tokens, width] bf16
+	delta     device.Pointer // [tokens, width] f32, what a stage adds to x
+	qkvOut    device.Pointer // [tokens, heads + 2·kvHeads, headDim] f32
+	q         device.Pointer // [tokens, heads, headDim] bf16
+	blockK    device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
+	blockV    device.Pointer
+	parts     device.Pointer // [splits + 1, tokens, heads, headDim] f32
+	lse       device.Pointer // [splits + 1, tokens, heads] f32
+	attended  device.Pointer // [tokens, heads, headDim] bf16
+	gate, up  device.Pointer // [tokens, hidden] f32
+	hidden    device.Pointer // [tokens, hidden] bf16
+	out       device.Pointer // [logit rows, vocab] f32
+	blockSums device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
 
 	logitRows int
 	buffers   []cudaBuffer
@@ -48,7 +49,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2 * tokens * kvHeads}, {&a.blockV, 2 * tokens * kvHeads},
 		{&a.parts, 4 * (attentionSplits + 1) * tokens * heads}, {&a.lse, 4 * (attentionSplits + 1) * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
-		{&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
+		{&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
 	}
 	a.scratch = 0
 	for _, b := range a.buffers {

@@ -17,34 +17,38 @@ type cudaBatch struct {
 	waves   []wave
 	pending bool // delta is still to be added to x
 	own     bool // a block does not fit, and is attended where it lies
+	asks    bool // a row asks a state
 	splits  int  // of what sequences hold
 
-	ids      []int32   // [rows] tokens
-	turns    []float32 // [2, rows, headDim/2] cos, and sin
+	tokens   table[int32]
+	cos, sin table[float32] // [rows, headDim/2]
 	live     table[int32]
 	ownLive  table[int32]
+	asked    table[int64] // [rows] the table of the row's states; below 0, it asks none
 	pick     table[int32] // rows whose logits are wanted: Targets first, block by block
-	tokens   device.Pointer
-	cos, sin device.Pointer
-	memory   device.Pointer // of all tables
-	room     int            // its bytes
-	staged   []byte         // what is uploaded to it
 }
 
 // cudaBlock is one Work's place in the batch.
 type cudaBlock struct {
 	sequence *cudaSequence
 	first, n int // rows
+	ahead    int // tokens of earlier blocks of the batch that are the same sequence's
+
+	evicts, fits bool // it makes room first, and is stored before it is attended
+	saw          int  // slots that it sees, beside its own rows where it does not fit
 }
 
 // wave is what the n-th block of each sequence of a batch needs.
 type wave struct {
-	evictions table[cuda.Move] // that make room
+	evictions cutTables        // that make room
 	stores    table[cuda.Move] // of blocks that fit
-	inserts   table[cuda.Move] // of blocks that did not
+	inserts   cutTables        // of blocks that did not
+	watched   []int            // blocks of sequences that decide by attention: their evictions are not among these
 	steps     tiles            // newest tokens of answers
 	blocks    tiles            // of prompts
 	rows      table[int32]     // all of them
+
+	watchSteps, watchBlocks watches // what is observed
 }
 
 // tiles are rows that are attended together.
@@ -73,10 +77,7 @@ func (t *table[T]) add(values ...T) { t.values = append(t.values, values...) }
 // newBatch checks the Works against the limits and lays them out. Sequences move on: their
 // tokens are stored by the pass that follows.
 func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
-	old := &c.batch
-	*old = cudaBatch{works: work, results: make([]Result, len(work)), splits: 1,
-		ids: old.ids[:0], turns: old.turns[:0], memory: old.memory, room: old.room, staged: old.staged[:0]}
-	b := old
+	b := &cudaBatch{works: work, results: make([]Result, len(work)), splits: 1}
 	if err := checkSequences(work, c.limits); err != nil {
 		return nil, err
 	}
@@ -92,14 +93,13 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 		if err := checkWork(work, i, sequence.position+ahead[i], b.rows, c.config, c.limits); err != nil {
 			return nil, err
 		}
-		held := &sequence.slots
-		if !sequence.plan.Spec.Bounded() && len(held.positions)+ahead[i]+len(w.Tokens) > held.room {
-			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, held.room)
+		if !sequence.plan.Spec.Bounded() && sequence.held+ahead[i]+len(w.Tokens) > sequence.room {
+			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, sequence.room)
 		}
 		if w.Probe {
 			return nil, fmt.Errorf("model: work %d is a probe, which a card does not take yet", i)
 		}
-		b.blocks = append(b.blocks, cudaBlock{sequence, b.rows, len(w.Tokens)})
+		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens), ahead: ahead[i]})
 		b.rows += len(w.Tokens)
 	}
 	b.abandon()
@@ -140,42 +140,18 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	w := &b.waves[number]
 	scratch := c.scratchPlace(b).After(block.first)
 
-	if !s.slots.fits(n) && s.plan.Spec.Bounded() {
-		before := len(s.slots.positions)
-		moved, _ := s.slots.cut(s.position, 0)
-		s.evicted += before - len(s.slots.positions)
-		for _, m := range moved {
-			w.evictions.add(cuda.Move{From: s.place.After(m.from), To: s.place.After(m.to)})
+	c.makeRoom(w, i, block)
+	c.see(b, block)
+	if s.watched() {
+		w.watched = append(w.watched, i)
+		own := n
+		if block.fits {
+			own = 0
 		}
+		c.watch(b, w, i, block.saw, own, scratch)
 	}
-	held, fits := len(s.slots.positions), s.slots.fits(n)
-	for row := range n {
-		sees, own := held, row+1
-		if fits {
-			sees, own = held+row+1, 0
-		}
-		for range c.heads.KVHeads {
-			b.live.add(int32(sees))
-			b.ownLive.add(int32(own))
-		}
-		b.splits = max(b.splits, (sees+c.span-1)/c.span)
-	}
-	if fits {
-		first := s.slots.append(s.position, n)
-		for row := range n {
-			w.stores.add(cuda.Move{From: scratch.After(row), To: s.place.After(first + row)})
-		}
-	} else {
-		b.own = true
-		moved, stored := s.slots.cut(s.position, n)
-		s.evicted += held + n - len(s.slots.positions)
-		for _, m := range moved {
-			w.inserts.add(cuda.Move{From: s.place.After(m.from), To: s.place.After(m.to)})
-		}
-		for _, m := range stored {
-			w.inserts.add(cuda.Move{From: scratch.After(m.from), To: s.place.After(m.to)})
-		}
-	}
+	c.keep(b, w, block, scratch)
+
 	to, size := &w.blocks, c.heads.TileQueries()
 	if n == 1 && !work.Prompt {
 		to, size = &w.steps, 1
@@ -186,13 +162,74 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 		to.own.add(scratch)
 	}
 	for row, token := range work.Tokens {
-		b.ids = append(b.ids, token)
+		b.tokens.add(token)
 		w.rows.add(int32(block.first + row))
 		if work.Targets != nil {
 			b.pick.add(int32(block.first + row))
 		}
 	}
 	s.position += n
+}
+
+// makeRoom cuts the block's sequence down to its budget where the block has no room.
+func (c *CUDA) makeRoom(w *wave, i int, block *cudaBlock) {
+	s := block.sequence
+	if s.plan.Spec.Bounded() && s.held+block.n > s.room && s.held > s.plan.Keep {
+		block.evicts = true
+		s.evicted += s.held - s.plan.Keep
+		s.held, s.known = s.plan.Keep, 0
+	}
+	if block.evicts && !s.watched() {
+		w.evictions.add(s, 0, cuda.Place{}, s.books.makeRoom(0, block.n))
+	}
+	block.fits = s.held+block.n <= s.room
+}
+
+// see notes what the rows of a block see, and which state they ask.
+func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
+	s := block.sequence
+	for row := range block.n {
+		sees, own := s.held, row+1
+		if block.fits {
+			sees, own = s.held+row+1, 0
+		}
+		for range c.heads.KVHeads {
+			b.live.add(int32(sees))
+			b.ownLive.add(int32(own))
+		}
+		b.splits = max(b.splits, (sees+c.span-1)/c.span)
+		block.saw = sees
+		asked := int64(-1)
+		if s.asks(s.position + row) {
+			asked, b.asks = s.table, true
+		}
+		b.asked.add(asked)
+	}
+	b.own = b.own || !block.fits
+}
+
+// keep stores a block: before it is attended where it fits, and otherwise what stays of it afterwards.
+func (c *CUDA) keep(b *cudaBatch, w *wave, block *cudaBlock, scratch cuda.Place) {
+	s, n := block.sequence, block.n
+	if block.fits {
+		for row := range n {
+			w.stores.add(cuda.Move{From: scratch.After(row), To: s.place.After(s.held + row)})
+		}
+		s.held += n
+	} else {
+		stay := min(s.plan.Keep, s.held+n)
+		s.evicted += s.held + n - stay
+		s.held, s.known = stay, 0
+	}
+	if s.watched() {
+		return
+	}
+	if block.fits {
+		s.books.append(0, n)
+	} else {
+		w.inserts.add(s, 0, scratch, s.books.insert(0, n, nil))
+	}
+	s.books.Advance(n)
 }
 
 // scratchPlace is where rope leaves keys and values of the batch, in any layer.
@@ -202,9 +239,9 @@ func (c *CUDA) scratchPlace(b *cudaBatch) cuda.Place {
 }
 
 // rotations are cos and sin of the rows' positions.
-func (c *CUDA) rotations(b *cudaBatch) []float32 {
+func (c *CUDA) rotations(b *cudaBatch) {
 	half := c.config.HeadDim / 2
-	turns := make([]float32, 2*b.rows*half)
+	b.cos.values, b.sin.values = make([]float32, b.rows*half), make([]float32, b.rows*half)
 	for i := range b.blocks {
 		block := &b.blocks[i]
 		start := block.sequence.position - block.n
@@ -213,10 +250,9 @@ func (c *CUDA) rotations(b *cudaBatch) []float32 {
 		}
 		for row := range block.n {
 			at := block.first + row
-			rotation(rowOf(turns, at, half), rowOf(turns[b.rows*half:], at, half), c.frequencies, start+row)
+			rotation(rowOf(b.cos.values, at, half), rowOf(b.sin.values, at, half), c.frequencies, start+row)
 		}
 	}
-	return turns
 }
 
 // upload brings the tables to the device, in one piece.
@@ -226,57 +262,55 @@ func (c *CUDA) upload(b *cudaBatch) {
 			b.pick.add(int32(block.first + block.n - 1))
 		}
 	}
-	b.turns = c.rotations(b)
-	var fix []func(base device.Pointer)
-	put := func(data []byte, at *device.Pointer) {
-		offset := device.Pointer(len(b.staged))
-		b.staged = append(b.staged, data...)
-		for len(b.staged)%16 != 0 { // what kernels expect of an address
-			b.staged = append(b.staged, 0)
-		}
-		fix = append(fix, func(base device.Pointer) { *at = base + offset })
+	c.rotations(b)
+	u := &c.tables
+	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick} {
+		u.put(cuda.Bytes(t.values), &t.at)
 	}
-	put(cuda.Bytes(b.ids), &b.tokens)
-	half := len(b.turns) / 2
-	put(cuda.Bytes(b.turns[:half]), &b.cos)
-	put(cuda.Bytes(b.turns[half:]), &b.sin)
-	for _, t := range []*table[int32]{&b.live, &b.ownLive, &b.pick} {
-		put(cuda.Bytes(t.values), &t.at)
+	for _, t := range []*table[float32]{&b.cos, &b.sin} {
+		u.put(cuda.Bytes(t.values), &t.at)
 	}
+	u.put(cuda.Bytes(b.asked.values), &b.asked.at)
 	for i := range b.waves {
-		w := &b.waves[i]
-		put(cuda.Bytes(w.rows.values), &w.rows.at)
-		for _, t := range []*table[cuda.Move]{&w.evictions, &w.stores, &w.inserts} {
-			put(cuda.Bytes(t.values), &t.at)
-		}
-		for _, t := range []*tiles{&w.steps, &w.blocks} {
-			put(cuda.Bytes(t.rows.values), &t.rows.at)
-			put(cuda.Bytes(t.held.values), &t.held.at)
-			put(cuda.Bytes(t.own.values), &t.own.at)
-		}
+		b.waves[i].stage(u)
 	}
-	if len(b.staged) > b.room {
-		c.growTables(b)
-	}
-	for _, f := range fix {
-		f(b.memory)
-	}
-	if c.failed == nil {
-		c.check(c.stream.Upload(b.memory, b.staged))
+	c.send(u)
+}
+
+func (w *wave) stage(u *upload) {
+	w.evictions.stage(u)
+	w.inserts.stage(u)
+	w.watchSteps.stage(u)
+	w.watchBlocks.stage(u)
+	u.put(cuda.Bytes(w.stores.values), &w.stores.at)
+	u.put(cuda.Bytes(w.rows.values), &w.rows.at)
+	for _, t := range []*tiles{&w.steps, &w.blocks} {
+		u.put(cuda.Bytes(t.rows.values), &t.rows.at)
+		u.put(cuda.Bytes(t.held.values), &t.held.at)
+		u.put(cuda.Bytes(t.own.values), &t.own.at)
 	}
 }
 
 // growTables takes twice the memory that the tables need.
-func (c *CUDA) growTables(b *cudaBatch) {
-	if b.room > 0 {
+func (c *CUDA) growTables(u *upload) {
+	if u.room > 0 {
 		c.check(c.stream.Wait())
-		c.check(c.device.Free(b.memory))
+		c.check(c.device.Free(u.memory))
 	}
-	b.memory, b.room = 0, 0
-	memory, err := c.device.Alloc(int64(2 * len(b.staged)))
+	u.memory, u.room = 0, 0
+	memory, err := c.device.Alloc(int64(2 * len(u.staged)))
 	if err != nil {
 		c.check(fmt.Errorf("memory for a batch: %w", err))
 		return
 	}
-	b.memory, b.room = memory, 2*len(b.staged)
+	u.memory, u.room = memory, 2*len(u.staged)
+}
+
+// advance tells the books of sequences that decide by attention that all layers have stored the batch.
+func (b *cudaBatch) advance() {
+	for i := range b.blocks {
+		if block := &b.blocks[i]; block.sequence.watched() {
+			block.sequence.books.Advance(block.n)
+		}
+	}
 }

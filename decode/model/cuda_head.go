@@ -45,7 +45,12 @@ func (c *CUDA) unembed(b *cudaBatch, from, n int, to []float32) {
 	pick := b.pick.at + device.Pointer(4*from)
 	c.check(c.kernels.PickNorm(c.stream, c.x, pick, c.weights.outputNorm, c.normed, n, c.config.Width, c.config.Epsilon))
 	c.check(c.kernels.Multiply(c.stream, c.weights.output, c.normed, c.out, n, c.config.Vocab))
+	c.download(to[:n*c.config.Vocab], int64(c.out/4))
+}
+
+// download reads numbers that begin at a number of f32 from 0.
+func (c *CUDA) download(to []float32, at int64) {
 	if c.failed == nil {
-		c.check(c.stream.Download(cuda.Bytes(to[:n*c.config.Vocab]), c.out))
+		c.check(c.stream.Download(cuda.Bytes(to), device.Pointer(4*at)))
 	}
 }

@@ -2,38 +2,117 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
 )
 
-// cudaSequence is the cache of one running sequence on a device. The caches that it
-// knows decide by positions alone, so all layers and KV heads hold the same tokens.
+// cudaCaches are what a card holds.
+var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less"}
+
+// cudaSequence is the cache of one running sequence on a device. Every KV head holds as many
+// tokens as every other, though not the same ones where the policy watches attention.
 type cudaSequence struct {
-	backend  *CUDA
-	plan     cache.Plan
-	memory   device.Pointer // keys [layers, kvHeads, slots, headDim] bf16, and values likewise
-	place    cuda.Place
-	slots    slots
-	position int // of the next token
-	evicted  int
+	backend *CUDA
+	plan    cache.Plan
+	books   *books
+	memory  device.Pointer
+	place   cuda.Place // of keys and values [layers, kvHeads, slots, headDim] bf16
+	sinks   cuda.Place // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
+	table   int64      // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states; 0: there are none
+	sums    int64      // likewise: what slots got of attention [layers, kvHeads, slots]; 0: nobody asks
+
+	position int    // of the next token
+	room     int    // slots of a KV head
+	held     int    // of them
+	evicted  int    // tokens of every KV head
+	known    int    // so many first slots have sums
+	copied   bool   // there are exact copies of the sinks
+	begun    []bool // [layers], one alone where all hold the same: states have absorbed something
+	asked    int    // positions before this one ask the states
+	states   int    // KV heads that have one
 }
 
 // NewSequence takes the Plan's memory on the device.
 func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
-	if p.Spec.Bounded() && p.Spec.Policy != cache.Sinks || p.Spec.State != "" || p.Spec.Packs() || p.Staging {
+	if !slices.Contains(cudaCaches, p.Spec.String()) || p.Staging || slices.Min(p.Slots) != slices.Max(p.Slots) {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
-	n := p.Slots[0]
-	heads := int64(len(p.Slots)) * int64(n)
-	memory, err := c.device.Alloc(2 * 2 * heads * int64(c.heads.Dim))
+	kept, err := newBooks(p)
 	if err != nil {
+		return nil, err
+	}
+	s := &cudaSequence{backend: c, plan: p, books: kept, room: p.Slots[0], begun: make([]bool, kept.Plan().Shape.Layers)}
+	if err := s.take(); err != nil {
+		kept.Free()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)
 	}
-	first := int64(memory) / int64(2*c.heads.Dim) // memory begins at a multiple of 256
-	return &cudaSequence{backend: c, plan: p, memory: memory, slots: slots{room: n, keep: p.Keep},
-		place: cuda.Place{Key: first, Value: first + heads, Layer: int64(c.heads.KVHeads * n), Head: int64(n)}}, nil
+	return s, nil
+}
+
+// take lays the sequence out: all of it is its Plan's.
+func (s *cudaSequence) take() error {
+	c, dim := s.backend, int64(s.backend.heads.Dim)
+	heads, layerHeads := int64(len(s.plan.Slots)), int64(c.heads.KVHeads)
+	slots, sinks := heads*int64(s.room), int64(0)
+	if s.plan.Spec.Policy == cache.Streaming {
+		sinks = cache.SinkTokens
+	}
+	rows := 2*slots + heads*sinks // of headDim numbers in bf16
+	floats := rows * dim / 2
+	var entries []cuda.StateEntry
+	table, sums := floats, floats
+	if s.plan.Spec.State == cache.Less {
+		entries = s.entries()
+		sums += 2*heads + int64(s.stateFloats())
+	}
+	floats = sums
+	if s.plan.Watches() {
+		floats += slots
+	}
+	var err error
+	if s.memory, err = c.device.Alloc(4 * floats); err != nil {
+		return err
+	}
+	first := int64(s.memory) / (2 * dim) // memory begins at a multiple of 256
+	s.place = cuda.Place{Key: first, Value: first + slots, Layer: layerHeads * int64(s.room), Head: int64(s.room)}
+	s.sinks = cuda.Place{Key: first + 2*slots, Layer: layerHeads * sinks, Head: sinks}
+	s.table, s.sums = int64(s.memory)/4+table, int64(s.memory)/4+sums
+	if err := c.stream.Upload(device.Pointer(4*s.table), cuda.Bytes(entries)); err != nil {
+		c.device.Free(s.memory)
+		return err
+	}
+	return nil
+}
+
+// entries are where the states lie, behind the table, and how much they count.
+func (s *cudaSequence) entries() []cuda.StateEntry {
+	gate := s.backend.maps.source.GateOf(s.plan.Spec.Policy)
+	s.asked = min(gate.Validated, s.plan.Shape.Context)
+	further := 2 * len(s.plan.Slots)
+	var entries []cuda.StateEntry
+	for i, rank := range s.plan.Shape.Ranks {
+		e := cuda.StateEntry{Further: -1}
+		if rank > 0 {
+			kvHeads := s.plan.Shape.KVHeads
+			e = cuda.StateEntry{Further: int32(further), Gate: gate.LogScale[i/kvHeads][i%kvHeads]}
+			further += rank * (s.plan.Shape.HeadDim + 1)
+			s.states++
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// stateFloats is how many numbers all states have.
+func (s *cudaSequence) stateFloats() int {
+	n := 0
+	for _, rank := range s.plan.Shape.Ranks {
+		n += rank * (s.plan.Shape.HeadDim + 1)
+	}
+	return n
 }
 
 func (s *cudaSequence) Position() int    { return s.position }
@@ -41,68 +120,19 @@ func (s *cudaSequence) Plan() cache.Plan { return s.plan }
 
 // Held tells what the sequence holds now.
 func (s *cudaSequence) Held() cache.Held {
-	n := len(s.slots.positions)
-	return cache.Held{Bytes: int64(n) * s.plan.Shape.TokenBytes(), Kept: n, Evicted: s.evicted}
+	return cache.Held{Bytes: s.plan.HeldBytes(s.held), Kept: s.held, Evicted: s.evicted, Absorbed: s.evicted * s.states / len(s.plan.Slots)}
 }
 
 // Free gives the memory back.
-func (s *cudaSequence) Free() error { return s.backend.device.Free(s.memory) }
-
-// slots are what every KV head of a sequence holds. Attention does not mind the order, so
-// what leaves is replaced where it lay, and the tokens held are always the first slots.
-type slots struct {
-	positions []int32 // by slot
-	room      int
-	keep      int // tokens that survive an eviction
+func (s *cudaSequence) Free() error {
+	s.books.Free()
+	return s.backend.device.Free(s.memory)
 }
 
-// shift is a token that comes to another slot: from one, or from a block that is not stored.
-type shift struct{ from, to int }
+// watched tells whether the policy decides by attention, layer by layer while a pass runs.
+func (s *cudaSequence) watched() bool { return s.plan.Watches() }
 
-// fits tells whether n more tokens have slots.
-func (s *slots) fits(n int) bool { return len(s.positions)+n <= s.room }
-
-// append gives the next n positions the next slots, the first of which it returns.
-func (s *slots) append(position, n int) int {
-	first := len(s.positions)
-	for i := range n {
-		s.positions = append(s.positions, int32(position+i))
-	}
-	return first
-}
-
-// cut leaves the budget of what is held and a block of n tokens at a position: the sinks
-// and the most recent tokens, as the policy sinks of package cache does. It tells which
-// slots move to which, and which tokens of the block go where.
-func (s *slots) cut(position, n int) (moved, stored []shift) {
-	end := position + n
-	held := len(s.positions)
-	keep := min(s.keep, held+n)
-	recent := int32(end - keep + min(cache.SinkTokens, keep))
-	stays := func(p int32) bool { return held+n <= s.keep || p < cache.SinkTokens || p >= recent }
-
-	var free []int // slots of those that stay which are empty, rising
-	for slot := range keep {
-		if slot >= held || !stays(s.positions[slot]) {
-			free = append(free, slot)
-		}
-	}
-	kept := append([]int32(nil), s.positions[:min(held, keep)]...)
-	for len(kept) < keep {
-		kept = append(kept, 0)
-	}
-	for slot := keep; slot < held; slot++ {
-		if stays(s.positions[slot]) {
-			moved = append(moved, shift{slot, free[0]})
-			kept[free[0]], free = s.positions[slot], free[1:]
-		}
-	}
-	for i := range n {
-		if p := int32(position + i); stays(p) {
-			stored = append(stored, shift{i, free[0]})
-			kept[free[0]], free = p, free[1:]
-		}
-	}
-	s.positions = kept
-	return moved, stored
+// asks tells whether the row of a position asks the states.
+func (s *cudaSequence) asks(position int) bool {
+	return s.states > 0 && s.evicted > 0 && position < s.asked
 }

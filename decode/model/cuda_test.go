@@ -85,46 +85,10 @@ var quantised = gguftest.Model{Layers: 2, Width: 32, Hidden: 64, Heads: 6, KVHea
 func TestCUDAConformance(t *testing.T) {
 	ids, logits := reference(t, quantised)
 	onDevices(t, quantised, Limits{Tokens: 300, Sequences: 12}, func(t *testing.T, c *CUDA) {
-		conform(t, c, ids, logits, 0.03)
-	})
-}
-
-// A cache that evicts gives the logits of the CPU's, whether its blocks fit, make room first,
-// or are larger than all of it.
-func TestCUDASinks(t *testing.T) {
-	pool := cpu.NewPool(0)
-	t.Cleanup(pool.Close)
-	exact, err := NewCPU(parse(t, quantised), Float32, Limits{Tokens: 64, Sequences: 1}, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	random := rand.New(rand.NewPCG(9, 10))
-	ids := make([]int32, 120)
-	for i := range ids {
-		ids[i] = random.Int32N(gguftest.Vocab)
-	}
-	onDevices(t, quantised, Limits{Tokens: 64, Sequences: 1}, func(t *testing.T, c *CUDA) {
-		for _, test := range []struct{ budget, interval, block, tokens int }{{12, 3, 2, 40}, {20, 6, 5, 60}, {16, 1, 40, 120}, {9, 4, 12, 60}} {
-			run := func(b backend) [][]float32 {
-				one := conformance{b: b}
-				return one.run(t, one.sequence(t, "sinks", cache.Budget{Tokens: test.budget}, test.interval), ids[:test.tokens], test.block, true)
-			}
-			got, want := run(c), run(exact)
-			worst := 0.0
-			for i := range want {
-				var off, whole float64
-				for j, x := range want[i] {
-					off += float64(got[i][j]-x) * float64(got[i][j]-x)
-					whole += float64(x) * float64(x)
-				}
-				if share := math.Sqrt(off / whole); !(share <= worst) {
-					worst = share
-				}
-			}
-			if t.Logf("%+v: logits within %.2g of their norm", test, worst); !(worst <= 0.03) {
-				t.Errorf("%+v: logits off by %.2g of their norm", test, worst)
-			}
+		if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
+			t.Fatal(err)
 		}
+		conform(t, c, ids, logits, 0.03)
 	})
 }
 
@@ -166,31 +130,44 @@ func TestCUDAMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, partly)); err != nil {
+		t.Fatal(err)
+	}
 	free := func() int64 { info, _ := d.Info(); return info.Free }
-	before := free()
-	shape := c.Shape(cache.Sinks)
-	shape.Interval = 3
-	plan, err := cache.NewPlan(cache.Spec{Policy: cache.Sinks}, cache.Budget{Tokens: 20}, shape)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.NewSequence(plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if taken := before - free(); taken > plan.Bytes || taken < plan.Bytes*9/10 {
-		t.Errorf("%d bytes taken for a plan of %d", taken, plan.Bytes)
-	}
-	for range 50 {
-		if _, err := c.Forward([]Work{{Sequence: s, Tokens: []int32{1, 2, 3}}}); err != nil {
+	for _, spec := range cudaCaches {
+		before := free()
+		parsed, err := cache.ParseSpec(spec)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if held := s.Held(); held.Bytes > plan.Bytes || held.Kept > 23 || held.Kept+held.Evicted != 150 {
-		t.Errorf("held %+v with a plan of %d bytes", held, plan.Bytes)
-	}
-	if err := s.Free(); err != nil {
-		t.Fatal(err)
+		shape := c.Shape(parsed.Policy)
+		shape.Interval = 3
+		plan, err := cache.NewPlan(parsed, cache.Budget{Tokens: 20}, shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.NewSequence(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken := before - free(); taken > plan.Bytes || taken < plan.Bytes*9/10 {
+			t.Errorf("%s: %d bytes taken for a plan of %d", spec, taken, plan.Bytes)
+		}
+		if !parsed.Bounded() {
+			s.Free()
+			continue
+		}
+		for range 15 {
+			if _, err := c.Forward([]Work{{Sequence: s, Tokens: []int32{1, 2, 3}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if held := s.Held(); held.Bytes > plan.Bytes || held.Kept > 23 || held.Kept+held.Evicted != 45 {
+			t.Errorf("%s: held %+v with a plan of %d bytes", spec, held, plan.Bytes)
+		}
+		if err := s.Free(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c.Close()
 	if err := d.Close(); err != nil {
@@ -232,7 +209,7 @@ func TestCUDARefuses(t *testing.T) {
 	defer c.Close()
 	whole := c.Shape(cache.Sinks)
 	whole.Only = nil
-	for _, policy := range []string{cache.H2O, cache.Streaming} {
+	for _, policy := range []string{cache.CORM, cache.Cascade} {
 		plan, err := cache.NewPlan(cache.Spec{Policy: policy}, cache.Budget{Tokens: 20}, whole)
 		if err != nil {
 			t.Fatal(err)
@@ -272,78 +249,6 @@ func TestCUDALost(t *testing.T) {
 	}
 	if _, err := c.NewSequence(s.Plan()); !errors.Is(err, device.ErrLost) {
 		t.Errorf("a sequence on a lost device: %v", err)
-	}
-}
-
-// The slots hold after every block what the policy of package cache keeps.
-func TestSlots(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
-		keep, interval := 5+random.IntN(20), 1+random.IntN(6)
-		plan, err := cache.NewPlan(cache.Spec{Policy: cache.Sinks}, cache.Budget{Tokens: keep}, cache.Shape{Layers: 1, KVHeads: 1, HeadDim: 2, Context: 1000, Interval: interval})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := cache.NewSequence(plan, cache.Handlers{}, &cache.Scratch{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := slots{room: plan.Slots[0], keep: plan.Keep}
-		where := map[int]int32{} // what lies in a slot
-		position := 0
-		for position < 100 {
-			n := 1 + random.IntN(keep+10)
-			block := make([]uint16, 2*n)
-			want.MakeRoom(0, n)
-			if !got.fits(n) {
-				moved, stored := got.cut(position, 0)
-				if len(stored) > 0 {
-					t.Fatalf("%d tokens stored of none", len(stored))
-				}
-				follow(t, where, moved)
-			}
-			if fits := want.Fits(0, n); fits != got.fits(n) {
-				t.Fatalf("%d tokens fit: %v", n, !fits)
-			} else if fits {
-				want.Append(0, 0, block, block)
-				for i, first := 0, got.append(position, n); i < n; i++ {
-					where[first+i] = int32(position + i)
-				}
-			} else {
-				want.Insert(0, block, block, nil)
-				moved, stored := got.cut(position, n)
-				follow(t, where, moved)
-				for _, m := range stored {
-					where[m.to] = int32(position + m.from)
-				}
-			}
-			want.Advance(n)
-			position += n
-			held := slices.Clone(got.positions)
-			for slot, p := range held {
-				if where[slot] != p {
-					t.Fatalf("slot %d holds token %d, not %d", slot, where[slot], p)
-				}
-			}
-			slices.Sort(held)
-			if !slices.Equal(held, want.Positions(0, 0)) {
-				t.Fatalf("keep %d, interval %d: %v, want %v", keep, interval, held, want.Positions(0, 0))
-			}
-		}
-		want.Free()
-	}
-}
-
-// follow moves tokens between slots. They move in no order: no target is a source.
-func follow(t *testing.T, where map[int]int32, moved []shift) {
-	t.Helper()
-	for _, m := range moved {
-		for _, other := range moved {
-			if m.to == other.from {
-				t.Fatalf("%v: a target is a source", moved)
-			}
-		}
-		where[m.to] = where[m.from]
 	}
 }
 

@@ -43,29 +43,35 @@ const (
 // with +less have the states that they give; it is called before any is made. The
 // caller has checked that they were made for this model's file: see Maps.Check.
 func (c *CPU) UseMaps(maps *lesskernels.Maps) error {
-	heads, kvHeads, dim := c.config.Heads, c.config.KVHeads, c.config.HeadDim
-	if len(maps.Layers) != c.config.Layers {
-		return fmt.Errorf("model: feature maps of %d layers for a model of %d", len(maps.Layers), c.config.Layers)
-	}
-	if err := checkGates(maps, c.config.Layers, kvHeads); err != nil {
+	if err := checkMaps(maps, c.config); err != nil {
 		return err
 	}
 	m := memory{source: maps, postRoPE: maps.Header.Inputs == lesskernels.PostRoPE, turns: newTurns(c.frequencies, c.config.Context)}
 	rank := 0
-	for i, f := range maps.Layers {
-		if f.Heads != heads || f.KVHeads != kvHeads || f.HeadDim != dim {
-			return fmt.Errorf("model: the feature maps of layer %d have %d query heads and %d KV heads of %d; the model has %d and %d of %d",
-				i, f.Heads, f.KVHeads, f.HeadDim, heads, kvHeads, dim)
-		}
+	for _, f := range maps.Layers {
 		m.maps = append(m.maps, cpu.PackMaps(f, c.isa))
 		rank = max(rank, f.Rank)
 	}
 	c.memory = m
-	c.before = make([]float32, c.limits.Tokens*heads*dim)
+	c.before = make([]float32, c.limits.Tokens*c.config.Heads*c.config.HeadDim)
 	for _, w := range c.workers {
 		w.phi = make([]float32, max(tileQueries*c.config.Group(), absorbTile)*rank)
 	}
 	return nil
+}
+
+// checkMaps refuses maps that are not of a model's shape.
+func checkMaps(maps *lesskernels.Maps, c Config) error {
+	if len(maps.Layers) != c.Layers {
+		return fmt.Errorf("model: feature maps of %d layers for a model of %d", len(maps.Layers), c.Layers)
+	}
+	for i, f := range maps.Layers {
+		if f.Heads != c.Heads || f.KVHeads != c.KVHeads || f.HeadDim != c.HeadDim {
+			return fmt.Errorf("model: the feature maps of layer %d have %d query heads and %d KV heads of %d; the model has %d and %d of %d",
+				i, f.Heads, f.KVHeads, f.HeadDim, c.Heads, c.KVHeads, c.HeadDim)
+		}
+	}
+	return checkGates(maps, c.Layers, c.KVHeads)
 }
 
 // checkGates refuses maps that have no gate, or one of another size.
@@ -87,16 +93,16 @@ func checkGates(maps *lesskernels.Maps, layers, kvHeads int) error {
 	return nil
 }
 
-// ranks [layers·kvHeads] of a policy's states, 0 where the gate has switched one off;
+// ranksOf [layers·kvHeads] are a policy's states, 0 where the gate has switched one off;
 // nil: no feature maps are loaded.
-func (m *memory) ranks(policy string) []int {
-	if m.source == nil {
+func ranksOf(maps *lesskernels.Maps, policy string) []int {
+	if maps == nil {
 		return nil
 	}
 	var ranks []int
-	for layer, row := range m.source.GateOf(policy).LogScale {
+	for layer, row := range maps.GateOf(policy).LogScale {
 		for _, logScale := range row {
-			rank := m.source.Layers[layer].Rank
+			rank := maps.Layers[layer].Rank
 			if lesskernels.Off(logScale) {
 				rank = 0
 			}

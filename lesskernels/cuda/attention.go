@@ -47,6 +47,11 @@ func (p Place) After(n int) Place {
 	return p
 }
 
+// OfHead is the place in one KV head, as if there were no others.
+func (p Place) OfHead(head int) Place {
+	return Place{Key: p.Key + int64(head)*p.Head, Value: p.Value + int64(head)*p.Head, Layer: p.Layer}
+}
+
 // Move is a token's key and value, of all KV heads of a layer, that is copied.
 type Move struct{ From, To Place }
 

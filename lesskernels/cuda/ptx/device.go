@@ -76,6 +76,9 @@ func (d *Device) Close() error {
 	return nil
 }
 
+// Lose makes the device as one whose kernel has failed.
+func (d *Device) Lose(why error) { d.dead = why }
+
 func (d *Device) lost() error { return fmt.Errorf("%w: %w", device.ErrLost, d.dead) }
 
 type module struct {

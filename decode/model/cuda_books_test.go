@@ -1,0 +1,146 @@
+package model
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"lessrag/decode/cache"
+)
+
+// The slots hold after every block what the policy of package cache keeps, and every token that leaves
+// is told once.
+func TestBooks(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 200 {
+		policy := []string{cache.Sinks, cache.H2O, cache.TOVA, cache.Streaming}[i%4]
+		keep, interval := 5+random.IntN(20), 1+random.IntN(6)
+		plan, err := cache.NewPlan(cache.Spec{Policy: policy}, cache.Budget{Tokens: keep}, cache.Shape{Layers: 1, KVHeads: 2, HeadDim: 2, Context: 1000, Interval: interval})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := cache.NewSequence(plan, cache.Handlers{Turn: func(_, _ []uint16, _ int) {}}, &cache.Scratch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := newBooks(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &shelves{t: t, books: got, slots: make([]map[int]int32, len(got.cuts)), left: make([]map[int32]bool, len(got.cuts))}
+		if one := policy == cache.Sinks || policy == cache.Streaming; one != (len(got.cuts) == 1) {
+			t.Fatalf("%s: books of %d KV heads", policy, len(got.cuts))
+		}
+		for head := range w.slots {
+			w.slots[head], w.left[head] = map[int]int32{}, map[int32]bool{}
+		}
+		for position := 0; position < 100; {
+			n := 1 + random.IntN(keep+10)
+			w.position = position
+			w.feed(want, n, plan.Slots[0], func(slots int) []float32 {
+				x := make([]float32, slots)
+				for i := range x {
+					x[i] = random.Float32()
+				}
+				return x
+			})
+			position += n
+			for head := range got.cuts {
+				held := got.Positions(0, head)
+				if !slices.Equal(held, want.Positions(0, head)) {
+					t.Fatalf("%s, keep %d, interval %d: %v, want %v", policy, keep, interval, held, want.Positions(0, head))
+				}
+				k, v := got.Segment(0, head)
+				for i, p := range held {
+					slot := int(joined(k[i], v[i]))
+					if where, ok := w.slots[head][slot]; !ok || where != p || slot >= len(held) {
+						t.Fatalf("token %d is not in slot %d of %d", p, slot, len(held))
+					}
+				}
+				if len(w.left[head])+len(held) != position {
+					t.Fatalf("%d tokens have left and %d are held of %d", len(w.left[head]), len(held), position)
+				}
+			}
+		}
+		want.Free()
+		got.Free()
+	}
+}
+
+// shelves are what lies in the slots of KV heads when moves are followed.
+type shelves struct {
+	t        *testing.T
+	books    *books
+	position int
+	slots    []map[int]int32
+	left     []map[int32]bool
+}
+
+// feed takes a block through the books and through a sequence that they must agree with.
+func (w *shelves) feed(want *cache.Sequence, n, room int, columns func(slots int) []float32) {
+	b := w.books
+	want.MakeRoom(0, n)
+	w.follow(b.makeRoom(0, n))
+	fits := want.Fits(0, n)
+	block := make([]uint16, 2*2*n)
+	first := b.Len(0, 0)
+	if fits {
+		b.append(0, n)
+		for head := range w.slots {
+			for i := range n {
+				w.slots[head][first+i] = int32(w.position + i)
+			}
+		}
+		for head := range 2 {
+			want.Append(0, head, block[:2*n], block[:2*n])
+		}
+	}
+	watched := b.Plan().Watches()
+	held := b.Len(0, 0)
+	sums := columns(2 * room)
+	own := columns(2 * n)
+	if watched && held > 0 {
+		for head := range 2 { // what lies in the slots, in the order of the books
+			k, v := b.Segment(0, head)
+			got := make([]float32, held)
+			for i := range got {
+				got[i] = sums[head*room+int(joined(k[i], v[i]))]
+			}
+			want.Observe(0, head, 0, got)
+		}
+		b.observe(0, room, sums)
+	}
+	if !fits {
+		if !watched {
+			own = nil
+		}
+		want.Insert(0, block, block, slices.Clone(own))
+		w.follow(b.insert(0, n, own))
+	}
+	want.Advance(n)
+	b.Advance(n)
+}
+
+// follow moves tokens between slots. They move in no order: no target is a source.
+func (w *shelves) follow(cuts []cut) {
+	for head, cut := range cuts {
+		slots := w.slots[head]
+		for _, g := range cut.gone {
+			if w.left[head][g.position] || !g.own && slots[g.slot] != g.position || g.own && w.position+g.slot != int(g.position) {
+				w.t.Fatalf("%+v leaves, of %v", g, slots)
+			}
+			w.left[head][g.position] = true
+		}
+		for _, m := range cut.moved {
+			for _, other := range append(slices.Clone(cut.moved), cut.stored...) {
+				if m.from == other.to {
+					w.t.Fatalf("%v: a target is a source", cut)
+				}
+			}
+			slots[m.to] = slots[m.from]
+		}
+		for _, m := range cut.stored {
+			slots[m.to] = int32(w.position + m.from)
+		}
+	}
+}

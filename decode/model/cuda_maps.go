@@ -1,0 +1,100 @@
+package model
+
+import (
+	"fmt"
+
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda"
+	"lessrag/lesskernels/cuda/device"
+)
+
+// cudaMaps are the feature maps of LESS on a device.
+type cudaMaps struct {
+	source *lesskernels.Maps // nil: none are loaded
+	layers []cuda.Maps
+	turns  device.Pointer // [context, headDim] f32: cos and sin of what every position turns a key by
+	phi    device.Pointer // [tokens, heads, rank] f32, of the batch
+	taken  []device.Pointer
+}
+
+// UseMaps loads the feature maps of LESS: see CPU.UseMaps. They take queries and keys as they are before
+// positions turn them.
+func (c *CUDA) UseMaps(maps *lesskernels.Maps) error {
+	if err := checkMaps(maps, c.config); err != nil {
+		return err
+	}
+	if maps.Header.Inputs == lesskernels.PostRoPE {
+		return fmt.Errorf("model: feature maps of rotated keys: a card takes keys as they are before rotation, as `api train` makes maps")
+	}
+	if rank := maps.Header.Shape.Rank; rank > cuda.MostRank {
+		return fmt.Errorf("model: feature maps of rank %d: a card takes %d at most", rank, cuda.MostRank)
+	}
+	m := &c.maps
+	if m.source != nil {
+		panic("model: feature maps are loaded twice")
+	}
+	if err := c.takeMaps(maps); err != nil {
+		m.free(c.device)
+		return fmt.Errorf("model: feature maps: %w", err)
+	}
+	m.source = maps
+	return nil
+}
+
+func (c *CUDA) takeMaps(maps *lesskernels.Maps) error {
+	m, tokens, context, dim := &c.maps, int64(c.limits.Tokens), c.config.Context, c.heads.Dim
+	each := cuda.MapsBytes(maps.Header.Shape)
+	sizes := []int64{each * int64(len(maps.Layers)), 4 * int64(context*dim), 4 * tokens * int64(c.heads.Heads*maps.Header.Shape.Rank)}
+	info, err := c.device.Info()
+	if err != nil {
+		return err
+	}
+	if need := sizes[0] + sizes[1] + sizes[2] + c.caches; need > info.Free {
+		return fmt.Errorf("%d bytes are free on %s, and %d are needed, caches among them", info.Free, info.Name, need)
+	}
+	for _, n := range sizes {
+		p, err := c.device.Alloc(n)
+		if err != nil {
+			return err
+		}
+		m.taken = append(m.taken, p)
+	}
+	for i, f := range maps.Layers {
+		layer, err := cuda.PutMaps(c.stream, f, m.taken[0]+device.Pointer(int64(i)*each))
+		if err != nil {
+			return err
+		}
+		m.layers = append(m.layers, layer)
+	}
+	m.turns, m.phi = m.taken[1], m.taken[2]
+	turns := make([]float32, context*dim)
+	for position := range context {
+		row := rowOf(turns, position, dim)
+		rotation(row[:dim/2], row[dim/2:], c.frequencies, position)
+	}
+	c.scratch += sizes[1] + sizes[2]
+	return c.stream.Upload(m.turns, cuda.Bytes(turns))
+}
+
+func (m *cudaMaps) free(d device.Device) {
+	for _, p := range m.taken {
+		d.Free(p)
+	}
+	*m = cudaMaps{}
+}
+
+// phi computes φ of the queries of rows that ask states.
+func (c *CUDA) phi(b *cudaBatch, layer int) {
+	if b.asks {
+		states := c.states(b)
+		c.check(c.kernels.Phi(c.stream, c.heads, &c.maps.layers[layer], c.qkvOut, states, b.rows))
+	}
+}
+
+// states are what a batch asks; nil: nothing.
+func (c *CUDA) states(b *cudaBatch) *cuda.States {
+	if !b.asks {
+		return nil
+	}
+	return &cuda.States{Rank: c.maps.source.Header.Shape.Rank, Phi: c.maps.phi, Asked: b.asked.at}
+}
