@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
@@ -18,6 +19,8 @@ import (
 	"lessrag/lesskernels/cuda/ptx"
 )
 
+var cardModel = gguftest.Model{Layers: 2, Width: 32, Hidden: 32, Heads: 3, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}
+
 // openOnCard starts an engine over a small model on the interpreter of a card's kernels.
 func openOnCard(t *testing.T, o Options, maps *lesskernels.Maps) (*Engine, *ptx.Device) {
 	t.Helper()
@@ -27,7 +30,7 @@ func openOnCard(t *testing.T, o Options, maps *lesskernels.Maps) (*Engine, *ptx.
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := gguf.Parse(gguftest.Model{Layers: 2, Width: 32, Hidden: 32, Heads: 3, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}.Bytes())
+	f, err := gguf.Parse(cardModel.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,12 +141,66 @@ func TestCardRefusals(t *testing.T) {
 func TestCardLost(t *testing.T) {
 	e, d := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 2, Block: 16}, nil)
 	e.do(context.Background(), func(Backend) { d.Lose(errors.New("the bus fell silent")) })
-	for range 2 {
-		if _, _, err := read(submit(t, e, context.Background(), Request{Prompt: []int32{4}})); !errors.Is(err, device.ErrLost) {
-			t.Errorf("%v, want the lost card", err)
-		}
+	if err := e.Ready(); err != nil {
+		t.Errorf("before anything failed: %v", err)
 	}
+	_, _, err := read(submit(t, e, context.Background(), Request{Prompt: []int32{4}}))
+	notReady(t, err)
+	notReady(t, e.Ready())
+	_, err = e.Submit(context.Background(), Request{Prompt: []int32{4}})
+	notReady(t, err)
+	notReady(t, e.Room(1, 1))
 	if n := e.Stats().Promised; n != 0 {
 		t.Errorf("%d bytes stay promised", n)
 	}
+}
+
+func notReady(t *testing.T, err error) {
+	t.Helper()
+	var unready *NotReadyError
+	if !errors.As(err, &unready) || !errors.Is(err, device.ErrLost) || !strings.Contains(err.Error(), "the bus fell silent") {
+		t.Errorf("%v, want that the card is lost, and why", err)
+	}
+}
+
+// A card that is lost in the middle of answers ends them all with the reason; when it has come back, the same
+// questions have the same answers.
+func TestCardComesBack(t *testing.T) {
+	o := Options{CacheMemory: 1 << 20, MaxSequences: 2, Block: 16, Interval: 3, retryLost: time.Millisecond}
+	e, d := openOnCard(t, o, cardMaps())
+	r := Request{Prompt: smallTokens(5, 40), MaxTokens: 400, Cache: spec(t, "streaming+less")}
+	r.Budget.Tokens = 12
+	short := r
+	short.MaxTokens = 6
+	_, want, err := read(submit(t, e, context.Background(), short))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	b := e.backend.(*model.CUDA)
+	e.recover = func() error {
+		if tries++; tries == 1 {
+			return errors.New("not yet")
+		}
+		f, err := gguf.Parse(cardModel.Bytes())
+		if err != nil {
+			return err
+		}
+		return b.Recover(f)
+	}
+	running := []<-chan Chunk{submit(t, e, context.Background(), r), submit(t, e, context.Background(), r), submit(t, e, context.Background(), r)}
+	e.do(context.Background(), func(Backend) { d.Lose(errors.New("the bus fell silent")) })
+	for _, stream := range running {
+		_, _, err := read(stream)
+		notReady(t, err)
+	}
+	until(t, "the card to be back", func() bool { return e.Ready() == nil })
+	if tries < 2 {
+		t.Errorf("%d tries", tries)
+	}
+	_, got, err := read(submit(t, e, context.Background(), short))
+	if err != nil || !slices.Equal(got.Tokens, want.Tokens) {
+		t.Errorf("%v, %v: want %v", got, err, want.Tokens)
+	}
+	until(t, "memory to be free", func() bool { return e.Stats().Promised == 0 })
 }

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // Engine runs many sequences at once over one model. One goroutine owns the
@@ -32,6 +34,9 @@ type Engine struct {
 	quit  chan struct{}      // closed by Close
 	ended chan struct{}      // closed when the goroutine has ended
 
+	recover func() error     // puts the model on a device again that was lost; nil: nothing can
+	retry   <-chan time.Time // when to try it next; nil: the device is not lost
+
 	prefixes prefixes // of the goroutine
 	staging  staging
 	desk     model.Sequence // nil until a prompt was blended
@@ -49,6 +54,8 @@ type Engine struct {
 	kept    int64  // bytes of prefixes, which give way to a request
 	pace    time.Duration
 	stats   Stats
+	lost    error // why the device cannot be used; nil: it can
+	cause   error // what it was lost by, the last time
 }
 
 // vocabulary is what the engine needs to know of tokens.
@@ -104,6 +111,8 @@ func (e *Engine) run() {
 			return
 		case call := <-e.calls:
 			call(e.backend)
+		case <-e.retry:
+			e.revive()
 		case <-e.wake:
 		case <-e.idle.wait():
 			e.useIdleTime()
@@ -126,6 +135,10 @@ func (e *Engine) step() bool {
 	}
 	e.idle.began = false
 	results, err := e.backend.Forward(works)
+	if errors.Is(err, device.ErrLost) {
+		e.lose(err)
+		return true
+	}
 	for i, j := range jobs {
 		if i > 0 && jobs[i-1] == j && !e.isRunning(j) {
 			continue // its earlier block was the end of it

@@ -9,6 +9,16 @@ import (
 // ErrClosed tells that the engine was closed.
 var ErrClosed = errors.New("decode: the engine is closed")
 
+// NotReadyError tells why the engine takes no requests, and has ended those that there were: its device
+// was lost. It takes some again where the device comes back.
+type NotReadyError struct {
+	Reason error
+}
+
+func (e *NotReadyError) Error() string { return fmt.Sprintf("the decoder is not ready: %v", e.Reason) }
+
+func (e *NotReadyError) Unwrap() error { return e.Reason }
+
 // InvalidError tells which field of a Request cannot be served.
 type InvalidError struct {
 	Field  string

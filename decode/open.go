@@ -8,6 +8,7 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
+	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
 )
 
@@ -35,6 +36,23 @@ func Open(path string, o Options) (_ *Engine, err error) {
 	return e, nil
 }
 
+// recoverFrom puts the model of a file on a device again.
+func recoverFrom(path, hash string, b *model.CUDA) error {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	now, err := f.Hash()
+	if err != nil {
+		return err
+	}
+	if now != hash {
+		return fmt.Errorf("%s is another file now", path)
+	}
+	return b.Recover(f)
+}
+
 func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	tok, err := tokenizer.FromGGUF(f)
 	if err != nil {
@@ -57,6 +75,9 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	}
 	e := newEngine(l.backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, l.clock)
 	e.release = append(e.release, l.release)
+	if b, ok := l.backend.(*model.CUDA); ok {
+		e.recover = func() error { return recoverFrom(path, hash, b) }
+	}
 	e.tokenizer, e.template = tok, template
 	e.info = Info{
 		Name: config.Name, Architecture: config.Architecture, Path: path, Hash: hash,

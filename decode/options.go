@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"lessrag/decode/model"
 	"lessrag/decode/passages"
@@ -34,6 +35,8 @@ type Options struct {
 
 	Maps    string // a .less file with feature maps and head weights; "": those built in for the model, if any; NoMaps: none
 	Profile bool   // time the stages of every pass: see Engine.Profile
+
+	retryLost time.Duration // between tries to get a lost device back; 0: retryLost
 }
 
 // DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.
@@ -53,6 +56,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CacheMemory < 0 {
 		return o, fmt.Errorf("cache memory of %d bytes is negative", o.CacheMemory)
 	}
+	o.retryLost = cmp.Or(o.retryLost, retryLost)
 	if o.CacheMemory == 0 {
 		o.CacheMemory = DefaultCacheMemory
 	}

@@ -1,7 +1,7 @@
 package decode
 
 // Room tells whether n more requests of planned bytes each could start or wait
-// now: ErrClosed or a *QueueFullError otherwise. Callers that have work to do
+// now: ErrClosed, a *NotReadyError or a *QueueFullError otherwise. Callers that have work to do
 // before Submit ask first, so that a refusal comes before that work and not after.
 func (e *Engine) Room(n int, bytes int64) error {
 	e.mu.Lock()
@@ -13,6 +13,9 @@ func (e *Engine) Room(n int, bytes int64) error {
 func (e *Engine) room(n int, bytes int64) error {
 	if e.closed {
 		return ErrClosed
+	}
+	if e.lost != nil {
+		return &NotReadyError{e.lost}
 	}
 	starts := int64(0) // requests that would not have to wait
 	if len(e.waiting) == 0 && bytes > 0 {

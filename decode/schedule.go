@@ -1,10 +1,12 @@
 package decode
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"lessrag/decode/model"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // schedule lays out the next pass.
@@ -58,7 +60,12 @@ func (e *Engine) admit() {
 		j.admitted = now
 	}
 	for _, j := range admitted {
-		if err := e.start(j); err != nil {
+		err := e.start(j)
+		if errors.Is(err, device.ErrLost) {
+			e.lose(err)
+			return
+		}
+		if err != nil {
 			e.finish(j, "", err)
 		}
 	}

@@ -138,17 +138,23 @@ func (c *CPU) attentionISA(b *block) cpu.ISA {
 
 // abandon drops the last Works of the batch while nobody wants them any more.
 func (b *batch) abandon() {
-	for len(b.blocks) > 0 {
-		last := len(b.blocks) - 1
+	if n := stillWanted(b.works[:len(b.blocks)], b.results); n < len(b.blocks) {
+		b.rows, b.blocks = b.blocks[n].first, b.blocks[:n]
+	}
+}
+
+// stillWanted is how many Works there are up to the last one that somebody still wants; the results of the
+// others tell that they were abandoned.
+func stillWanted(works []Work, results []Result) int {
+	for n := len(works); n > 0; n-- {
 		select {
-		case <-b.works[last].Done:
-			b.results[last].Abandoned = true
-			b.rows = b.blocks[last].first
-			b.blocks = b.blocks[:last]
+		case <-works[n-1].Done:
+			results[n-1].Abandoned = true
 		default:
-			return
+			return n
 		}
 	}
+	return 0
 }
 
 // advance tells the sequences that all layers have stored their block, and takes

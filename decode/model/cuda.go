@@ -6,6 +6,7 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
+	"lessrag/lesskernels"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
 )
@@ -21,8 +22,9 @@ type CUDA struct {
 	kernels     *cuda.Kernels
 	limits      Limits
 	weights     cudaWeights
-	frequencies []float64 // [headDim/2]
-	span        int       // slots that a split of attention takes
+	frequencies []float64         // [headDim/2]
+	span        int               // slots that a split of attention takes
+	source      *lesskernels.Maps // what UseMaps was given
 	maps        cudaMaps
 	caches      int64     // bytes that are left to sequences
 	tables      upload    // of a batch
@@ -30,7 +32,9 @@ type CUDA struct {
 	sums        []float32 // scratch of learn
 	cudaActivations
 
-	failed error // of the pass that runs
+	failed     error // of the pass that runs
+	generation int   // how often the device was opened anew
+	gone       error // why the model is not on it; nil: it is
 }
 
 // attentionSplits is how many spans a full context is attended in. Where they end
@@ -91,6 +95,29 @@ func (c *CUDA) open(f *gguf.File) error {
 	return c.stream.Wait()
 }
 
+// Recover puts the model, and its feature maps, on the device again that was lost. The sequences that there are hold
+// nothing any more, and are only to be freed.
+func (c *CUDA) Recover(f *gguf.File) error {
+	if err := c.device.Reopen(); err != nil {
+		return fmt.Errorf("open the device anew: %w", err)
+	}
+	maps := c.source
+	c.generation++
+	c.weights, c.cudaActivations, c.maps, c.tables, c.late = cudaWeights{}, cudaActivations{}, cudaMaps{}, upload{}, upload{}
+	c.stream, c.kernels, c.failed = nil, nil, nil
+	c.gone = fmt.Errorf("%w: the model is not on it", device.ErrLost)
+	if err := c.open(f); err != nil {
+		return err
+	}
+	if maps != nil {
+		if err := c.UseMaps(maps); err != nil {
+			return err
+		}
+	}
+	c.gone = nil
+	return nil
+}
+
 // Config describes the model.
 func (c *CUDA) Config() Config { return c.config }
 
@@ -122,6 +149,9 @@ func (c *CUDA) Close() {
 // Forward feeds every Work's tokens to its sequence: see decode.Backend. After an
 // error of the device the sequences are unusable and must be freed.
 func (c *CUDA) Forward(work []Work) ([]Result, error) {
+	if c.gone != nil {
+		return nil, c.gone
+	}
 	b, err := c.newBatch(work)
 	if err != nil {
 		return nil, err

@@ -87,6 +87,9 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 		if !ok || sequence.backend != c {
 			return nil, fmt.Errorf("model: sequence %d was made by another backend", i)
 		}
+		if sequence.of != c.generation {
+			return nil, fmt.Errorf("model: sequence %d was on a device that has been lost since", i)
+		}
 		if follows(work, i) {
 			ahead[i] = ahead[i-1] + len(work[i-1].Tokens)
 		}
@@ -112,16 +115,8 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 // abandon drops the last Works of the batch that nobody wants any more. Those before
 // them are computed to the end: a card has all of a pass before it has begun.
 func (b *cudaBatch) abandon() {
-	for len(b.blocks) > 0 {
-		last := len(b.blocks) - 1
-		select {
-		case <-b.works[last].Done:
-			b.results[last].Abandoned = true
-			b.rows = b.blocks[last].first
-			b.blocks = b.blocks[:last]
-		default:
-			return
-		}
+	if n := stillWanted(b.works[:len(b.blocks)], b.results); n < len(b.blocks) {
+		b.rows, b.blocks = b.blocks[n].first, b.blocks[:n]
 	}
 }
 

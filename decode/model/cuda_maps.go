@@ -37,7 +37,7 @@ func (c *CUDA) UseMaps(maps *lesskernels.Maps) error {
 		m.free(c.device)
 		return fmt.Errorf("model: feature maps: %w", err)
 	}
-	m.source = maps
+	m.source, c.source = maps, maps
 	return nil
 }
 

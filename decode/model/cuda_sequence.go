@@ -16,6 +16,7 @@ var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming
 // tokens as every other, though not the same ones where the policy watches attention.
 type cudaSequence struct {
 	backend *CUDA
+	of      int // the backend's generation
 	plan    cache.Plan
 	books   *books
 	memory  device.Pointer
@@ -40,11 +41,14 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	if !slices.Contains(cudaCaches, p.Spec.String()) || p.Staging || slices.Min(p.Slots) != slices.Max(p.Slots) {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
+	if c.gone != nil {
+		return nil, c.gone
+	}
 	kept, err := newBooks(p)
 	if err != nil {
 		return nil, err
 	}
-	s := &cudaSequence{backend: c, plan: p, books: kept, room: p.Slots[0], begun: make([]bool, kept.Plan().Shape.Layers)}
+	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, room: p.Slots[0], begun: make([]bool, kept.Plan().Shape.Layers)}
 	if err := s.take(); err != nil {
 		kept.Free()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)
@@ -126,6 +130,9 @@ func (s *cudaSequence) Held() cache.Held {
 // Free gives the memory back.
 func (s *cudaSequence) Free() error {
 	s.books.Free()
+	if s.of != s.backend.generation {
+		return nil // the device has forgotten it
+	}
 	return s.backend.device.Free(s.memory)
 }
 

@@ -15,10 +15,13 @@ var errNoRoom = errors.New("no passage fits into the prompt")
 func failureOf(err error) *Failure {
 	var full *decode.QueueFullError
 	var memory *decode.MemoryError
+	var unready *decode.NotReadyError
 	var mismatch *retrieve.EmbedderMismatchError
 	switch {
 	case errors.As(err, &full):
 		return &Failure{"queue_full", err.Error()}
+	case errors.As(err, &unready):
+		return &Failure{"not_ready", err.Error()}
 	case errors.As(err, &memory):
 		return &Failure{"no_memory", err.Error()}
 	case errors.As(err, &mismatch):

@@ -127,7 +127,8 @@ func TestFailuresKeepTheirInsides(t *testing.T) {
 		t.Errorf("told %+v", f)
 	}
 	for err, code := range map[error]string{
-		&decode.QueueFullError{Queued: 3}: "queue_full", &decode.MemoryError{Need: 2, Have: 1}: "no_memory", errNoRoom: "no_room",
+		&decode.NotReadyError{Reason: errNoRoom}: "not_ready",
+		&decode.QueueFullError{Queued: 3}:        "queue_full", &decode.MemoryError{Need: 2, Have: 1}: "no_memory", errNoRoom: "no_room",
 		&retrieve.EmbedderMismatchError{Collection: "c"}: "embedder_mismatch", fmt.Errorf("x: %w", retrieve.ErrNotFound): "not_found",
 	} {
 		if got := failureOf(fmt.Errorf("wrapped: %w", err)); got.Code != code || got.Message == "" {

@@ -105,6 +105,8 @@ func failed(f *answer.Failure) *Problem {
 	switch f.Code {
 	case "queue_full":
 		return (&Problem{Status: http.StatusTooManyRequests, Detail: f.Message, retryAfter: retryQueue}).complete()
+	case "not_ready":
+		return (&Problem{Status: http.StatusServiceUnavailable, Detail: f.Message, retryAfter: retryUnready}).complete()
 	case "embedder_mismatch":
 		status = http.StatusConflict
 	case "not_found":

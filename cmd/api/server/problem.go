@@ -104,6 +104,7 @@ func (s *Server) problemAt(place string, err error) *Problem {
 		documents *ingest.InvalidError
 		missing   *answer.NotFoundError
 		full      *decode.QueueFullError
+		unready   *decode.NotReadyError
 		mismatch  *retrieve.EmbedderMismatchError
 		tooLarge  *http.MaxBytesError
 		unreached *pgconn.ConnectError
@@ -127,6 +128,9 @@ func (s *Server) problemAt(place string, err error) *Problem {
 		p = &Problem{Status: http.StatusNotFound, Detail: err.Error()}
 	case errors.As(err, &full):
 		p = &Problem{Status: http.StatusTooManyRequests, Detail: err.Error(), retryAfter: max(full.RetryAfter, time.Second)}
+	case errors.As(err, &unready):
+		s.Log.Error("the decoder is not ready", "error", err)
+		p = &Problem{Status: http.StatusServiceUnavailable, Detail: err.Error(), retryAfter: retryUnready}
 	case errors.As(err, &mismatch), errors.Is(err, ingest.ErrEmbedder), errors.Is(err, ingest.ErrState):
 		p = &Problem{Status: http.StatusConflict, Detail: err.Error()}
 	case errors.As(err, &tooLarge):

@@ -18,6 +18,9 @@ import (
 // retryQueue is when to try again after a full queue that names no time.
 const retryQueue = time.Second
 
+// retryUnready is when to try again after the decoder has lost its device.
+const retryUnready = 30 * time.Second
+
 type runInput struct {
 	ID string `path:"id" doc:"The run's id"`
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/decode"
+	"lessrag/lesskernels/cuda/ptx"
 )
 
 func TestOpenAPI(t *testing.T) {
@@ -102,6 +104,42 @@ func TestReadyWithoutDatabase(t *testing.T) {
 	}
 	if response, text := s.request("POST", "/api/v1/chat", asked+`}`, nil); response.StatusCode/100 != 5 || strings.Contains(text, "pool") {
 		t.Errorf("chat: %d %s", response.StatusCode, text)
+	}
+}
+
+// stuck is a card that is lost and does not come back.
+type stuck struct{ *ptx.Device }
+
+func (stuck) Reopen() error { return errors.New("the slot is empty") }
+
+func TestReadyWithoutDecoder(t *testing.T) {
+	card := ptx.New(1 << 30)
+	openModels(t)
+	engine, err := decode.Open(models.engine.Info().Path, decode.Options{Device: stuck{card}, CacheMemory: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	s := newService(t, func(c *Config) { c.Engine = engine }).withFacts()
+	if response, text := s.request("GET", "/readyz", "", nil); response.StatusCode != 200 {
+		t.Errorf("/readyz: %d %s", response.StatusCode, text)
+	}
+	card.Lose(errors.New("the bus fell silent"))
+	for _, what := range []string{"the answer that meets it", "the next one"} {
+		response, text := s.request("POST", "/api/v1/chat", asked+`}`, nil)
+		if response.StatusCode != 503 || !strings.Contains(text, "the bus fell silent") || response.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s", what, response.StatusCode, text)
+		}
+	}
+	s.eventually("it is known that the card does not come back", func() bool {
+		response, text := s.request("GET", "/readyz", "", nil)
+		if response.StatusCode != 503 || !strings.Contains(text, "the decoder is not ready") || !strings.Contains(text, "the bus fell silent") {
+			t.Fatalf("/readyz: %d %s", response.StatusCode, text)
+		}
+		return strings.Contains(text, "the slot is empty")
+	})
+	if response, text := s.request("GET", "/healthz", "", nil); response.StatusCode != 200 {
+		t.Errorf("/healthz: %d %s", response.StatusCode, text)
 	}
 }
 

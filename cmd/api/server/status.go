@@ -77,15 +77,18 @@ func (s *Server) status(api huma.API) {
 	}, func(context.Context, *struct{}) (*healthOutput, error) { return ok(), nil })
 	huma.Register(api, huma.Operation{
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{"service"},
-		Summary: "The service can answer: the database is there and it is not stopping", Errors: []int{503},
+		Summary: "The service can answer: the database and the decoder are there, and it is not stopping", Errors: []int{503},
 	}, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
+		unready := s.Engine.Ready()
 		switch {
 		case s.stopping.Load():
 			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: "the service is stopping"}).complete()
 		case s.Pool.Ping(ctx) != nil:
 			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: "the database cannot be reached"}).complete()
+		case unready != nil:
+			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: unready.Error()}).complete()
 		}
 		return ok(), nil
 	})

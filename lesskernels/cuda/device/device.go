@@ -20,6 +20,10 @@ type Device interface {
 	Load(ptx string) (Module, error)
 	NewStream() (Stream, error)
 	Close() error // after all that was made with it
+
+	// Reopen begins anew after ErrLost: what was made with the device and all that its memory held are gone, and must
+	// not be given back.
+	Reopen() error
 }
 
 // Module is a compiled PTX text.

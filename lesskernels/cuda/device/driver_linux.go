@@ -134,6 +134,26 @@ func (d *driver) Free(p Pointer) error {
 	return d.run(func() error { return d.do(cuMemFree, uintptr(p)) })
 }
 
+// Reopen makes a new context in place of one that a fault has spoiled. Whether the driver allows it depends
+// on the fault: after some, only another process gets one.
+func (d *driver) Reopen() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if d.context != 0 {
+		d.context = 0
+		d.do(cuDevicePrimaryCtxRelease, uintptr(d.device)) // it tells the fault once more
+	}
+	if err := d.do(cuDevicePrimaryCtxReset, uintptr(d.device)); err != nil {
+		return err
+	}
+	var context uintptr
+	if err := d.do(cuDevicePrimaryCtxRetain, uintptr(unsafe.Pointer(&context)), uintptr(d.device)); err != nil {
+		return err
+	}
+	d.context, d.dead = context, nil
+	return nil
+}
+
 func (d *driver) Close() error {
 	if d.context == 0 {
 		return nil

@@ -295,6 +295,39 @@ func TestLostDevice(t *testing.T) {
 	}
 }
 
+// A lost device is opened anew where the driver gives a context, and otherwise stays lost.
+func TestReopen(t *testing.T) {
+	s := newStandin(t)
+	d := s.open(t)
+	s.fail("cuMemAlloc", 0, 700)
+	_, err := d.Alloc(1)
+	refuses(t, "a fault", err, ErrLost, "cuMemAlloc")
+	for _, call := range []string{"cuDevicePrimaryCtxReset", "cuDevicePrimaryCtxRetain"} {
+		s.fail(call, 0, 999)
+		if err := d.Reopen(); err == nil || !strings.Contains(err.Error(), "CUDA_ERROR_UNKNOWN (999)") {
+			t.Errorf("%s fails: %v", call, err)
+		}
+		_, err = d.Alloc(1)
+		refuses(t, "afterwards", err, ErrLost, "lost before")
+	}
+	s.reset()
+	must(t, d.Reopen())
+	if got, want := s.calls(), []string{"cuDevicePrimaryCtxReset 7", "cuDevicePrimaryCtxRetain 7"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	p, err := d.Alloc(8)
+	must(t, err)
+	must(t, d.Free(p))
+	s.fail("cuMemAlloc", 0, 700)
+	d.Alloc(1)
+	s.reset()
+	must(t, d.Reopen()) // the context is released first
+	if got, want := s.calls(), []string{"cuDevicePrimaryCtxRelease 7", "cuDevicePrimaryCtxReset 7", "cuDevicePrimaryCtxRetain 7"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	must(t, d.Close())
+}
+
 // BenchmarkLaunch is what a launch costs beside the driver's own time.
 func BenchmarkLaunch(b *testing.B) {
 	s, err := build()

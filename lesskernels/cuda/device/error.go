@@ -9,7 +9,7 @@ import (
 var (
 	ErrUnavailable = errors.New("no CUDA device") // nothing to decode on: the CPU is
 	ErrMemory      = errors.New("the device is out of memory")
-	ErrLost        = errors.New("the device is lost") // nothing on it can be used again by this process
+	ErrLost        = errors.New("the device is lost") // nothing on it can be used again: see Device.Reopen
 )
 
 // Error is a call of the driver that failed.

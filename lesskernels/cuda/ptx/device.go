@@ -79,6 +79,13 @@ func (d *Device) Close() error {
 // Lose makes the device as one whose kernel has failed.
 func (d *Device) Lose(why error) { d.dead = why }
 
+// Reopen forgets all that was allocated.
+func (d *Device) Reopen() error {
+	d.free += d.used()
+	d.memory.list, d.dead = nil, nil
+	return nil
+}
+
 func (d *Device) lost() error { return fmt.Errorf("%w: %w", device.ErrLost, d.dead) }
 
 type module struct {

@@ -50,6 +50,7 @@ int cuDeviceGetName(char *name, int n, int d) { FAIL("cuDeviceGetName %d", d); s
 int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? major : a == 76 ? 0 : 132; (void)d; return 0; }
 int cuDevicePrimaryCtxRetain(uintptr_t *c, int d) { FAIL("cuDevicePrimaryCtxRetain %d", d); *c = 0xc0; return 0; }
 int cuDevicePrimaryCtxRelease_v2(int d) { FAIL("cuDevicePrimaryCtxRelease %d", d); return 0; }
+int cuDevicePrimaryCtxReset_v2(int d) { FAIL("cuDevicePrimaryCtxReset %d", d); return 0; }
 int cuCtxSetCurrent(uintptr_t c) { return c == 0xc0 ? 0 : 201; }
 int cuMemGetInfo_v2(size_t *f, size_t *t) { FAIL("cuMemGetInfo"); *f = (size_t)3 << 30; *t = (size_t)80 << 30; return 0; }
 int cuMemAlloc_v2(uint64_t *p, size_t n) { FAIL("cuMemAlloc %zu", n); *p = (uint64_t)malloc(n); return 0; }
