@@ -1,12 +1,11 @@
 """Makes the development set of retrieval from documents that fetch/documents.sh has fetched.
 
-    python3 fetch/faq.py DOCUMENTS OUT [--marks]
+    python3 fetch/faq.py DOCUMENTS OUT
 
 The questions are the headings of two FAQs, Python's and Debian's. OUT/pages gets every HTML page of the two packages,
 the FAQs without those headings and without the lists of contents that repeat them: where a heading says the question
 in its own words, retrieval is trivial. OUT/questions.jsonl gets, for each question, the page that answers it and the
-beginning of its section, by which a passage is told to be the right one. With --marks a heading that is taken out
-leaves one behind that says nothing, so that sections still end where they end. Only the standard library is needed.
+beginning of its section, by which a passage is told to be the right one. Only the standard library is needed.
 """
 
 import html
@@ -37,7 +36,6 @@ def sections(page, heading, number):
 
 def main():
     documents, out = map(pathlib.Path, sys.argv[1:3])
-    mark = "<h3>§</h3>" if "--marks" in sys.argv[3:] else ""
     shutil.rmtree(out, ignore_errors=True)
     pages = out / "pages"
     shutil.copytree(documents / "python3.11-doc/python3.11/html", pages / "python", symlinks=False,
@@ -63,7 +61,7 @@ def main():
                 # One that is no question heads a group of them. One left in place would stand over what follows it.
                 if not question.endswith("?") and not question.startswith(("How ", "Why ")):
                     continue
-                kept += page[last:start], mark
+                kept.append(page[last:start])
                 last = stop
                 if not question.endswith("?") or len(body.split()) < 8:
                     continue  # no question, or one without an answer
