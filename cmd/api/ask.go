@@ -128,7 +128,7 @@ func printSources(w io.Writer, r answer.Record) {
 // answerFlags shape an answer.
 type answerFlags struct {
 	Limit         int     `help:"Passages to search for." default:"5"`
-	ContextTokens int     `help:"Tokens of passages in the prompt." default:"1400"`
+	ContextTokens int     `help:"Tokens of passages in the prompt, as far as --limit finds them; 0: what the model's context leaves beside question and answer." default:"1400" placeholder:"TOKENS"`
 	MaxTokens     int     `help:"Tokens of the answer at most." default:"256"`
 	MinSimilarity float64 `help:"Refuse a question when no passage has this cosine to it or all of its words; api eval --off-topic finds a value for your documents and your embedder." default:"0.3"`
 }

@@ -43,8 +43,8 @@ type Defaults struct {
 	Cache         string
 	Budget        string
 	Limit         int             // passages to search for
-	ContextTokens int             // for the passages in the prompt
-	HistoryTokens int             // for earlier turns of the conversation
+	ContextTokens int             // for the passages in the prompt; 0: what the model's context leaves
+	HistoryTokens int             // for earlier turns of the conversation; 0: the model's context
 	MaxTokens     int             // of an answer
 	MinSimilarity float64         // below which no passage is taken as an answer
 	Sampling      decode.Sampling // temperature, top-p and what requests cannot set
@@ -122,6 +122,9 @@ func (d Defaults) check(q Question, r reader) (plan, error) {
 	}
 	if !(d.MinSimilarity >= -1 && d.MinSimilarity <= 1) {
 		refuse("min_similarity", "must be -1 to 1, is %v", d.MinSimilarity)
+	}
+	if d.ContextTokens < 0 {
+		refuse("context_tokens", "must be 0 or more, is %d", d.ContextTokens)
 	}
 	if p.maxTokens < 1 || p.maxTokens >= r.context {
 		refuse("max_tokens", "must be 1 to %d for this model, is %d", r.context-1, p.maxTokens)
@@ -204,6 +207,9 @@ func (p *plan) fit(tokens retrieve.TokenCounter, refuse func(field, format strin
 		refuse("question", "has %d tokens, which with %d for the answer and %d for the instructions do not fit into %d",
 			question, p.maxTokens, scaffold, p.room)
 		return
+	}
+	if p.context == 0 {
+		p.context = left
 	}
 	p.context = min(p.context, left)
 }

@@ -52,6 +52,21 @@ func TestCheckAppliesDefaults(t *testing.T) {
 	if err != nil || p.room != 400 || p.context != 400-50-128-1 {
 		t.Errorf("full with 400 planned as room %d, context %d, %v", p.room, p.context, err)
 	}
+	// Without a number of tokens for passages they get what is left of the context.
+	d := defaults()
+	d.ContextTokens = 0
+	p, err = d.check(Question{Text: "why?"}, small())
+	if err != nil || p.context != 1000-100-128-1 || d.history(1000) != 1000 {
+		t.Errorf("planned %d tokens for passages and %d for turns, %v", p.context, d.history(1000), err)
+	}
+	if d.HistoryTokens = 300; d.history(1000) != 300 {
+		t.Errorf("%d tokens for turns where 300 are set", d.history(1000))
+	}
+	d.ContextTokens = -1
+	var invalid *InvalidError
+	if _, err = d.check(Question{Text: "why?"}, small()); !errors.As(err, &invalid) || invalid.Fields[0].Field != "context_tokens" {
+		t.Errorf("-1 tokens for passages: %v", err)
+	}
 	p, err = defaults().check(Question{Text: "why?", Temperature: ptr(0.5), TopP: ptr(0.9), Seed: ptr(int64(math.MaxInt64))}, small())
 	if err != nil || p.sampling.Temperature != 0.5 || p.sampling.TopP != 0.9 || p.sampling.Seed != math.MaxInt64 {
 		t.Errorf("sampling %+v, %v", p.sampling, err)

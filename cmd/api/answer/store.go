@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,9 @@ func (s *Service) open(ctx context.Context, p *plan, conversation string) error 
 	return err
 }
 
+// history is the tokens of earlier turns that a reader with this context is shown.
+func (d Defaults) history(context int) int { return cmp.Or(d.HistoryTokens, context) }
+
 // turns returns the newest turns of a conversation that fit into
 // HistoryTokens together, oldest first.
 func (s *Service) turns(ctx context.Context, conversation pgtype.UUID) ([]retrieve.Turn, error) {
@@ -71,7 +75,7 @@ func (s *Service) turns(ctx context.Context, conversation pgtype.UUID) ([]retrie
 	if err != nil {
 		return nil, fmt.Errorf("read the conversation: %w", err)
 	}
-	return recent(turns, s.Engine.Tokenizer(), s.Defaults.HistoryTokens), nil
+	return recent(turns, s.Engine.Tokenizer(), s.Defaults.history(s.Engine.Info().Context)), nil
 }
 
 // recent keeps the turns, newest first, that fit into budget tokens together,
