@@ -10,6 +10,7 @@ import (
 // batch. Rows are the tokens of a batch, its Works one after the other.
 type activations struct {
 	input        cpu.Input
+	hidden       cpu.Input // of the down projection
 	x            []float32 // [tokens, width] residual stream
 	normed       []float32 // [tokens, width]
 	delta        []float32 // [tokens, width] what a stage adds to x
@@ -80,12 +81,7 @@ func rowOf[T float32 | uint16](m []T, i, cols int) []T {
 	return m[i*cols : (i+1)*cols : (i+1)*cols]
 }
 
-func add(x, y []float32) {
-	y = y[:len(x)]
-	for i := range x {
-		x[i] += y[i]
-	}
-}
+func add(x, y []float32) { cpu.Axpy(x, 1, y[:len(x)]) }
 
 // rotation fills cos and sin, [headDim/2], for one position.
 func rotation(cos, sin []float32, frequencies []float64, position int) {

@@ -203,12 +203,12 @@ func (c *CPU) project(b *batch, l *layer) {
 func (c *CPU) feedForward(b *batch, l *layer) {
 	hidden := c.config.Hidden
 	c.input.Set(c.normed, b.rows, c.config.Width)
-	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: l.gate, Dst: c.gate}, cpu.Product{Matrix: l.up, Dst: c.up})
-	c.input.SetColumns(c.gate, b.rows, hidden, func(row, from, to int) {
+	c.hidden.SetColumns(c.gate, b.rows, hidden, func(row, from, to int) {
 		gate := rowOf(c.gate, row, hidden)[from:to]
 		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden)[from:to])
 	})
-	l.down.Mul(c.pool, c.delta, &c.input)
+	cpu.MulChain(c.pool, &c.input, &c.hidden, l.down, cpu.Product{Matrix: l.gate, Dst: c.gate}, cpu.Product{Matrix: l.up, Dst: c.up})
+	l.down.Mul(c.pool, c.delta, &c.hidden)
 	b.pending = true
 	c.Clock.Mark(Matmul)
 }

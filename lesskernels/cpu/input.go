@@ -96,10 +96,34 @@ func (in *Input) tile(t *tiles, i int) (words []uint32, from, to int) {
 
 // form returns the tiles of a form, made by p's threads if they are not there.
 func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
-	t := &in.forms[f]
+	t, ready := in.begin(f, isa)
+	if ready {
+		return t
+	}
+	unit, parts := max(1, f.block()), 1
+	units, count := in.cols/unit, tileCount(in.n, t.width)
+	fill := func(i, part int) { in.fill(t, f, isa, i, part*units/parts*unit, (part+1)*units/parts*unit) }
+	if in.n*in.cols < fewValues {
+		for i := range count {
+			fill(i, 0)
+		}
+	} else {
+		if f.block() > 0 && count < p.threads && !in.whole {
+			parts = min(2*p.threads, max(1, units))
+		}
+		p.Run(count*parts, func(i int) { fill(i/parts, i%parts) })
+	}
+	in.each, in.whole = nil, false
+	return t
+}
+
+// begin returns the tiles of a form, and whether they are there already. If not, the
+// caller fills them.
+func (in *Input) begin(f form, isa ISA) (t *tiles, ready bool) {
+	t = &in.forms[f]
 	width := isa.width(f)
 	if t.ready && t.width == width {
-		return t
+		return t, true
 	}
 	t.width, t.size, t.ready = width, in.cols, true
 	switch f {
@@ -112,19 +136,7 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 		t.words = make([]uint32, in.n*t.size)
 	}
 	t.words = t.words[:in.n*t.size]
-	count, parts := tileCount(in.n, width), 1
-	if in.n*in.cols < fewValues {
-		for i := range count {
-			in.fill(t, f, isa, i, 0, 1)
-		}
-	} else {
-		if unit := f.block(); unit > 0 && count < p.threads && !in.whole {
-			parts = min(2*p.threads, max(1, in.cols/unit))
-		}
-		p.Run(count*parts, func(i int) { in.fill(t, f, isa, i/parts, i%parts, parts) })
-	}
-	in.each, in.whole = nil, false
-	return t
+	return t, false
 }
 
 // fewValues are rounded by one thread sooner than by several.
@@ -135,12 +147,10 @@ func (f form) block() int {
 	return [...]int{plain: 0, codes: blockLen, pairs: blockLen, wide: wordBlock, single: blockLen}[f]
 }
 
-// fill makes one of some parts of tile i of a form, each of some columns.
-func (in *Input) fill(t *tiles, f form, isa ISA, i, part, parts int) {
+// fill makes columns [first, end), whole blocks, of tile i of a form; all of them where
+// the form has no blocks.
+func (in *Input) fill(t *tiles, f form, isa ISA, i, first, end int) {
 	words, from, to := in.tile(t, i)
-	unit := max(1, f.block())
-	units := in.cols / unit
-	first, end := part*units/parts*unit, (part+1)*units/parts*unit
 	finish := in.each
 	if finish == nil {
 		finish = func(int, int, int) {}

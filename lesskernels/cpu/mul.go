@@ -41,12 +41,8 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 		return
 	}
 	for _, product := range products {
-		m, f := product.Matrix, product.form()
-		if in.cols != m.cols || len(product.Dst) < in.n*m.rows {
-			panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
-				in.n, in.cols, m.rows, m.cols, len(product.Dst)))
-		}
-		in.form(p, f, m.isa)
+		product.check(in)
+		in.form(p, product.form(), product.Matrix.isa)
 	}
 	units, micros := 0, 0.0
 	for _, product := range products {
@@ -57,6 +53,14 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 		return
 	}
 	p.Ranges(units, func(from, to int) { unitsOf(products, in, from, to) })
+}
+
+// check panics where shapes disagree.
+func (p Product) check(in *Input) {
+	if m := p.Matrix; in.cols != m.cols || len(p.Dst) < in.n*m.rows {
+		panic(fmt.Sprintf("cpu: product of input [%d, %d] with matrix [%d, %d] into %d values",
+			in.n, in.cols, m.rows, m.cols, len(p.Dst)))
+	}
 }
 
 // unitsOf multiplies the panels that begin in units [from, to) of all products, one
