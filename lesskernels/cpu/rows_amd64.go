@@ -4,8 +4,11 @@ import "math"
 
 // rowsFor returns an instruction set's functions.
 func rowsFor(isa ISA) *rowKernels {
-	if isa >= AVX512 {
+	switch {
+	case isa >= AVX512:
 		return &avx512Rows
+	case isa == AVX2:
+		return &avx2Rows
 	}
 	return &portableRows
 }

@@ -958,78 +958,78 @@ TEXT ·quantizeAVX512(SB), NOSPLIT, $0-32
 	MOVQ         rows+16(FP), DX
 	MOVQ         blocks+24(FP), BX
 	MOVL         $0x7fffffff, SI
-	VPBROADCASTD SI, Z0
-	MOVL         $0x42fe0000, SI
-	VPBROADCASTD SI, Z1
-	MOVL         $0x3c010204, SI
 	VPBROADCASTD SI, Z2
+	MOVL         $0x42fe0000, SI
+	VPBROADCASTD SI, Z3
+	MOVL         $0x3c010204, SI
+	VPBROADCASTD SI, Z4
 	SHLQ         $0x02, DX
-	MOVL         $0x01010101, R9
-	VPBROADCASTD R9, Y3
 	LEAQ         (DX)(DX*2), SI
 	IMUL3Q       $0x0c, DX, DI
+	MOVL         $0x01010101, R9
+	VPBROADCASTD R9, Y5
 
 block:
-	VMOVUPS       (CX), Z4
-	VMOVUPS       64(CX), Z5
-	VPANDD        Z0, Z4, Z6
-	VPANDD        Z0, Z5, Z8
-	VPMAXUD       Z8, Z6, Z6
-	VEXTRACTF64X4 $0x01, Z6, Y8
-	VPMAXUD       Y8, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0x4e, X6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0xb1, X6, X8
-	VPMAXUD       X8, X6, X6
-	VMOVD         X6, R9
-	VDIVSS        X6, X1, X8
-	VMULSS        X2, X6, X6
+	VMOVUPS       (CX), Z6
+	VMOVUPS       64(CX), Z7
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, R9
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
 	CMPL          R9, $0x0da24260
 	JB            tiny
 	CMPL          R9, $0x7f800000
 	JAE           endless
 	VBROADCASTSS  X8, Z8
-	VMULPS        Z8, Z4, Z4
-	VCVTPS2DQ     Z4, Z4
-	VMULPS        Z8, Z5, Z5
-	VCVTPS2DQ     Z5, Z5
-	VPMOVDB       Z4, X7
-	VPMOVDB       Z5, X9
-	VINSERTI32X4  $0x01, X9, Y7, Y7
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X9
+	VINSERTI32X4  $0x01, X9, Y1, Y1
 
 store:
 	VPXORD        Y9, Y9, Y9
-	VPDPBUSD      Y7, Y3, Y9
-	VEXTRACTI32X4 $0x01, Y9, X5
-	VPUNPCKLQDQ   X5, X9, X4
-	VPUNPCKHQDQ   X5, X9, X5
-	VPADDD        X5, X4, X4
-	VPSHUFD       $0xb1, X4, X5
-	VPADDD        X5, X4, X4
-	VPSHUFD       $0x4e, X4, X5
-	VPADDD        X5, X4, X9
+	VPDPBUSD      Y1, Y5, Y9
+	VEXTRACTI32X4 $0x01, Y9, X7
+	VPUNPCKLQDQ   X7, X9, X6
+	VPUNPCKHQDQ   X7, X9, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X9
+	VEXTRACTI32X4 $0x01, Y1, X7
 	LEAQ          (AX)(DX*4), R8
-	VEXTRACTI32X4 $0x01, Y7, X5
-	VPEXTRD       $0x00, X7, (AX)
-	VPEXTRD       $0x01, X7, (AX)(DX*1)
-	VPEXTRD       $0x02, X7, (AX)(DX*2)
-	VPEXTRD       $0x03, X7, (AX)(SI*1)
-	VPEXTRD       $0x00, X5, (R8)
-	VPEXTRD       $0x01, X5, (R8)(DX*1)
-	VPEXTRD       $0x02, X5, (R8)(DX*2)
-	VPEXTRD       $0x03, X5, (R8)(SI*1)
+	VPEXTRD       $0x00, X1, (AX)
+	VPEXTRD       $0x01, X1, (AX)(DX*1)
+	VPEXTRD       $0x02, X1, (AX)(DX*2)
+	VPEXTRD       $0x03, X1, (AX)(SI*1)
+	VPEXTRD       $0x00, X7, (R8)
+	VPEXTRD       $0x01, X7, (R8)(DX*1)
+	VPEXTRD       $0x02, X7, (R8)(DX*2)
+	VPEXTRD       $0x03, X7, (R8)(SI*1)
 	LEAQ          (R8)(DX*4), R8
-	VMOVSS        X6, (R8)
-	VCVTDQ2PS     X9, X5
-	VMULSS        X6, X5, X5
-	VMOVSS        X5, (R8)(DX*2)
+	VMOVSS        X0, (R8)
+	VCVTDQ2PS     X9, X7
+	VMULSS        X0, X7, X7
+	VMOVSS        X7, (R8)(DX*2)
 	VMOVD         X9, R9
 	SHLL          $0x03, R9
 	NEGL          R9
 	MOVL          R9, (R8)(DX*1)
-	VMOVD         X4, R9
+	VMOVD         X6, R9
 	SHLL          $0x03, R9
 	NEGL          R9
 	MOVL          R9, (R8)(SI*1)
@@ -1042,16 +1042,16 @@ store:
 
 endless:
 	MOVL  $0x7fc00000, R9
-	VMOVD R9, X6
+	VMOVD R9, X0
 	JMP   zeros
 
 tiny:
-	VXORPS X6, X6, X6
+	VXORPS X0, X0, X0
 
 zeros:
-	VPXORD Y7, Y7, Y7
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
 	JMP    store
 
 // func quantizePairAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
@@ -1062,50 +1062,50 @@ TEXT ·quantizePairAVX512(SB), NOSPLIT, $0-32
 	MOVQ         rows+16(FP), DX
 	MOVQ         blocks+24(FP), BX
 	MOVL         $0x7fffffff, SI
-	VPBROADCASTD SI, Z0
-	MOVL         $0x42fe0000, SI
-	VPBROADCASTD SI, Z1
-	MOVL         $0x3c010204, SI
 	VPBROADCASTD SI, Z2
+	MOVL         $0x42fe0000, SI
+	VPBROADCASTD SI, Z3
+	MOVL         $0x3c010204, SI
+	VPBROADCASTD SI, Z4
 	SHLQ         $0x02, DX
-	MOVL         $0x01010101, R9
-	VPBROADCASTD R9, Y3
 	LEAQ         (DX)(DX*2), SI
 	IMUL3Q       $0x0c, DX, DI
+	MOVL         $0x01010101, R9
+	VPBROADCASTD R9, Y5
 
 block:
-	VMOVUPS       (CX), Z4
-	VMOVUPS       64(CX), Z5
-	VPANDD        Z0, Z4, Z6
-	VPANDD        Z0, Z5, Z8
-	VPMAXUD       Z8, Z6, Z6
-	VEXTRACTF64X4 $0x01, Z6, Y8
-	VPMAXUD       Y8, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0x4e, X6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0xb1, X6, X8
-	VPMAXUD       X8, X6, X6
-	VMOVD         X6, R9
-	VDIVSS        X6, X1, X8
-	VMULSS        X2, X6, X6
+	VMOVUPS       (CX), Z6
+	VMOVUPS       64(CX), Z7
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, R9
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
 	CMPL          R9, $0x0da24260
 	JB            tiny
 	CMPL          R9, $0x7f800000
 	JAE           endless
 	VBROADCASTSS  X8, Z8
-	VMULPS        Z8, Z4, Z4
-	VCVTPS2DQ     Z4, Z4
-	VMULPS        Z8, Z5, Z5
-	VCVTPS2DQ     Z5, Z5
-	VPMOVDB       Z4, X7
-	VPMOVDB       Z5, X9
-	VINSERTI32X4  $0x01, X9, Y7, Y7
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X9
+	VINSERTI32X4  $0x01, X9, Y1, Y1
 
 store:
 	VPXORD        Y9, Y9, Y9
-	VPDPBUSD      Y7, Y3, Y9
+	VPDPBUSD      Y1, Y5, Y9
 	VEXTRACTI32X4 $0x01, Y9, X11
 	VPUNPCKLQDQ   X11, X9, X8
 	VPUNPCKHQDQ   X11, X9, X11
@@ -1114,20 +1114,20 @@ store:
 	VPADDD        X11, X8, X8
 	VPSHUFD       $0x4e, X8, X11
 	VPADDD        X11, X8, X9
+	VEXTRACTI32X4 $0x01, Y1, X11
 	LEAQ          (AX)(DX*4), R8
-	VEXTRACTI32X4 $0x01, Y7, X11
-	VPEXTRD       $0x00, X7, (AX)
-	VPEXTRD       $0x01, X7, (AX)(DX*1)
-	VPEXTRD       $0x02, X7, (AX)(DX*2)
-	VPEXTRD       $0x03, X7, (AX)(SI*1)
+	VPEXTRD       $0x00, X1, (AX)
+	VPEXTRD       $0x01, X1, (AX)(DX*1)
+	VPEXTRD       $0x02, X1, (AX)(DX*2)
+	VPEXTRD       $0x03, X1, (AX)(SI*1)
 	VPEXTRD       $0x00, X11, (R8)
 	VPEXTRD       $0x01, X11, (R8)(DX*1)
 	VPEXTRD       $0x02, X11, (R8)(DX*2)
 	VPEXTRD       $0x03, X11, (R8)(SI*1)
 	LEAQ          (R8)(DX*4), R8
-	VMOVSS        X6, (R8)
+	VMOVSS        X0, (R8)
 	VCVTDQ2PS     X9, X11
-	VMULSS        X6, X11, X11
+	VMULSS        X0, X11, X11
 	VMOVSS        X11, (R8)(DX*2)
 	VMOVD         X9, R9
 	SHLL          $0x03, R9
@@ -1137,72 +1137,72 @@ store:
 	SHLL          $0x03, R9
 	NEGL          R9
 	MOVL          R9, (R8)(SI*1)
-	VBROADCASTSS  X6, Z6
-	VCVTDQ2PS     Z4, Z8
-	VMOVUPS       (CX), Z4
-	VFNMADD231PS  Z8, Z6, Z4
-	VCVTDQ2PS     Z5, Z8
-	VMOVUPS       64(CX), Z5
-	VFNMADD231PS  Z8, Z6, Z5
+	VBROADCASTSS  X0, Z0
+	VCVTDQ2PS     Z6, Z8
+	VMOVUPS       (CX), Z6
+	VFNMADD231PS  Z8, Z0, Z6
+	VCVTDQ2PS     Z7, Z8
+	VMOVUPS       64(CX), Z7
+	VFNMADD231PS  Z8, Z0, Z7
 	ADDQ          $0x04, AX
-	VPANDD        Z0, Z4, Z6
-	VPANDD        Z0, Z5, Z8
-	VPMAXUD       Z8, Z6, Z6
-	VEXTRACTF64X4 $0x01, Z6, Y8
-	VPMAXUD       Y8, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0x4e, X6, X8
-	VPMAXUD       X8, X6, X6
-	VPERMILPS     $0xb1, X6, X8
-	VPMAXUD       X8, X6, X6
-	VMOVD         X6, R9
-	VDIVSS        X6, X1, X8
-	VMULSS        X2, X6, X6
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, R9
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
 	CMPL          R9, $0x0da24260
 	JB            tinyRest
 	CMPL          R9, $0x7f800000
 	JAE           endlessRest
 	VBROADCASTSS  X8, Z8
-	VMULPS        Z8, Z4, Z4
-	VCVTPS2DQ     Z4, Z4
-	VMULPS        Z8, Z5, Z5
-	VCVTPS2DQ     Z5, Z5
-	VPMOVDB       Z4, X7
-	VPMOVDB       Z5, X10
-	VINSERTI32X4  $0x01, X10, Y7, Y7
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X10
+	VINSERTI32X4  $0x01, X10, Y1, Y1
 
 storeRest:
 	VPXORD        Y10, Y10, Y10
-	VPDPBUSD      Y7, Y3, Y10
-	VEXTRACTI32X4 $0x01, Y10, X5
-	VPUNPCKLQDQ   X5, X10, X4
-	VPUNPCKHQDQ   X5, X10, X5
-	VPADDD        X5, X4, X4
-	VPSHUFD       $0xb1, X4, X5
-	VPADDD        X5, X4, X4
-	VPSHUFD       $0x4e, X4, X5
-	VPADDD        X5, X4, X10
+	VPDPBUSD      Y1, Y5, Y10
+	VEXTRACTI32X4 $0x01, Y10, X7
+	VPUNPCKLQDQ   X7, X10, X6
+	VPUNPCKHQDQ   X7, X10, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X10
+	VEXTRACTI32X4 $0x01, Y1, X7
 	LEAQ          (AX)(DX*4), R8
-	VEXTRACTI32X4 $0x01, Y7, X5
-	VPEXTRD       $0x00, X7, (AX)
-	VPEXTRD       $0x01, X7, (AX)(DX*1)
-	VPEXTRD       $0x02, X7, (AX)(DX*2)
-	VPEXTRD       $0x03, X7, (AX)(SI*1)
-	VPEXTRD       $0x00, X5, (R8)
-	VPEXTRD       $0x01, X5, (R8)(DX*1)
-	VPEXTRD       $0x02, X5, (R8)(DX*2)
-	VPEXTRD       $0x03, X5, (R8)(SI*1)
+	VPEXTRD       $0x00, X1, (AX)
+	VPEXTRD       $0x01, X1, (AX)(DX*1)
+	VPEXTRD       $0x02, X1, (AX)(DX*2)
+	VPEXTRD       $0x03, X1, (AX)(SI*1)
+	VPEXTRD       $0x00, X7, (R8)
+	VPEXTRD       $0x01, X7, (R8)(DX*1)
+	VPEXTRD       $0x02, X7, (R8)(DX*2)
+	VPEXTRD       $0x03, X7, (R8)(SI*1)
 	LEAQ          (R8)(DX*4), R8
-	VMOVSS        X6, (R8)
-	VCVTDQ2PS     X10, X5
-	VMULSS        X6, X5, X5
-	VMOVSS        X5, (R8)(DX*2)
+	VMOVSS        X0, (R8)
+	VCVTDQ2PS     X10, X7
+	VMULSS        X0, X7, X7
+	VMOVSS        X7, (R8)(DX*2)
 	VMOVD         X10, R9
 	SHLL          $0x03, R9
 	NEGL          R9
 	MOVL          R9, (R8)(DX*1)
-	VMOVD         X4, R9
+	VMOVD         X6, R9
 	SHLL          $0x03, R9
 	NEGL          R9
 	MOVL          R9, (R8)(SI*1)
@@ -1216,30 +1216,30 @@ storeRest:
 
 endless:
 	MOVL  $0x7fc00000, R9
-	VMOVD R9, X6
+	VMOVD R9, X0
 	JMP   zeros
 
 tiny:
-	VXORPS X6, X6, X6
+	VXORPS X0, X0, X0
 
 zeros:
-	VPXORD Y7, Y7, Y7
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
 	JMP    store
 
 endlessRest:
 	MOVL  $0x7fc00000, R9
-	VMOVD R9, X6
+	VMOVD R9, X0
 	JMP   zerosRest
 
 tinyRest:
-	VXORPS X6, X6, X6
+	VXORPS X0, X0, X0
 
 zerosRest:
-	VPXORD Y7, Y7, Y7
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
 	JMP    storeRest
 
 // func quantizeWideAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)

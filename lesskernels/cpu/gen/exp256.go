@@ -66,20 +66,18 @@ func (e power256) scaled(x, n reg.VecVirtual) {
 // gelu = max(x, 0) − |x|·h on both sides.
 func (w width) gelu256() {
 	p := w.begin("geluAVX2", "func(dst, x *float32, n uintptr)", "writes x·Φ(x) of n numbers, a multiple of 8.", "dst", "x", "n")
-	e := w.newPower256("gelu")
+	power := w.newPower256("gelu").newNatural("gelu")
 	table := func(name string, x float64) op.Mem { return w.table("gelu"+name, x) }
 	two, root, half := table("Two", 2), table("Root", math.Sqrt2/2), table("Half", 0.5)
 	middle := table("Middle", erfcMiddle)
-	upper := float32(math.Log2E)
-	high, low := table("Log2E", float64(upper)), table("Log2ERest", math.Log2E-float64(upper))
 	var coefficients []op.Mem
 	for i, c := range erfcCoefficients {
 		coefficients = append(coefficients, table(fmt.Sprintf("Erfc%d", i), c))
 	}
 	sign, zero := w.constant(float32(math.Copysign(0, -1))), w.zeros(1)[0]
 	w.Label("loop")
-	v := w.vecs(7)
-	x, abs, z, t, y, n, keep := v[0], v[1], v[2], v[3], v[4], v[5], v[6]
+	v := w.vecs(5)
+	x, abs, z, t, y := v[0], v[1], v[2], v[3], v[4]
 	w.VMOVUPS(op.Mem{Base: p[1]}, x)
 	w.VANDNPS(x, sign, abs)
 	w.VMULPS(root, abs, z)
@@ -94,15 +92,7 @@ func (w width) gelu256() {
 		w.VFMADD213PS(coefficients[i], u, y)
 	}
 	w.VFNMADD231PS(z, z, y)
-	w.VMULPS(high, y, n) // y·log₂e = n + r, r to full precision
-	e.clamp(n, keep)
-	w.VROUNDPS(op.Imm(8), n, n)
-	r := w.vec()
-	w.VMOVUPS(n, r)
-	w.VFMSUB231PS(high, y, r)
-	w.VFMADD231PS(low, y, r)
-	e.scaled(r, n)
-	w.VANDPS(keep, r, r)
+	r := power(y)
 	w.VMULPS(t, r, r)
 	w.VMULPS(half, r, r)
 	w.VMAXPS(x, zero, t)

@@ -29,6 +29,7 @@ var families = []struct {
 	{"packed_avx512", packedAVX512},
 	{"attend_bf16", attendBF16},
 	{"vector_avx512", vectorAVX512},
+	{"vector_avx2", vectorAVX2},
 	{"train_avx512", trainAVX512},
 	{"maps_avx512", mapsAVX512},
 	{"maps_avx2", mapsAVX2},

@@ -73,34 +73,86 @@ func (k *kernels) quantize512() {
 	}
 }
 
-// quantizer rounds blocks to int8 and writes them to the rows of a tile.
-type quantizer struct {
+// recorder writes rounded blocks to the rows of a tile.
+type recorder struct {
 	k                                 *kernels
-	dst, stride, third, record, upper reg.GPVirtual
-	magnitude, limit, toScale, ones   reg.VecVirtual
+	dst, stride, third, record, upper reg.GPVirtual // stride enters as rows
 	bits                              reg.GPVirtual
+	scale                             reg.VecVirtual
+	codes                             reg.VecVirtual // 32 bytes
+}
 
-	v     [2]reg.VecVirtual // the block; its codes once they are rounded
-	scale reg.VecVirtual
-	codes reg.VecVirtual
+// strides turns the rows of a tile into bytes.
+func (q recorder) strides() {
+	q.k.SHLQ(op.Imm(2), q.stride)
+	q.k.LEAQ(op.Mem{Base: q.stride, Index: q.stride, Scale: 2}, q.third)
+	q.k.IMUL3Q(op.Imm(intWords), q.stride, q.record)
+}
+
+// sums joins the sums of the columns of both halves, in the lanes of sum and high: sum
+// becomes that of the block, first that of its first half.
+func (q recorder) sums(sum, first, high reg.Register) {
+	k := q.k
+	k.VPUNPCKLQDQ(high, sum, first)
+	k.VPUNPCKHQDQ(high, sum, high)
+	k.VPADDD(high, first, first) // two lanes of each half
+	k.VPSHUFD(op.Imm(0b10110001), first, high)
+	k.VPADDD(high, first, first) // first, first, second, second half
+	k.VPSHUFD(op.Imm(0b01001110), first, high)
+	k.VPADDD(high, first, sum)
+}
+
+// write writes the record: high is the upper half of the codes, and used up.
+func (q recorder) write(sum, first, high reg.Register) {
+	k, stride, upper, bits := q.k, q.stride, q.upper, q.bits
+	k.LEAQ(op.Mem{Base: q.dst, Index: stride, Scale: 4}, upper)
+	for _, half := range []struct {
+		from reg.Register
+		base reg.GPVirtual
+	}{{q.codes.AsX(), q.dst}, {high, upper}} {
+		k.VPEXTRD(op.Imm(0), half.from, op.Mem{Base: half.base})
+		k.VPEXTRD(op.Imm(1), half.from, op.Mem{Base: half.base, Index: stride, Scale: 1})
+		k.VPEXTRD(op.Imm(2), half.from, op.Mem{Base: half.base, Index: stride, Scale: 2})
+		k.VPEXTRD(op.Imm(3), half.from, op.Mem{Base: half.base, Index: q.third, Scale: 1})
+	}
+	k.LEAQ(op.Mem{Base: upper, Index: stride, Scale: 4}, upper) // scale, bias, sum, first bias
+	k.VMOVSS(q.scale, op.Mem{Base: upper})
+	k.VCVTDQ2PS(sum, high)
+	k.VMULSS(q.scale, high, high)
+	k.VMOVSS(high, op.Mem{Base: upper, Index: stride, Scale: 2})
+	for _, half := range []struct {
+		sum reg.Register
+		to  op.Mem
+	}{{sum, op.Mem{Base: upper, Index: stride, Scale: 1}}, {first, op.Mem{Base: upper, Index: q.third, Scale: 1}}} {
+		k.VMOVD(half.sum, bits)
+		k.SHLL(op.Imm(3), bits)
+		k.NEGL(bits)
+		k.MOVL(bits, half.to)
+	}
+}
+
+// quantizer rounds blocks to int8, two registers each.
+type quantizer struct {
+	recorder
+	magnitude, limit, toScale, ones reg.VecVirtual
+
+	v [2]reg.VecVirtual // the block; its codes once they are rounded
 }
 
 // newQuantizer loads the constants; rows is that of a tile.
 func (k *kernels) newQuantizer(dst, rows reg.GPVirtual) quantizer {
-	q := quantizer{k: k, dst: dst, stride: rows, third: k.GP64(), record: k.GP64(), upper: k.GP64(),
-		magnitude: k.constant512(math.Float32frombits(0x7fffffff)), limit: k.constant512(127), toScale: k.constant512(1.0 / 127),
-		ones: k.YMM(), bits: k.GP32(), v: [2]reg.VecVirtual{k.ZMM(), k.ZMM()}, scale: k.XMM(), codes: k.YMM()}
-	k.SHLQ(op.Imm(2), rows)
+	r := recorder{k: k, dst: dst, stride: rows, third: k.GP64(), record: k.GP64(), upper: k.GP64(), bits: k.GP32(), scale: k.XMM(), codes: k.YMM()}
+	q := quantizer{recorder: r, magnitude: k.constant512(math.Float32frombits(0x7fffffff)), limit: k.constant512(127), toScale: k.constant512(1.0 / 127),
+		ones: k.YMM(), v: [2]reg.VecVirtual{k.ZMM(), k.ZMM()}}
+	r.strides()
 	k.MOVL(op.U32(0x01010101), q.bits)
 	k.VPBROADCASTD(q.bits, q.ones)
-	k.LEAQ(op.Mem{Base: rows, Index: rows, Scale: 2}, q.third)
-	k.IMUL3Q(op.Imm(intWords), rows, q.record)
 	return q
 }
 
 // round writes the record of the block in v. Labels end with a suffix.
 func (q quantizer) round(suffix string) {
-	k, stride, upper, bits := q.k, q.stride, q.upper, q.bits
+	k, bits := q.k, q.bits
 	peak, t, inverse := k.ZMM(), k.ZMM(), k.ZMM()
 	sum, first, high := k.YMM(), k.XMM(), k.XMM()
 	k.VPANDD(q.magnitude, q.v[0], peak)
@@ -126,37 +178,9 @@ func (q quantizer) round(suffix string) {
 	k.VPXORD(sum, sum, sum)
 	k.VPDPBUSD(q.codes, q.ones, sum)
 	k.VEXTRACTI32X4(op.Imm(1), sum, high)
-	k.VPUNPCKLQDQ(high, sum.AsX(), first)
-	k.VPUNPCKHQDQ(high, sum.AsX(), high)
-	k.VPADDD(high, first, first) // two lanes of each half
-	k.VPSHUFD(op.Imm(0b10110001), first, high)
-	k.VPADDD(high, first, first) // first, first, second, second half
-	k.VPSHUFD(op.Imm(0b01001110), first, high)
-	k.VPADDD(high, first, sum.AsX())
-	k.LEAQ(op.Mem{Base: q.dst, Index: stride, Scale: 4}, upper)
+	q.sums(sum.AsX(), first, high)
 	k.VEXTRACTI32X4(op.Imm(1), q.codes, high)
-	for _, half := range []struct {
-		from reg.Register
-		base reg.GPVirtual
-	}{{q.codes.AsX(), q.dst}, {high, upper}} {
-		k.VPEXTRD(op.Imm(0), half.from, op.Mem{Base: half.base})
-		k.VPEXTRD(op.Imm(1), half.from, op.Mem{Base: half.base, Index: stride, Scale: 1})
-		k.VPEXTRD(op.Imm(2), half.from, op.Mem{Base: half.base, Index: stride, Scale: 2})
-		k.VPEXTRD(op.Imm(3), half.from, op.Mem{Base: half.base, Index: q.third, Scale: 1})
-	}
-	k.LEAQ(op.Mem{Base: upper, Index: stride, Scale: 4}, upper) // scale, bias, sum, first bias
-	k.VMOVSS(q.scale, op.Mem{Base: upper})
-	k.VCVTDQ2PS(sum.AsX(), high)
-	k.VMULSS(q.scale, high, high)
-	k.VMOVSS(high, op.Mem{Base: upper, Index: stride, Scale: 2})
-	k.VMOVD(sum.AsX(), bits)
-	k.SHLL(op.Imm(3), bits)
-	k.NEGL(bits)
-	k.MOVL(bits, op.Mem{Base: upper, Index: stride, Scale: 1})
-	k.VMOVD(first, bits)
-	k.SHLL(op.Imm(3), bits)
-	k.NEGL(bits)
-	k.MOVL(bits, op.Mem{Base: upper, Index: q.third, Scale: 1})
+	q.write(sum.AsX(), first, high)
 }
 
 // special stands outside the loop: a block that is taken for zeros, and one with a
