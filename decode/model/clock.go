@@ -16,7 +16,7 @@ const (
 	Rows                   // embedding, norms, RoPE, rounding: what touches one row alone
 	Matmul                 // products with the layers' matrices, their inputs' rounding to int8 included
 	Attention              //
-	Cache                  // storing and evicting
+	Cache                  // making room and evicting; an answer's token is stored where it is attended to
 	Logits                 // the product with the output matrix
 	Sampling               // choosing tokens
 	stageCount
