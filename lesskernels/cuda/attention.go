@@ -10,14 +10,14 @@ import (
 type Heads struct {
 	Heads   int // of queries
 	KVHeads int // divides Heads
-	Dim     int // 64 or 128
+	Dim     int // 64, 128 or 256
 }
 
 // Check tells what is wrong with a shape, nil if kernels take it.
 func (h Heads) Check() error {
 	switch {
-	case h.Dim != 64 && h.Dim != 128:
-		return fmt.Errorf("cuda: a head dimension of %d, and kernels take 64 and 128", h.Dim)
+	case h.Dim != 64 && h.Dim != 128 && h.Dim != 256:
+		return fmt.Errorf("cuda: a head dimension of %d, and kernels take 64, 128 and 256", h.Dim)
 	case h.KVHeads < 1 || h.Heads%h.KVHeads != 0 || h.Group() > oneRows:
 		return fmt.Errorf("cuda: %d query heads for %d KV heads, and kernels take groups of 1 to %d", h.Heads, h.KVHeads, oneRows)
 	}
@@ -65,7 +65,7 @@ func (k *Kernels) Move(s device.Stream, h Heads, memory, moves device.Pointer, n
 const (
 	oneRows   = 16
 	blockRows = 64
-	spanGrain = 64 // slots that a program takes at a step
+	spanGrain = 64 // slots that a program takes at a step, or in two
 )
 
 // TileQueries is how many queries a tile of a block has at most.

@@ -22,7 +22,7 @@ var headShapes = func() (list []Heads) {
 			list = append(list, Heads{Heads: 2 * group, KVHeads: 2, Dim: dim})
 		}
 	}
-	return list
+	return append(list, Heads{Heads: 6, KVHeads: 2, Dim: 256}, Heads{Heads: 16, KVHeads: 2, Dim: 256})
 }()
 
 func TestRope(t *testing.T) {
@@ -254,7 +254,7 @@ func TestMove(t *testing.T) {
 }
 
 func TestHeadsCheck(t *testing.T) {
-	for h, want := range map[Heads]bool{{9, 3, 64}: true, {32, 2, 128}: true, {9, 2, 64}: false, {8, 0, 64}: false, {34, 2, 64}: false, {8, 8, 96}: false, {8, 8, 256}: false} {
+	for h, want := range map[Heads]bool{{9, 3, 64}: true, {32, 2, 128}: true, {9, 2, 64}: false, {8, 0, 64}: false, {34, 2, 64}: false, {8, 8, 96}: false, {8, 8, 256}: true, {8, 8, 512}: false} {
 		if err := h.Check(); (err == nil) != want {
 			t.Errorf("%+v: %v", h, err)
 		}

@@ -3,6 +3,7 @@ package cuda
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -13,8 +14,11 @@ import (
 )
 
 // weightTypes are those that a card reads, with what their packed form may be off by, of the largest
-// result: only the scales of Q6_K are rounded.
-var weightTypes = map[lesskernels.DType]float64{lesskernels.Q4_0: 2e-6, lesskernels.Q4_1: 2e-6, lesskernels.Q8_0: 2e-6, lesskernels.Q6_K: 5e-4}
+// result: only scales of scales are rounded.
+var weightTypes = map[lesskernels.DType]float64{
+	lesskernels.F16: 2e-6, lesskernels.BF16: 2e-6, lesskernels.Q4_0: 2e-6, lesskernels.Q4_1: 2e-6, lesskernels.Q5_0: 2e-6, lesskernels.Q5_1: 2e-6,
+	lesskernels.Q8_0: 2e-6, lesskernels.Q4_K: 2e-3, lesskernels.Q5_K: 2e-3, lesskernels.Q6_K: 5e-4,
+}
 
 // weights are random blocks, and what they stand for.
 func (r *rig) weights(kind lesskernels.DType, outs, cols int) (data []byte, values []float32) {
@@ -26,9 +30,17 @@ func (r *rig) weights(kind lesskernels.DType, outs, cols int) (data []byte, valu
 	for at := 0; at < len(data); at += int(size) {
 		block := data[at:][:size]
 		switch kind {
+		case lesskernels.F16:
+			binary.LittleEndian.PutUint16(block, toHalf(float32(r.random.NormFloat64()*0.1)))
+		case lesskernels.BF16:
+			bits, _ := brains([]float32{float32(r.random.NormFloat64() * 0.1)})
+			binary.LittleEndian.PutUint16(block, bits[0])
+		case lesskernels.Q4_K, lesskernels.Q5_K:
+			binary.LittleEndian.PutUint16(block, toHalf(float32(r.random.NormFloat64()*0.001)))
+			binary.LittleEndian.PutUint16(block[2:], toHalf(float32(r.random.NormFloat64()*0.01)))
 		case lesskernels.Q6_K:
 			binary.LittleEndian.PutUint16(block[208:], toHalf(float32(r.random.NormFloat64()*0.001)))
-		case lesskernels.Q4_1:
+		case lesskernels.Q4_1, lesskernels.Q5_1:
 			binary.LittleEndian.PutUint16(block[2:], toHalf(float32(r.random.NormFloat64()*0.1)))
 			fallthrough
 		default:
@@ -52,7 +64,7 @@ func (r *rig) upload(kind lesskernels.DType, data []byte, outs, cols int) *Matri
 
 func TestMultiply(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		for kind := range weightTypes {
+		for _, kind := range slices.Sorted(maps.Keys(weightTypes)) {
 			t.Run(kind.String(), func(t *testing.T) {
 				for _, p := range []product{{1, 256, 1}, {63, 256, 3}, {64, 512, 16}, {65, 768, 17}, {130, 256, 64}, {40, 256, 70}} {
 					r.in(t).checkMultiply(kind, p)
@@ -97,10 +109,14 @@ func (r *rig) checkMultiply(kind lesskernels.DType, p product) {
 func TestMultiplyOfAnyBatch(t *testing.T) {
 	const outs, cols, rows = 70, 512, 80
 	onEach(t, func(t *testing.T, r *rig) {
-		for kind := range weightTypes {
+		for _, kind := range slices.Sorted(maps.Keys(weightTypes)) {
 			data, _ := r.weights(kind, outs, cols)
 			m := r.upload(kind, data, outs, cols)
-			bits, _ := brains(r.normal(rows*cols, 1))
+			wide := r.normal(rows*cols, 1)
+			for i := range wide { // so that sums are rounded
+				wide[i] = float32(math.Ldexp(float64(wide[i]), -r.random.IntN(24)))
+			}
+			bits, _ := brains(wide)
 			x, y := put(r, bits), put(r, nothing(rows*outs))
 			r.must(r.Multiply(r.s, m, x, y, rows, outs))
 			many := get[float32](r, y, rows*outs)
@@ -118,7 +134,8 @@ func TestEmbed(t *testing.T) {
 	const outs, cols = 37, 512
 	tokens := []int32{0, 36, 5, 5}
 	onEach(t, func(t *testing.T, r *rig) {
-		for kind, tolerance := range weightTypes {
+		for _, kind := range slices.Sorted(maps.Keys(weightTypes)) {
+			tolerance := weightTypes[kind]
 			data, w := r.weights(kind, outs, cols)
 			m := r.upload(kind, data, outs, cols)
 			x := put(r, nothing(len(tokens)*cols))
@@ -140,7 +157,8 @@ func TestPackRefuses(t *testing.T) {
 		bytes, outs, cols int
 		want              string
 	}{
-		{lesskernels.F16, 64, 1, 32, "F16 [1, 32]: the type is not read on a card yet"},
+		{lesskernels.F32, 128, 1, 32, "F32 [1, 32]: the type is not read on a card yet"},
+		{lesskernels.F16, 96, 1, 48, "columns are no multiple of 32"},
 		{lesskernels.Q4_1, 20, 1, 33, "20 bytes are not of that shape"},
 		{lesskernels.Q4_1, 21, 1, 32, "21 bytes"},
 		{lesskernels.Q4_1, 0, 0, 32, "0 bytes"},
@@ -152,9 +170,10 @@ func TestPackRefuses(t *testing.T) {
 	}
 }
 
-// What packing keeps exactly: everything but the scales of Q6_K, which it rounds to 11 bits.
+// What packing keeps exactly: everything but scales of scales, which it rounds to 11 bits.
 func TestPackedBytes(t *testing.T) {
-	for kind, want := range map[lesskernels.DType]float64{lesskernels.Q4_0: 5, lesskernels.Q4_1: 5, lesskernels.Q8_0: 8.5, lesskernels.Q6_K: 9} {
+	for kind, want := range map[lesskernels.DType]float64{lesskernels.Q4_0: 5, lesskernels.Q4_1: 5, lesskernels.Q8_0: 8.5, lesskernels.Q6_K: 9,
+		lesskernels.F16: 16, lesskernels.BF16: 16, lesskernels.Q5_0: 8.5, lesskernels.Q5_1: 9, lesskernels.Q4_K: 5, lesskernels.Q5_K: 9} {
 		_, size, _ := kind.BlockSize()
 		elements, _, _ := kind.BlockSize()
 		const outs = 8

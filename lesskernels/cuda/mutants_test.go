@@ -41,6 +41,8 @@ var mutants = map[string]func(r *rig){
 	"multiply_nibbles_many":  func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 70}) },
 	"multiply_octets16_many": func(r *rig) { r.checkMultiply(lesskernels.Q6_K, product{65, 256, 70}) },
 	"multiply_octets32_few":  func(r *rig) { r.checkMultiply(lesskernels.Q8_0, product{65, 256, 13}) },
+	"multiply_f16_many":      func(r *rig) { r.checkMultiply(lesskernels.F16, product{65, 256, 70}) },
+	"attend_d256_one":        func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 256}, false) },
 	"add_norm":               func(r *rig) { r.checkNorm(1500) },
 }
 
@@ -49,6 +51,8 @@ var mutants = map[string]func(r *rig){
 // is the same, since all of a step are waited for together.
 var harmless = map[string][]int{
 	"attend_d64_one: a group of copies is not closed":         {1},
+	"attend_d256_one: a group of copies is not closed":        {1, 3}, // keys and values of a step are waited for together
+	"multiply_f16_many: a group of copies is not closed":      {1},
 	"attend_d128_block: a group of copies is not closed":      {1},
 	"attend_d128_block: a barrier is left out":                {14}, // another one follows before shared memory is touched
 	"observe_d64_one: a barrier is left out":                  {2},  // it parts tiles of rows, and there is one
@@ -58,8 +62,6 @@ var harmless = map[string][]int{
 	"phi_d64: a group of copies is not closed":                {1, 2},
 	"absorb_d64: a barrier is left out":                       {4}, // each warp reads what it has written itself
 	"absorb_d64: a group of copies is not closed":             {1, 2},
-	"multiply_nibbles_few: a group of copies is not closed":   {1, 2},
-	"multiply_nibbles_many: a group of copies is not closed":  {1, 2},
 	"multiply_octets16_many: a group of copies is not closed": {1},
 	"multiply_octets32_few: a group of copies is not closed":  {1},
 	"multiply_octets32_few: a wait for copies is left out":    {2, 3, 4}, // two that are the same stand together, and the first of a turn follows those of the last

@@ -80,8 +80,21 @@ func blocksOf(random *rand.Rand, kind lesskernels.DType, n int, deviation float6
 		switch kind {
 		case lesskernels.F32:
 			binary.LittleEndian.PutUint32(b, math.Float32bits(float32(0.5+random.Float64())))
+		case lesskernels.F16:
+			half(b, deviation*random.NormFloat64())
+		case lesskernels.BF16:
+			binary.LittleEndian.PutUint16(b, uint16(math.Float32bits(float32(deviation*random.NormFloat64()))>>16))
 		case lesskernels.Q4_0:
 			half(b, deviation/4.6)
+		case lesskernels.Q5_0:
+			half(b, deviation/9.2)
+		case lesskernels.Q5_1:
+			half(b, deviation/9.2)
+			half(b[2:], -15.5*deviation/9.2)
+		case lesskernels.Q4_K, lesskernels.Q5_K: // scales up to 63, minima likewise
+			codes := map[lesskernels.DType]float64{lesskernels.Q4_K: 15, lesskernels.Q5_K: 31}[kind]
+			half(b, deviation/9/codes)
+			half(b[2:], deviation/9/2)
 		case lesskernels.Q4_1:
 			half(b, deviation/4.6)
 			half(b[2:], -7.5*deviation/4.6)

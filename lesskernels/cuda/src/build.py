@@ -30,7 +30,7 @@ TARGET, VERSION = 80, 70  # compute 8.0, PTX 7.0: what the oldest driver that is
 # Of every argument its type; * is a pointer, to a multiple of 16 bytes.
 NORM = dict(x="*fp32", delta="*fp32", weight="*fp32", normed="*bf16", pick="*i32", width="i32", epsilon="fp32")
 NIBBLES = dict(x="*bf16", codes="*u8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
-OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
+OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
 ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", rows="i32", heads="i32", kv_heads="i32")
 ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32", out="*fp32", lse="*fp32", layer="i32",
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
@@ -42,11 +42,13 @@ PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32"
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
               s1="*fp32", s2="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
+OCTETS_OF = (("octets16", 16, False), ("octets32", 32, False), ("offset32", 32, True))
+NUMBERS_OF = (("f16", "*fp16"), ("bf16", "*bf16"))
 SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
 
 
 def kernels():
-    """(name, function, arguments, constants, warps)"""
+    """(name, function, arguments, constants, warps, stages of loops: 3)"""
     block = dict(BLOCK=1024)
     yield "norm", rows.add_norm, NORM, dict(ADD=False, PICK=False, **block), 4
     yield "add_norm", rows.add_norm, NORM, dict(ADD=True, PICK=False, **block), 4
@@ -54,26 +56,32 @@ def kernels():
     yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
     yield "swiglu", rows.swiglu, dict(gate="*fp32", up="*fp32", out="*bf16", n="i32"), block, 4
     yield "embed_nibbles", product.embed_nibbles, dict(tokens="*i32", codes="*u8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
-    for g in 16, 32:
-        yield f"embed_octets{g}", product.embed_octets, dict(tokens="*i32", codes="*i8", scales="*fp16", x="*fp32", outs="i32", cols="i32"), dict(G=g, BLOCK=256), 2
+    for name, g, offset in OCTETS_OF:
+        yield f"embed_{name}", product.embed_octets, dict(tokens="*i32", codes="*i8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(G=g, OFFSET=offset, BLOCK=256), 2
+    for name, of in NUMBERS_OF:
+        yield f"embed_{name}", product.embed_numbers, dict(tokens="*i32", numbers=of, x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
     for name, br in ("few", 16), ("many", 64):
         yield f"multiply_nibbles_{name}", product.multiply_nibbles, NIBBLES, dict(BO=64, BR=br), 4
-        for g in 16, 32:
-            yield f"multiply_octets{g}_{name}", product.multiply_octets, OCTETS, dict(G=g, BO=64, BR=br), 4
-    for d in 64, 128:
+        for of, g, offset in OCTETS_OF:
+            yield f"multiply_{of}_{name}", product.multiply_octets, OCTETS, dict(G=g, OFFSET=offset, BO=64, BR=br), 4
+        for of, number in NUMBERS_OF:
+            yield f"multiply_{of}_{name}", product.multiply_numbers, dict(x="*bf16", numbers=number, y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32"), dict(SPLIT=of == "f16", BO=64, BR=br), 4
+    for d in 64, 128, 256:
+        slots, stages = (32, 2) if d == 256 else (64, 3)  # as much as the shared memory of the smallest card holds
         yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1
         yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
         for name, m in ("one", 16), ("block", 64):
-            yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=64), 4
-            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64), 4
+            warps = 8 if d == 256 and m == 64 else 4
+            yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=slots), warps, stages
+            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64), warps, stages
         for name, r in ("", 0), ("_less", 16):
             yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
-        yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4
-        yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 4
+        yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4, stages
+        yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 8 if d == 256 else 4, stages
         yield f"turn_d{d}", less.turn, TURN, dict(D=d), 1
 
 
-def build(name, function, types, constants, warps):
+def build(name, function, types, constants, warps, stages=3):
     signature, attributes, arguments = {}, {}, []
     for i, argument in enumerate(function.arg_names):
         if argument in constants:
@@ -85,7 +93,7 @@ def build(name, function, types, constants, warps):
             attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", TARGET, 32),
-                              options=dict(num_warps=warps, num_stages=3, ptx_version=VERSION))
+                              options=dict(num_warps=warps, num_stages=stages, ptx_version=VERSION))
     m = compiled.metadata
     if m.global_scratch_size or m.profile_scratch_size:
         sys.exit(f"{name} needs scratch memory")
