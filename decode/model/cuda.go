@@ -30,6 +30,7 @@ type CUDA struct {
 	tables      upload    // of a batch
 	late        upload    // of what is decided while a pass runs
 	sums        []float32 // scratch of learn
+	graphs      map[step]device.Graph
 	cudaActivations
 
 	failed     error // of the pass that runs
@@ -104,7 +105,7 @@ func (c *CUDA) Recover(f *gguf.File) error {
 	maps := c.source
 	c.generation++
 	c.weights, c.cudaActivations, c.maps, c.tables, c.late = cudaWeights{}, cudaActivations{}, cudaMaps{}, upload{}, upload{}
-	c.stream, c.kernels, c.failed = nil, nil, nil
+	c.stream, c.kernels, c.graphs, c.failed = nil, nil, nil, nil
 	c.gone = fmt.Errorf("%w: the model is not on it", device.ErrLost)
 	if err := c.open(f); err != nil {
 		return err
@@ -129,6 +130,7 @@ func (c *CUDA) Shape(policy string) cache.Shape {
 
 // Close gives the device back, with all that was taken of it but sequences.
 func (c *CUDA) Close() {
+	c.dropGraphs()
 	c.weights.free(c.device)
 	c.cudaActivations.free(c.device)
 	c.maps.free(c.device)
@@ -161,6 +163,22 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 	}
 	c.failed = nil
 	c.upload(b)
+	if s, ok := c.repeats(b); ok {
+		c.repeat(b, s)
+	} else {
+		c.compute(b)
+	}
+	b.advance()
+	c.score(b)
+	c.logits(b)
+	if c.failed != nil {
+		return nil, fmt.Errorf("model: %w", c.failed)
+	}
+	return b.results, nil
+}
+
+// compute launches all that a pass does before the logits.
+func (c *CUDA) compute(b *cudaBatch) {
 	c.embed(b)
 	for i := range c.weights.layers {
 		l := &c.weights.layers[i]
@@ -180,14 +198,7 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 		c.norm(b, l.ffnNorm)
 		c.feedForward(b, l)
 	}
-	b.advance()
 	c.finish(b)
-	c.score(b)
-	c.logits(b)
-	if c.failed != nil {
-		return nil, fmt.Errorf("model: %w", c.failed)
-	}
-	return b.results, nil
 }
 
 // check keeps the first error of a pass; what is launched after it makes no
@@ -227,13 +238,16 @@ func (c *CUDA) qkv(b *cudaBatch, l *cudaLayer) {
 // rope turns queries and keys by their positions, and rounds keys and values of the
 // batch's own tokens to blockK and blockV.
 func (c *CUDA) rope(b *cudaBatch) {
-	c.check(c.kernels.Rope(c.stream, c.heads, c.qkvOut, b.cos.at, b.sin.at, c.q, c.blockK, c.blockV, b.rows))
+	c.check(c.kernels.Rope(c.stream, c.heads, c.qkvOut, b.cos.at, b.sin.at, c.q,
+		rowAligned(c.blockK, c.heads.Dim), rowAligned(c.blockV, c.heads.Dim), b.rows))
 }
 
 // store makes room where a sequence is full, and puts the blocks that fit where
 // attention will find them.
 func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
-	c.decide(b, layer, w)
+	if !b.decided {
+		c.decide(b, layer, w)
+	}
 	c.cut(layer, &w.evictions)
 	if n := len(w.stores.values); n > 0 {
 		c.check(c.kernels.Move(c.stream, c.heads, 0, w.stores.at, n, layer))

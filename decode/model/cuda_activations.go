@@ -46,7 +46,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 	width, hidden := int64(c.Width), int64(c.Hidden)
 	a.buffers = []cudaBuffer{
 		{&a.x, 4 * tokens * width}, {&a.normed, 2 * tokens * width}, {&a.delta, 4 * tokens * width},
-		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2 * tokens * kvHeads}, {&a.blockV, 2 * tokens * kvHeads},
+		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2*tokens*kvHeads + rowSlack(c.HeadDim)}, {&a.blockV, 2*tokens*kvHeads + rowSlack(c.HeadDim)},
 		{&a.parts, 4 * (attentionSplits + 1) * tokens * heads}, {&a.lse, 4 * (attentionSplits + 1) * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
 		{&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},

@@ -18,6 +18,7 @@ type cudaBatch struct {
 	pending bool // delta is still to be added to x
 	own     bool // a block does not fit, and is attended where it lies
 	asks    bool // a row asks a state
+	decided bool // what policies decide while a pass runs
 	splits  int  // of what sequences hold
 
 	tokens   table[int32]
@@ -230,7 +231,7 @@ func (c *CUDA) keep(b *cudaBatch, w *wave, block *cudaBlock, scratch cuda.Place)
 // scratchPlace is where rope leaves keys and values of the batch, in any layer.
 func (c *CUDA) scratchPlace(b *cudaBatch) cuda.Place {
 	row := device.Pointer(2 * c.heads.Dim)
-	return cuda.Place{Key: int64(c.blockK / row), Value: int64(c.blockV / row), Head: int64(b.rows)}
+	return cuda.Place{Key: int64(rowAligned(c.blockK, c.heads.Dim) / row), Value: int64(rowAligned(c.blockV, c.heads.Dim) / row), Head: int64(b.rows)}
 }
 
 // rotations are cos and sin of the rows' positions.
@@ -288,6 +289,7 @@ func (w *wave) stage(u *upload) {
 
 // growTables takes twice the memory that the tables need.
 func (c *CUDA) growTables(u *upload) {
+	c.dropGraphs()
 	if u.room > 0 {
 		c.check(c.stream.Wait())
 		c.check(c.device.Free(u.memory))

@@ -19,11 +19,11 @@ type cudaSequence struct {
 	of      int // the backend's generation
 	plan    cache.Plan
 	books   *books
-	memory  device.Pointer
-	place   cuda.Place // of keys and values [layers, kvHeads, slots, headDim] bf16
-	sinks   cuda.Place // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
-	table   int64      // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states; 0: there are none
-	sums    int64      // likewise: what slots got of attention [layers, kvHeads, slots]; 0: nobody asks
+	memory  device.Pointer // as it was taken
+	place   cuda.Place     // of keys and values [layers, kvHeads, slots, headDim] bf16
+	sinks   cuda.Place     // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
+	table   int64          // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states; 0: there are none
+	sums    int64          // likewise: what slots got of attention [layers, kvHeads, slots]; 0: nobody asks
 
 	position int    // of the next token
 	room     int    // slots of a KV head
@@ -77,18 +77,29 @@ func (s *cudaSequence) take() error {
 		floats += slots
 	}
 	var err error
-	if s.memory, err = c.device.Alloc(4 * floats); err != nil {
+	if s.memory, err = c.device.Alloc(4*floats + rowSlack(c.heads.Dim)); err != nil {
 		return err
 	}
-	first := int64(s.memory) / (2 * dim) // memory begins at a multiple of 256
+	base := rowAligned(s.memory, c.heads.Dim)
+	first := int64(base) / (2 * dim)
 	s.place = cuda.Place{Key: first, Value: first + slots, Layer: layerHeads * int64(s.room), Head: int64(s.room)}
 	s.sinks = cuda.Place{Key: first + 2*slots, Layer: layerHeads * sinks, Head: sinks}
-	s.table, s.sums = int64(s.memory)/4+table, int64(s.memory)/4+sums
+	s.table, s.sums = int64(base)/4+table, int64(base)/4+sums
 	if err := c.stream.Upload(device.Pointer(4*s.table), cuda.Bytes(entries)); err != nil {
 		c.device.Free(s.memory)
 		return err
 	}
 	return nil
+}
+
+// rowSlack is how much memory that holds rows of dim numbers in bf16 takes more, for rowAligned: a device's begins at a
+// multiple of 256 bytes.
+func rowSlack(dim int) int64 { return int64(max(0, 2*dim-256)) }
+
+// rowAligned is the first row in memory.
+func rowAligned(p device.Pointer, dim int) device.Pointer {
+	row := device.Pointer(2 * dim)
+	return (p + row - 1) / row * row
 }
 
 // entries are where the states lie, behind the table, and how much they count.

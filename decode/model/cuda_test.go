@@ -100,6 +100,9 @@ func TestCUDAShapes(t *testing.T) {
 		{Layers: 1, Width: 64, Hidden: 32, Heads: 3, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q8_0, Embedding: lesskernels.Q4_1, Output: lesskernels.Q8_0},
 		{Layers: 1, Width: 256, Hidden: 256, Heads: 4, KVHeads: 1, HeadDim: 128, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q6_K},
 		{Layers: 1, Width: 256, Hidden: 256, Heads: 8, KVHeads: 1, HeadDim: 128, Matrices: lesskernels.Q6_K, Embedding: lesskernels.Q8_0, Output: lesskernels.Q6_K},
+		{Layers: 1, Width: 96, Hidden: 64, Heads: 3, KVHeads: 1, HeadDim: 256, Matrices: lesskernels.F16, Embedding: lesskernels.BF16},
+		{Layers: 1, Width: 256, Hidden: 256, Heads: 2, KVHeads: 1, HeadDim: 256, Matrices: lesskernels.Q4_K, Embedding: lesskernels.Q5_K, Output: lesskernels.F16},
+		{Layers: 1, Width: 64, Hidden: 32, Heads: 2, KVHeads: 2, HeadDim: 64, Matrices: lesskernels.Q5_0, Embedding: lesskernels.Q5_1},
 	} {
 		t.Run(fmt.Sprintf("%d heads for %d of %d, %v", q.Heads, q.KVHeads, q.HeadDim, q.Matrices), func(t *testing.T) {
 			ids, logits := reference(t, q)

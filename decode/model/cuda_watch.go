@@ -53,7 +53,11 @@ func (c *CUDA) watch(b *cudaBatch, w *wave, i, held, own int, scratch cuda.Place
 	}
 	over := rows
 	over.Sums, over.SumsLayer, over.SumsHead, over.Known = s.sums, s.place.Layer, s.place.Head, int64(s.known)
-	to.add(true, over, s.place, held)
+	most := held
+	if to == &w.watchSteps && held > 0 {
+		most = s.room // the same in every step
+	}
+	to.add(true, over, s.place, most)
 	over = rows
 	over.Sums, over.SumsHead = int64(c.blockSums/4)+int64(block.first), int64(c.limits.Tokens)
 	to.add(false, over, scratch, own)

@@ -1,0 +1,78 @@
+package model
+
+import "lessrag/lesskernels/cuda/device"
+
+// step is all that the launches of a pass depend on where every sequence takes one token and none evicts:
+// positions, lengths, places and states lie in tables, which stand at the same addresses in every such pass.
+type step struct {
+	tables  device.Pointer
+	rows    int
+	picked  int // rows whose logits are wanted
+	watched int // sequences that decide by attention
+	most    int // slots that these have at most
+	splits  int
+	asks    bool
+}
+
+// mostGraphs is how many graphs are kept. There is one for each number of answers, and for as many spans of
+// slots as a full cache has come to hold.
+const mostGraphs = 256
+
+// repeats tells whether a batch is a step.
+func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
+	if len(b.waves) != 1 || b.own {
+		return step{}, false
+	}
+	w := &b.waves[0]
+	if len(w.steps.rows.values) != b.rows || len(w.evictions.moves.values)+len(w.evictions.jobs.values) > 0 {
+		return step{}, false
+	}
+	for i := range b.blocks {
+		if b.blocks[i].evicts || b.works[i].Targets != nil {
+			return step{}, false
+		}
+	}
+	return step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), watched: len(w.watched), most: w.watchSteps.most, splits: b.splits, asks: b.asks}, true
+}
+
+// repeat runs the launches of a step from their graph, which the first such step makes.
+func (c *CUDA) repeat(b *cudaBatch, s step) {
+	if c.failed != nil {
+		return
+	}
+	for layer := range c.weights.layers {
+		c.decide(b, layer, &b.waves[0]) // without an eviction, that notes where tokens go
+	}
+	b.decided = true
+	g, ok := c.graphs[s]
+	if !ok {
+		var err error
+		g, err = c.stream.Capture(func() error {
+			c.compute(b)
+			return c.failed
+		})
+		if err != nil {
+			c.check(err)
+			return
+		}
+		if len(c.graphs) >= mostGraphs {
+			c.dropGraphs()
+		}
+		if c.graphs == nil {
+			c.graphs = map[step]device.Graph{}
+		}
+		c.graphs[s] = g
+	}
+	c.check(c.stream.Run(g))
+}
+
+// dropGraphs gives graphs back: there are too many, or tables have moved.
+func (c *CUDA) dropGraphs() {
+	if len(c.graphs) > 0 {
+		c.check(c.stream.Wait())
+	}
+	for _, g := range c.graphs {
+		c.check(g.Close())
+	}
+	c.graphs = nil
+}

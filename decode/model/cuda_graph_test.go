@@ -1,0 +1,115 @@
+package model
+
+import (
+	"slices"
+	"testing"
+
+	"lessrag/decode/cache"
+	"lessrag/lesskernels"
+	"lessrag/lesskernels/cuda/device"
+	"lessrag/lesskernels/cuda/ptx"
+)
+
+// counting is a device that counts what its stream is asked.
+type counting struct {
+	*ptx.Device
+	launches, captured, runs int
+	capturing                bool
+}
+
+type countingStream struct {
+	device.Stream
+	d *counting
+}
+
+func (d *counting) NewStream() (device.Stream, error) {
+	s, err := d.Device.NewStream()
+	return &countingStream{s, d}, err
+}
+
+func (s *countingStream) Launch(f device.Function, grid device.Grid, args ...uint64) error {
+	if !s.d.capturing {
+		s.d.launches++
+	}
+	return s.Stream.Launch(f, grid, args...)
+}
+
+func (s *countingStream) Capture(record func() error) (device.Graph, error) {
+	s.d.captured++
+	s.d.capturing = true
+	defer func() { s.d.capturing = false }()
+	return s.Stream.Capture(record)
+}
+
+func (s *countingStream) Run(g device.Graph) error {
+	s.d.runs++
+	return s.Stream.Run(g)
+}
+
+// Steps of answers run from one graph for each number of answers, whatever has come and gone between; prompts and
+// evictions do not. That their logits are those of launches one by one, conform proves with every batch.
+func TestCUDAGraphs(t *testing.T) {
+	d := &counting{Device: ptx.New(1 << 28)}
+	c, err := NewCUDA(parse(t, quantised), Limits{Tokens: 32, Sequences: 4}, 1<<20, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
+		t.Fatal(err)
+	}
+	one := conformance{b: c}
+	take := func(spec string) Sequence { return one.sequence(t, spec, cache.Budget{Tokens: 12}, 4) }
+	t.Cleanup(func() { // after the sequences
+		c.Close()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	all := []Sequence{take("sinks+less"), take("h2o+less"), take("full")}
+	prompt := []int32{1, 2, 3, 4, 5, 6, 7, 8}
+	for _, s := range all {
+		one.forward(t, Work{Sequence: s, Tokens: prompt[:4], Prompt: true})
+		one.forward(t, Work{Sequence: s, Tokens: prompt[4:], Prompt: true})
+	}
+	if d.captured+d.runs > 0 {
+		t.Errorf("%d graphs of prompts", d.captured)
+	}
+	step := func(sequences ...Sequence) (launches, captured, runs int) {
+		d.launches, d.captured, d.runs = 0, 0, 0
+		var works []Work
+		for _, s := range sequences {
+			works = append(works, Work{Sequence: s, Tokens: prompt[:1], Logits: true})
+		}
+		one.forward(t, works...)
+		return d.launches, d.captured, d.runs
+	}
+	// Two launches give the logits; 16 slots are full after 8 steps, of which the budget is 12.
+	var captures []int
+	for i := range 4 {
+		for _, group := range [][]Sequence{all, all[:2], all[:1]} {
+			if len(group) > 1 && i > 1 {
+				continue
+			}
+			launches, captured, runs := step(group...)
+			captures = append(captures, captured)
+			if launches != 2 || runs != 1 {
+				t.Errorf("step %d of %d answers: %d launches and %d graphs run", i, len(group), launches, runs)
+			}
+		}
+	}
+	if want := []int{1, 1, 1, 0, 0, 0, 0, 0}; !slices.Equal(captures, want) {
+		t.Errorf("graphs were made %v, want %v", captures, want)
+	}
+	for all[0].Held().Evicted == 0 {
+		launches, captured, runs := step(all[0])
+		if evicted := all[0].Held().Evicted > 0; evicted != (launches > 2) || evicted == (runs == 1) || captured > 1 {
+			t.Errorf("evicted %v: %d launches, %d graphs made and %d run", evicted, launches, captured, runs)
+		}
+	}
+	if launches, captured, runs := step(all[0]); launches != 2 || captured > 1 || runs != 1 { // it asks its states now
+		t.Errorf("after an eviction %d launches, %d graphs made and %d run", launches, captured, runs)
+	}
+	if launches, captured, _ := step(all[0]); launches != 2 || captured != 0 {
+		t.Errorf("the next step makes %d graphs", captured)
+	}
+}
