@@ -74,7 +74,12 @@ func command(ctx context.Context, t *testing.T, data string, args ...string) *ex
 // runAPI runs the binary to its end.
 func runAPI(t *testing.T, data string, args ...string) output {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	return runWithin(t, 3*time.Minute, data, args...)
+}
+
+func runWithin(t *testing.T, limit time.Duration, data string, args ...string) output {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := command(ctx, t, data, args...)
 	var stdout, stderr bytes.Buffer
