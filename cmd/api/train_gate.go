@@ -31,20 +31,20 @@ func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, po
 		if !ok {
 			continue // was not trained for
 		}
-		gate, report, err := c.settle(ctx, e, p, gate, corpus, hidden)
+		s, err := c.settle(ctx, e, p, gate, corpus, hidden)
 		if err != nil {
 			return err
 		}
-		m.SetGate(p.Name, gate, report)
+		m.SetGate(p.Name, s.Gate, s.Report)
 		if p.Name == train.Sinks {
-			m.SetGate(cache.Streaming, gate, report) // it keeps the same tokens
+			m.SetGate(cache.Streaming, s.Gate, s.Report) // it keeps the same tokens
 		}
-		settled, validated = append(settled, gate), min(validated, report.Validated)
-		say("%s: %d of %d states are on, up to %d tokens", p.Name, report.On, r.config.Layers*r.config.KVHeads, report.Validated)
+		settled, validated = append(settled, s.Gate), min(validated, s.Report.Validated)
+		say("%s: %d of %d states are on, up to %d tokens", p.Name, s.Report.On, r.config.Layers*r.config.KVHeads, s.Report.Validated)
 	}
-	gate, report, err := e.Settle(ctx, teach.Least(settled...), hidden, validated, needleSlack, say)
+	others, err := e.Settle(ctx, teach.Least(settled...), hidden, validated, needleSlack, say)
 	if err == nil {
-		m.SetGate(lesskernels.Others, gate, report)
+		m.SetGate(lesskernels.Others, others.Gate, others.Report)
 	}
 	return err
 }
@@ -52,7 +52,7 @@ func (c *trainCmd) gate(ctx context.Context, r *teacher, corpus teach.Corpus, po
 // settle goes from the gate that a policy's errors suggest to one that holds what it
 // promises on whole texts: the better of that gate and of one without the layers without
 // whose states texts are more likely.
-func (c *trainCmd) settle(ctx context.Context, e *teach.Evaluator, p train.Policy, byError [][]float32, corpus teach.Corpus, hidden []teach.Probe) ([][]float32, lesskernels.GateReport, error) {
+func (c *trainCmd) settle(ctx context.Context, e *teach.Evaluator, p train.Policy, byError [][]float32, corpus teach.Corpus, hidden []teach.Probe) (teach.Settled, error) {
 	half := make([][]int32, min(ablationWindows, len(corpus.HeldOut)))
 	for i := range half {
 		half[i] = corpus.HeldOut[i][:c.Length/2]
@@ -62,19 +62,16 @@ func (c *trainCmd) settle(ctx context.Context, e *teach.Evaluator, p train.Polic
 		say("%s: the states of layer %d are worth %+.4f nats a token", p.Name, layer, gain)
 	})
 	if err != nil {
-		return nil, lesskernels.GateReport{}, err
+		return teach.Settled{}, err
 	}
 	say("%s: %d states are left; reading texts with and without", p.Name, teach.On(byNLL))
 	probes := append(c.texts(corpus, p), hidden...)
-	gate, report, err := e.Settle(ctx, byError, probes, c.Length, needleSlack, say)
+	all, err := e.Settle(ctx, byError, probes, c.Length, needleSlack, say)
 	if err != nil || teach.On(byNLL) == teach.On(byError) {
-		return gate, report, err
+		return all, err
 	}
-	fewer, other, err := e.Settle(ctx, byNLL, probes, c.Length, needleSlack, say)
-	if other.Gain(c.Length) > report.Gain(c.Length) {
-		return fewer, other, err
-	}
-	return gate, report, err
+	fewer, err := e.Settle(ctx, byNLL, probes, c.Length, needleSlack, say)
+	return all.Or(fewer, c.Length), err
 }
 
 func say(format string, values ...any) {

@@ -39,6 +39,28 @@ func TestLeast(t *testing.T) {
 	}
 }
 
+// Of two gates the one is taken that wins more on texts of the length that was trained at, whatever others say.
+func TestSettledOr(t *testing.T) {
+	of := func(on int, gain float64, long float64) Settled {
+		return Settled{Report: lesskernels.GateReport{On: on, Measured: []lesskernels.GateMeasure{
+			{Kind: text, Tokens: 2048, Plain: 3, State: 3 - gain}, {Kind: text, Tokens: 8192, Plain: 3, State: 3 - long}}}}
+	}
+	for _, c := range []struct {
+		name       string
+		all, fewer Settled
+		want       int
+	}{
+		{"fewer win more", of(90, 0.02, 0.1), of(51, 0.03, 0), 51},
+		{"fewer win less", of(90, 0.02, 0), of(51, 0.01, 0.1), 90},
+		{"both the same", of(90, 0.02, 0), of(51, 0.02, 0.1), 90},
+		{"fewer are off", of(90, 0.02, 0), Settled{}, 90},
+	} {
+		if got := c.all.Or(c.fewer, 2048); got.Report.On != c.want {
+			t.Errorf("%s: %d states, want %d", c.name, got.Report.On, c.want)
+		}
+	}
+}
+
 func TestExtraTokens(t *testing.T) {
 	s := lesskernels.FeatureShape{Rank: 8, HeadDim: 64} // a state of 2,080 bytes, slots of 260
 	for on, want := range map[int]int{90: 8, 45: 4, 1: 1, 0: 0} {

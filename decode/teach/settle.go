@@ -56,6 +56,20 @@ func groupProbes(probes []Probe) []group {
 	return groups
 }
 
+// Settled is a gate, [layers][KV heads], that keeps the promise, and what was measured of it.
+type Settled struct {
+	Gate   [][]float32
+	Report lesskernels.GateReport
+}
+
+// Or is the other gate where it wins more at equal bytes on texts of the length that states were trained at.
+func (s Settled) Or(other Settled, length int) Settled {
+	if other.Report.Gain(length) > s.Report.Gain(length) {
+		return other
+	}
+	return s
+}
+
 // shifts of all gates that are tried in turn, before they are switched off.
 var shifts = []float32{0, -0.7, -1.5}
 
@@ -64,8 +78,8 @@ var shifts = []float32{0, -0.7, -1.5}
 // as further tokens, and with the states. Where these lose on texts of the length
 // that they were trained at, or on needles by more than slack nats, all are made to
 // count less, and at last switched off. Where they lose on longer texts, they are
-// validated up to the length before. It returns the gate and what was measured.
-func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe, length int, slack float64, progress func(format string, values ...any)) ([][]float32, lesskernels.GateReport, error) {
+// validated up to the length before.
+func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe, length int, slack float64, progress func(format string, values ...any)) (Settled, error) {
 	groups := groupProbes(probes)
 	extra := ExtraTokens(e.maps[0].FeatureShape, On(gate), e.config.Layers*e.config.KVHeads)
 	if On(gate) > 0 {
@@ -73,11 +87,11 @@ func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe
 			tried := shifted(gate, shift)
 			report, err := e.try(ctx, tried, groups, extra, length, slack, progress)
 			if report.Validated > 0 || err != nil {
-				return tried, report, err
+				return Settled{tried, report}, err
 			}
 		}
 	}
-	return shifted(gate, gates[0]), lesskernels.GateReport{Validated: length}, nil
+	return Settled{shifted(gate, gates[0]), lesskernels.GateReport{Validated: length}}, nil
 }
 
 // try reads all groups with one gate; it is validated to no length where it loses.

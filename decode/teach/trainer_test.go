@@ -162,14 +162,14 @@ func checkGate(t *testing.T, e *Evaluator, corpus Corpus, o Options, tok *tokeni
 		t.Errorf("a budget of all tokens: %v nats, dense attention has %v", all, dense)
 	}
 	probes := append(TextProbes(window, o.Policies[:1]), NeedleProbes(window, tok.Encode)...)
-	settled, report, err := e.Settle(ctx, gate, probes, 160, 0.02, func(string, ...any) {})
+	chosen, err := e.Settle(ctx, gate, probes, 160, 0.02, func(string, ...any) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Validated != 160 || report.On != On(settled) {
-		t.Errorf("%+v, %d states on", report, On(settled))
+	if chosen.Report.Validated != 160 || chosen.Report.On != On(chosen.Gate) {
+		t.Errorf("%+v, %d states on", chosen.Report, On(chosen.Gate))
 	}
-	for _, m := range report.Measured {
+	for _, m := range chosen.Report.Measured {
 		if !(m.State <= m.Plain+0.02) || !(m.Dense > 0) {
 			t.Errorf("the gate lets %+v pass", m)
 		}
