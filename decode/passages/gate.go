@@ -2,6 +2,7 @@ package passages
 
 import (
 	"bytes"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,22 +84,46 @@ func (g Gate) Write(path string) error {
 	return os.WriteFile(path, append(content, '\n'), 0o644)
 }
 
-// FindGate looks for what was measured of a model, beside its file. found is false
-// where nobody has measured it.
+//go:embed *.json
+var known embed.FS
+
+// FindGate looks for what was measured of a model: beside its file, then among what comes
+// with the program. found is false where nobody has measured it.
 func FindGate(model, hash string) (g Gate, found bool, err error) {
 	path := BesideModel(model)
 	content, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		if g, err = ParseGate(content); err != nil {
-			return Gate{}, false, fmt.Errorf("%s: %w", path, err)
-		}
-		if g.Model != hash {
-			return Gate{}, false, fmt.Errorf("%s: measured of another model (%.12s…, this one is %.12s…): measure this one with `api eval blend --write`", path, g.Model, hash)
-		}
-		return g, true, nil
-	case !errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
+		return knownGate(hash)
+	}
+	if err != nil {
 		return Gate{}, false, err
+	}
+	if g, err = ParseGate(content); err != nil {
+		return Gate{}, false, fmt.Errorf("%s: %w", path, err)
+	}
+	if g.Model != hash {
+		return Gate{}, false, fmt.Errorf("%s: measured of another model (%.12s…, this one is %.12s…): measure this one with `api eval blend --write`", path, g.Model, hash)
+	}
+	return g, true, nil
+}
+
+// knownGate is the gate of a model that comes with the program.
+func knownGate(hash string) (g Gate, found bool, err error) {
+	names, err := fs.Glob(known, "*.json")
+	if err != nil {
+		return Gate{}, false, err
+	}
+	for _, name := range names {
+		content, err := known.ReadFile(name)
+		if err != nil {
+			return Gate{}, false, err
+		}
+		if g, err = ParseGate(content); err != nil {
+			return Gate{}, false, fmt.Errorf("%s: %w", name, err)
+		}
+		if g.Model == hash {
+			return g, true, nil
+		}
 	}
 	return Gate{}, false, nil
 }

@@ -51,3 +51,21 @@ func TestGate(t *testing.T) {
 		}
 	}
 }
+
+// TestKnownGate: what was measured of the default reader comes with the program, opens blending, and gives way to
+// a file beside the model.
+func TestKnownGate(t *testing.T) {
+	const reader = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+	model := filepath.Join(t.TempDir(), "reader.gguf")
+	g, found, err := FindGate(model, reader)
+	if err != nil || !found || g.Model != reader || !g.Open() {
+		t.Fatalf("%+v, %v, %v", g, found, err)
+	}
+	g.BlendF1 = 0
+	if err := g.Write(BesideModel(model)); err != nil {
+		t.Fatal(err)
+	}
+	if g, found, err := FindGate(model, reader); err != nil || !found || g.Open() {
+		t.Errorf("beside the model: %+v, %v, %v", g, found, err)
+	}
+}
