@@ -12,8 +12,9 @@ import (
 func TestCascadeHeld(t *testing.T) {
 	random := rand.New(rand.NewPCG(6, 7))
 	for _, rings := range []int{1, 2, 4, 5} {
-		for _, width := range []int{1, 2, 5, 8} {
+		for _, widths := range [][]int{{1, 1}, {2, 2}, {5, 5}, {8, 8}, {23, 4}, {2, 7}} {
 			p := cascade{rings: rings}
+			width := append(slices.Repeat(widths[:1], 1), slices.Repeat(widths[1:], rings-1)...)
 			explicit := make([][]int32, rings)
 			scores := make([]float32, 500)
 			for i := range scores {
@@ -30,17 +31,29 @@ func TestCascadeHeld(t *testing.T) {
 					got = append(got, len(ring))
 				}
 				if !slices.Equal(got, want) {
-					t.Fatalf("%d sub-caches of %d, step %d: %v, want %v", rings, width, step, got, want)
+					t.Fatalf("sub-caches of %d, step %d: %v, want %v", width, step, got, want)
 				}
 			}
 		}
 	}
 }
 
+// Sub-caches are equal until they have cascadeWidth tokens; the first has what room there is beyond.
+func TestCascadeWidths(t *testing.T) {
+	for tokens, want := range map[int][]int{4: {1, 1, 1, 1}, 7: {1, 1, 1, 1}, 191: {47, 47, 47, 47}, 192: {48, 48, 48, 48}, 1000: {856, 48, 48, 48}} {
+		if got := (cascade{rings: 4}).widths(tokens); !slices.Equal(got, want) {
+			t.Errorf("%d tokens: %v, want %v", tokens, got, want)
+		}
+	}
+	if got := (cascade{rings: 1}).widths(1000); !slices.Equal(got, []int{1000}) {
+		t.Errorf("one sub-cache of 1000 tokens: %v", got)
+	}
+}
+
 // A full cascade reaches back (2^C − 1)/C times its size, give or take what a
 // sub-cache waits for, whatever the scores.
 func TestCascadeSpan(t *testing.T) {
-	const width, steps = 32, 20000
+	const size, steps = 32, 20000
 	random := rand.New(rand.NewPCG(8, 9))
 	scores := make([]float32, steps+1)
 	for i := range scores {
@@ -48,14 +61,14 @@ func TestCascadeSpan(t *testing.T) {
 	}
 	for _, rings := range []int{1, 2, 3, 4, 6} {
 		p := cascade{rings: rings}
-		held := make([][]int32, rings)
+		held, width := make([][]int32, rings), slices.Repeat([]int{size}, rings)
 		for step := 1; step <= steps; step++ {
 			p.insert(held, int32(step), step, width, scores)
 		}
 		span := steps + 1 - int(held[rings-1][0])
-		want := width * (1<<rings - 1)
+		want := size * (1<<rings - 1)
 		if !(span > want-2<<rings && span < want+2<<rings) {
-			t.Errorf("%d sub-caches of %d reach back %d tokens, want about %d", rings, width, span, want)
+			t.Errorf("%d sub-caches of %d reach back %d tokens, want about %d", rings, size, span, want)
 		}
 	}
 }
@@ -88,7 +101,7 @@ func TestCascadeCompares(t *testing.T) {
 		p, rings := cascade{rings: 2}, make([][]int32, 2)
 		scores := []float32{0, 1, 1, test.score, 1, 1}
 		for step := 1; step <= 5; step++ {
-			p.insert(rings, int32(step), step, 2, scores)
+			p.insert(rings, int32(step), step, []int{2, 2}, scores)
 		}
 		if got := fmt.Sprint(rings); got != test.want {
 			t.Errorf("score %v: %s, want %s", test.score, got, test.want)
