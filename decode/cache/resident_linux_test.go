@@ -11,7 +11,7 @@ import (
 // A process grows by what the Plans of its sequences say, whatever is composed, and by
 // no more while they evict.
 func TestResidentIsPlanned(t *testing.T) {
-	const sequences, fed, slack = 12, 2, 1 << 20 // slack: of the program itself
+	const sequences, fed, tries, slack = 12, 2, 3, 1 << 20 // slack: of the program itself
 	shape := Shape{Layers: 4, KVHeads: 3, HeadDim: 64, Context: 4000, Interval: 16, Group: 3, Ranks: repeat(8, 12)}
 	vectors := make([]float32, 2*64)
 	for i := range vectors {
@@ -24,7 +24,7 @@ func TestResidentIsPlanned(t *testing.T) {
 		Absorb:   func(*State, int, int, []uint16, []uint16, []uint16, []int32) {},
 	}
 	specs, _ := combinations()
-	measure := func(spec Spec, check bool) {
+	measure := func(spec Spec) (wrong error) {
 		p, err := NewPlan(spec, Budget{Tokens: 800}, shape)
 		if err != nil {
 			t.Fatal(err)
@@ -41,8 +41,8 @@ func TestResidentIsPlanned(t *testing.T) {
 			}
 			running = append(running, s)
 		}
-		if grown := residentBytes(t) - before; check && grown > fed*p.Bytes+slack {
-			t.Errorf("%s: %d sequences that evict take %d bytes, planned %d", spec, fed, grown, fed*p.Bytes)
+		if grown := residentBytes(t) - before; grown > fed*p.Bytes+slack {
+			wrong = fmt.Errorf("%s: %d sequences that evict take %d bytes, planned %d", spec, fed, grown, fed*p.Bytes)
 		}
 		planned := sequences * p.Bytes
 		for _, s := range running {
@@ -50,18 +50,25 @@ func TestResidentIsPlanned(t *testing.T) {
 				s.memory.bytes[i]++ // what is set aside, and was not needed yet
 			}
 		}
-		if grown := residentBytes(t) - before; check && !(grown >= planned-slack && grown <= planned+slack) {
-			t.Errorf("%s: %d full sequences take %d bytes, planned %d", spec, sequences, grown, planned)
+		if grown := residentBytes(t) - before; !(grown >= planned-slack && grown <= planned+slack) {
+			wrong = fmt.Errorf("%s: %d full sequences take %d bytes, planned %d", spec, sequences, grown, planned)
 		}
 		for _, s := range running {
 			if err := s.Free(); err != nil {
 				t.Error(err)
 			}
 		}
+		return wrong
 	}
-	measure(specs[0], false) // the program's own pages come in
 	for _, spec := range specs {
-		measure(spec, true)
+		// The program's own pages come in once, at any time; what a sequence takes, it takes every time.
+		err := measure(spec)
+		for try := 1; err != nil && try < tries; try++ {
+			err = measure(spec)
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 
