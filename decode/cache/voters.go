@@ -5,10 +5,12 @@ import (
 	"slices"
 )
 
-// votersShare: one KV head in so many votes.
-const votersShare = 5
+// votersShare: one KV head in so many votes. Fewer and heavier heads find answers in longer
+// prompts: of the default reader's 90, 18 lose 0.46 nats a token of natural answers at 2,000 to
+// 7,500 tokens, 6 lose none.
+const votersShare = 15
 
-// voters are the heaviest fifth of the KV heads, rising. Without weights, or with
+// voters are the heaviest fifteenth of the KV heads, rising. Without weights, or with
 // none above zero, all of them vote. weights is [layers·kvHeads] for that many
 // heads, or nil.
 func voters(weights []float32, heads int) []int {
