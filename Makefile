@@ -96,6 +96,10 @@ verify-kernels: $(TRITON)/installed ## prove that the committed CUDA kernels are
 	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && \
 	PYTHONDONTWRITEBYTECODE=1 $(TRITON)/bin/python lesskernels/cuda/src/build.py $$dir && diff -r $$dir $(KERNELS) && echo "the kernels are current"
 
+.PHONY: kernel-budget
+kernel-budget: $(TRITON)/installed ## count, without a card, which CUDA kernels would wait for their own instructions on an H100
+	PYTHONDONTWRITEBYTECODE=1 $(TRITON)/bin/python lesskernels/cuda/budget.py $(KERNELS)
+
 .PHONY: gpu-check
 gpu-check: fetch build ## on a machine with a card: test the kernels and the decoder on it, then time it
 	@bin/api doctor --data $(DATA) | grep ' gpu '

@@ -1,0 +1,63 @@
+"""Counts what the loops of kernels issue on an H100, without a card.
+
+    python budget.py KERNELS
+
+assembles them for compute 9.0, and tells for the loop that runs longest how many instructions a thread issues for each
+weight of a product, or for each slot and number of a head that attention reads. A multiprocessor issues 4 · 32 of them a
+clock; at 132 multiprocessors, 1.755 GHz and 3.35 TB/s that leaves so many for a weight as its bytes take time to arrive. Above that a
+kernel waits for its own instructions and not for memory: it is marked, and the exit status is 1.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import triton
+
+TOOLS = os.path.join(os.path.dirname(triton.__file__), "backends", "nvidia", "bin")
+ISSUED = 4 * 32 * 132 * 1.755e9 / 3.35e12  # instructions of threads for each byte of memory
+
+# Of the kernel: what its loop reads at a turn, in units; and bytes of a unit.
+UNITS = {
+    "multiply_nibbles_few": (64 * 32, (16 + 4) / 32),
+    "multiply_octets16_few": (64 * 16, (16 + 2) / 16),
+    "multiply_octets32_few": (64 * 32, (32 + 2) / 32),
+    "multiply_offset32_few": (64 * 32, (32 + 4) / 32),
+    "multiply_f16_few": (64 * 32, 2),
+    "multiply_bf16_few": (64 * 32, 2),
+    "attend_d64_one": (64 * 64, 4),
+    "attend_d128_one": (64 * 128, 4),
+    "attend_d256_one": (32 * 256, 4),
+}
+
+
+def loop(ptx):
+    """How many instructions the longest innermost loop has."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        subprocess.run([os.path.join(TOOLS, "ptxas"), "--gpu-name", "sm_90", ptx, "-o", cubin.name], check=True)
+        sass = subprocess.run([os.path.join(TOOLS, "cuobjdump"), "-sass", cubin.name], check=True, capture_output=True, text=True).stdout
+    at, back = [], []
+    for address, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^;]+);", sass):
+        at.append(int(address, 16))
+        jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)
+        if jump and int(jump[1], 16) < at[-1]:
+            back.append((int(jump[1], 16), at[-1]))
+    inner = [b for b in back if not any(o != b and b[0] <= o[0] and o[1] <= b[1] for o in back)]
+    return max((sum(first <= a <= last for a in at) for first, last in inner), default=0)
+
+
+def main(kernels):
+    over = False
+    print(f"{'kernel':24}{'loop':>6}{'a unit':>9}{'allowed':>9}")
+    for name, (units, size) in UNITS.items():
+        n = loop(os.path.join(kernels, name + ".ptx"))
+        each, allowed = n * 128 / units, size * ISSUED
+        bound = n == 0 or each > allowed
+        over |= bound
+        print(f"{name:24}{n:6}{each:9.2f}{allowed:9.2f}{'  bound by instructions' if bound else ''}")
+    return over
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
