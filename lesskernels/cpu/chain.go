@@ -37,7 +37,11 @@ func MulChain(p *Pool, in *Input, next *Input, m *Matrix, products ...Product) {
 	next.each, next.whole = nil, false
 }
 
-// chains tells whether every block of next's columns is made of whole panels of all
+// fewChained is the tokens from which on a chain is faster: with fewer, products wait for
+// the memory, which is read faster in long pieces of one matrix.
+const fewChained = 4
+
+// chains tells whether there are tokens enough, and every block of next's columns is made of whole panels of all
 // products, all in integers.
 func chains(in, next *Input, m *Matrix, products []Product) bool {
 	for _, product := range products {
@@ -45,5 +49,5 @@ func chains(in, next *Input, m *Matrix, products []Product) bool {
 			return false
 		}
 	}
-	return in.n > 0 && next.n == in.n && next.cols == m.cols && m.cols%blockLen == 0 && !next.whole && Product{Matrix: m}.form() == codes
+	return in.n >= fewChained && next.n == in.n && next.cols == m.cols && m.cols%blockLen == 0 && !next.whole && Product{Matrix: m}.form() == codes
 }

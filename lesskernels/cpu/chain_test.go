@@ -37,7 +37,7 @@ func TestMulChain(t *testing.T) {
 				return m
 			}
 			gate, up, down := pack(test.first, test.rows, cols), pack(test.first, test.rows, cols), pack(test.second, last, test.rows)
-			for _, n := range []int{1, 8, 13, 61} {
+			for _, n := range []int{1, fewChained, 13, 61} {
 				t.Run(fmt.Sprintf("%v/%v %v/rows=%d/n=%d", isa, test.first, test.second, test.rows, n), func(t *testing.T) {
 					x := randomFloats(rng, n*cols)
 					run := func(chain bool) (y []float32, finished []atomic.Int32) {
@@ -52,8 +52,8 @@ func TestMulChain(t *testing.T) {
 							}
 						})
 						products := []Product{{Matrix: gate, Dst: a}, {Matrix: up, Dst: b}}
-						if chains(&in, &next, down, products) != test.chained {
-							t.Fatalf("chained: %v, want %v", !test.chained, test.chained)
+						if chains(&in, &next, down, products) != (test.chained && n >= fewChained) {
+							t.Fatalf("of %d tokens: chained or not against what is expected", n)
 						}
 						if chain {
 							MulChain(pool, &in, &next, down, products...)
