@@ -57,6 +57,16 @@ func (j *job) reusable(o Options) int {
 	return most
 }
 
+// StagingBytes is what prompts for a plan's cache are staged in, beside CacheMemory: one for
+// the whole engine, taken when the first one needs it. 0 where none is staged.
+func (e *Engine) StagingBytes(plan cache.Plan) (int64, error) {
+	if !plan.Spec.Stages() {
+		return 0, nil
+	}
+	staging, err := cache.NewStaging(plan.Spec, e.options.StagingTokens, plan.Shape)
+	return staging.Bytes, err
+}
+
 // probe is how many tokens must be asked before n more of the prompt fit into the
 // staging, 0 if they do. Room for the question is left unless the whole rest fits.
 func (s *staging) probe(j *job, n int, o Options) int {

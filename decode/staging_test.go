@@ -65,3 +65,26 @@ func TestStagingIsGivenBack(t *testing.T) {
 		t.Errorf("%v after a cancelled one, %v without", r.Tokens, alone.Tokens)
 	}
 }
+
+// StagingBytes is what the engine takes for staged prompts, and 0 for a cache that stages none.
+func TestStagingBytes(t *testing.T) {
+	e := openSmall(t, Options{Block: 64, Interval: 4, StagingTokens: 512}, nil)
+	plan := func(name string) cache.Plan {
+		p, err := e.Plan(spec(t, name), cache.Budget{Tokens: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if bytes, err := e.StagingBytes(plan("sinks")); bytes != 0 || err != nil {
+		t.Errorf("sinks: %d, %v", bytes, err)
+	}
+	bytes, err := e.StagingBytes(plan("vote"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers(t, e, Request{Prompt: smallTokens(3, 400), Question: 16, Cache: spec(t, "vote"), Budget: cache.Budget{Tokens: 60}, MaxTokens: 1})
+	if taken := e.Stats().Staging; bytes != taken || taken == 0 {
+		t.Errorf("vote: %d bytes are planned, %d were taken", bytes, taken)
+	}
+}

@@ -15,7 +15,7 @@ import (
 type askCmd struct {
 	Question   string `arg:"" help:"What to ask."`
 	Collection string `help:"The collection to read." default:"default"`
-	cacheFlags
+	answerCacheFlags
 	answerFlags
 	blendFlags
 	Temperature float64 `help:"0 takes the likeliest token always." default:"0"`
@@ -35,7 +35,7 @@ func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
 		return err
 	}
 	s.answers.BlendMemory = c.BlendMemory
@@ -133,7 +133,7 @@ type answerFlags struct {
 	MinSimilarity float64 `help:"Refuse a question when no passage has this cosine to it or all of its words; api eval --off-topic finds a value for your documents and your embedder." default:"0.3"`
 }
 
-func (f answerFlags) defaults(c cacheFlags, collection string) answer.Defaults {
+func (f answerFlags) defaults(c answerCacheFlags, collection string) answer.Defaults {
 	return answer.Defaults{
 		Collection: collection, Cache: c.Cache, Budget: c.bounded(),
 		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: 2 * f.ContextTokens, MaxTokens: f.MaxTokens,

@@ -16,7 +16,7 @@ import (
 type compareCmd struct {
 	Question   string `arg:"" help:"What to ask."`
 	Collection string `help:"The collection to read." default:"default"`
-	cacheFlags
+	answerCacheFlags
 	Caches []string `help:"Caches to compare, each cache or cache@budget, such as sinks@10%. Default: --cache with its --budget, and full." placeholder:"CACHE[@BUDGET]"`
 	Local  bool     `help:"Leave the remote model out, though one is configured (LESSRAG_REMOTE_URL, LESSRAG_REMOTE_MODEL, LESSRAG_REMOTE_KEY)."`
 	answerFlags
@@ -32,7 +32,7 @@ func (c *compareCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
 		return err
 	}
 	comparison, err := s.answers.Compare(ctx,

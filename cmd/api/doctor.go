@@ -20,7 +20,7 @@ import (
 )
 
 type doctorCmd struct {
-	cacheFlags
+	answerCacheFlags
 	CacheMemory string `help:"Memory of all caches together, as the service is given it." default:"512MiB" placeholder:"BYTES"`
 	JSON        bool   `help:"Print one JSON object."`
 }
@@ -46,11 +46,10 @@ func (c *doctorCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	spec, budget, err := c.parse()
-	if err != nil {
+	if _, _, err := c.parse(); err != nil {
 		return err
 	}
-	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, spec, budget, memory)}
+	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, c.answerCacheFlags, memory)}
 	findings = append(findings, checkDatabase(ctx, g)...)
 
 	failed := 0
@@ -181,16 +180,24 @@ func checkReader(g *globals) finding {
 
 // checkResident adds up what the reader will take: its weights, the caches that run at a
 // time, and what a pass works in.
-func checkResident(g *globals, spec cache.Spec, budget cache.Budget, memory int64) finding {
+func checkResident(g *globals, flags answerCacheFlags, memory int64) finding {
 	s := &stack{globals: g}
 	err := s.openEngine(decode.Options{CacheMemory: memory})
 	var parts resident
 	if err == nil {
+		var spec cache.Spec
+		var budget cache.Budget
 		var plan cache.Plan
-		plan, err = s.engine.Plan(spec, budget)
 		info := s.engine.Info()
+		var staging int64
+		if spec, budget, err = flags.suited(info).parse(); err == nil {
+			plan, err = s.engine.Plan(spec, budget)
+		}
+		if err == nil {
+			staging, err = s.engine.StagingBytes(plan)
+		}
 		parts = resident{cache: strings.TrimSpace(spec.String() + " " + budget.String()), weights: info.WeightBytes, scratch: info.ScratchBytes,
-			cacheBytes: plan.Bytes, slots: min(int64(s.engine.Stats().Slots), memory/max(1, plan.Bytes))}
+			cacheBytes: plan.Bytes, staging: staging, slots: min(int64(s.engine.Stats().Slots), memory/max(1, plan.Bytes))}
 	}
 	if err = errors.Join(err, s.close()); err != nil {
 		return finding{"resident", failure, err.Error(), "read the message; --model, --cache and --budget choose what is loaded"}
@@ -201,15 +208,15 @@ func checkResident(g *globals, spec cache.Spec, budget cache.Budget, memory int6
 
 // resident is the memory of the reader at its most, in bytes.
 type resident struct {
-	cache                        string
-	weights, cacheBytes, scratch int64
-	slots                        int64 // caches that run at a time
+	cache                                 string
+	weights, cacheBytes, staging, scratch int64
+	slots                                 int64 // caches that run at a time
 }
 
 func (r resident) finding(available int64) finding {
-	total := r.weights + r.slots*r.cacheBytes + r.scratch
-	f := finding{Check: "resident", Verdict: good, Detail: fmt.Sprintf("weights %s + %d × %s (cache %s) + scratch %s = %s at most",
-		bytesText(r.weights), r.slots, bytesText(r.cacheBytes), r.cache, bytesText(r.scratch), bytesText(total))}
+	total := r.weights + r.slots*r.cacheBytes + r.staging + r.scratch
+	f := finding{Check: "resident", Verdict: good, Detail: fmt.Sprintf("weights %s + %d × %s (cache %s) + staging %s + scratch %s = %s at most",
+		bytesText(r.weights), r.slots, bytesText(r.cacheBytes), r.cache, bytesText(r.staging), bytesText(r.scratch), bytesText(total))}
 	switch {
 	case r.slots == 0:
 		f.Verdict, f.Fix = failure, "--cache-memory does not hold one answer: raise it, or lower --budget"

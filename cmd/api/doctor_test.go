@@ -12,15 +12,15 @@ import (
 
 // The memory of the reader is weights, caches and scratch, each named and added up.
 func TestResident(t *testing.T) {
-	r := resident{cache: "sinks 2048", weights: 100 << 20, cacheBytes: 20 << 20, scratch: 4 << 20, slots: 10}
+	r := resident{cache: "vote 10%", weights: 100 << 20, cacheBytes: 20 << 20, staging: 6 << 20, scratch: 4 << 20, slots: 10}
 	for _, c := range []struct {
 		slots, available int64
 		verdict, want    string
 	}{
-		{10, 1 << 30, good, "weights 100.0 MiB + 10 × 20.0 MiB (cache sinks 2048) + scratch 4.0 MiB = 304.0 MiB at most"},
-		{10, 0, good, "304.0 MiB"}, // free memory is not known everywhere
-		{10, 304 << 20, good, "304.0 MiB"},
-		{10, 304<<20 - 1, warning, "304.0 MiB"},
+		{10, 1 << 30, good, "weights 100.0 MiB + 10 × 20.0 MiB (cache vote 10%) + staging 6.0 MiB + scratch 4.0 MiB = 310.0 MiB at most"},
+		{10, 0, good, "310.0 MiB"}, // free memory is not known everywhere
+		{10, 310 << 20, good, "310.0 MiB"},
+		{10, 310<<20 - 1, warning, "310.0 MiB"},
 		{0, 1 << 30, failure, "0 × 20.0 MiB"},
 	} {
 		r.slots = c.slots

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda/device"
 )
@@ -103,37 +104,72 @@ func (g *globals) openDevice() (device.Device, error) {
 	return d, nil
 }
 
-// defaultBudget is the tokens that a bounded cache keeps: room for the default
-// prompt, its answer, and a few earlier turns.
-const defaultBudget = "2048"
+// The cache where none is asked for: of raw prompts and texts, which may have no question, and of answers.
+// docs/less.md has the measurements that answers' was chosen by.
+const (
+	defaultCache, defaultBudget = cache.Sinks, "2048"
+	answerCache, answerBudget   = cache.Vote + "+less", "10%"
+)
+
+// caches is the help of --cache.
+const caches = "Cache: policy[+less|+moment], policy one of full, sinks, streaming, h2o, tova, snapkv, vote, buzz, corm, cascade, elastic, elastic-values."
 
 // cacheFlags choose the cache of a sequence.
 type cacheFlags struct {
-	Cache  string `help:"Cache: policy[+less|+moment], policy one of full, sinks, streaming, h2o, tova, snapkv, vote, buzz, corm, cascade, elastic, elastic-values." default:"${default_cache}"`
+	Cache  string `help:"${caches}" default:"${default_cache}"`
 	Budget string `help:"Budget of one sequence: 5% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes). Default: ${default_budget} for a bounded cache, what the tokens need for full."`
 }
 
 // parse reads the flags; a bad one is a usage error that names it.
 func (f cacheFlags) parse() (cache.Spec, cache.Budget, error) {
-	spec, err := cache.ParseSpec(f.Cache)
+	return parseCache(f.Cache, f.Budget, defaultBudget)
+}
+
+// answerCacheFlags choose the cache of answers.
+type answerCacheFlags struct {
+	Cache  string `help:"${caches}" default:"${answer_cache}"`
+	Budget string `help:"Budget of one answer: 5% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes). Default: ${answer_budget} for a bounded cache, what prompt and answer need for full."`
+}
+
+func (f answerCacheFlags) parse() (cache.Spec, cache.Budget, error) {
+	return parseCache(f.Cache, f.Budget, f.bounded())
+}
+
+// bounded is the budget of a bounded cache, as text.
+func (f answerCacheFlags) bounded() string { return cmp.Or(f.Budget, answerBudget) }
+
+// suited is answers' default cache as a reader can run it: without feature maps it has no states, and no card can
+// choose by the question yet. Every other cache is left as it is.
+func (f answerCacheFlags) suited(info decode.Info) answerCacheFlags {
+	switch {
+	case f.Cache != answerCache:
+	case info.Math == "bf16" && f.bounded() == answerBudget: // on a card
+		return answerCacheFlags{defaultCache, defaultBudget}
+	case info.Math == "bf16":
+		return answerCacheFlags{defaultCache, f.Budget}
+	case info.Maps == nil:
+		return answerCacheFlags{cache.Vote, f.Budget}
+	}
+	return f
+}
+
+func parseCache(name, text, fallback string) (cache.Spec, cache.Budget, error) {
+	spec, err := cache.ParseSpec(name)
 	if err == nil {
 		err = spec.Available()
 	}
 	if err != nil {
 		return cache.Spec{}, cache.Budget{}, usageError{fmt.Errorf("--cache: %w", err)}
 	}
-	if f.Budget == "" && !spec.Bounded() {
+	if text == "" && !spec.Bounded() {
 		return spec, cache.Budget{}, nil
 	}
-	budget, err := cache.ParseBudget(f.bounded())
+	budget, err := cache.ParseBudget(cmp.Or(text, fallback))
 	if err != nil {
 		return cache.Spec{}, cache.Budget{}, usageError{fmt.Errorf("--budget: %w", err)}
 	}
 	return spec, budget, nil
 }
-
-// bounded is the budget of a bounded cache, as text.
-func (f cacheFlags) bounded() string { return cmp.Or(f.Budget, defaultBudget) }
 
 // parseBytes reads an amount of memory.
 func parseBytes(flag, text string) (int64, error) {

@@ -53,8 +53,8 @@ func TestJourney(t *testing.T) {
 	if record.Answer == "" || len(record.Passages) == 0 || record.FinishReason == "" {
 		t.Fatalf("ask: %+v", record)
 	}
-	if m := record.Memory; m.HeldBytes <= 0 || m.HeldBytes > m.BudgetBytes {
-		t.Errorf("ask holds %d of %d bytes", m.HeldBytes, m.BudgetBytes)
+	if m := record.Memory; m.HeldBytes <= 0 || m.HeldBytes > m.BudgetBytes || m.Cache != answerCache || m.BudgetBytes > 20<<20 {
+		t.Errorf("ask holds %d of %d bytes in %s", m.HeldBytes, m.BudgetBytes, m.Cache)
 	}
 
 	serving := serve(t, data)

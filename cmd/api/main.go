@@ -61,7 +61,7 @@ func run(args []string) int {
 		kong.Name("api"),
 		kong.Description("Answers from all that was retrieved, inside a fixed memory budget.\n\nStart with: api ingest DIR, then api ask \"…\" or api serve."),
 		kong.DefaultEnvars("LESSRAG"),
-		kong.Vars{"default_cache": "sinks", "default_budget": defaultBudget},
+		kong.Vars{"caches": caches, "default_cache": defaultCache, "default_budget": defaultBudget, "answer_cache": answerCache, "answer_budget": answerBudget},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 	command, err := parser.Parse(args)

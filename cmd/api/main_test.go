@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lessrag/decode"
+	"lessrag/lesskernels"
 )
 
 // The tests of this package run the real binary on the real assets.
@@ -90,6 +93,34 @@ func runWithin(t *testing.T, limit time.Duration, data string, args ...string) o
 		t.Fatalf("api %s: %v", strings.Join(args, " "), err)
 	}
 	return output{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// TestSuited: the default cache of answers is one that the reader can run; others are not touched.
+func TestSuited(t *testing.T) {
+	maps := &lesskernels.Header{}
+	for _, c := range []struct {
+		flags answerCacheFlags
+		info  decode.Info
+		want  answerCacheFlags
+	}{
+		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "int8", Maps: maps}, answerCacheFlags{answerCache, ""}},
+		{answerCacheFlags{answerCache, "5%"}, decode.Info{Math: "int8"}, answerCacheFlags{"vote", "5%"}},
+		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
+		{answerCacheFlags{answerCache, answerBudget}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
+		{answerCacheFlags{answerCache, "5%"}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "5%"}},
+		{answerCacheFlags{"h2o+less", ""}, decode.Info{Math: "int8"}, answerCacheFlags{"h2o+less", ""}},
+		{answerCacheFlags{"vote", "10%"}, decode.Info{Math: "bf16"}, answerCacheFlags{"vote", "10%"}},
+	} {
+		if got := c.flags.suited(c.info); got != c.want {
+			t.Errorf("%+v, %s: %+v, want %+v", c.flags, c.info.Math, got, c.want)
+		}
+	}
+	if _, budget, err := (answerCacheFlags{Cache: answerCache}).parse(); err != nil || budget.Percent != 10 {
+		t.Errorf("budget of answers: %+v, %v", budget, err)
+	}
+	if _, budget, err := (answerCacheFlags{Cache: "full"}).parse(); err != nil || !budget.IsZero() {
+		t.Errorf("budget of a full cache: %+v, %v", budget, err)
+	}
 }
 
 // runJSON runs the binary, which must succeed, and decodes its one object.

@@ -22,7 +22,7 @@ type serveCmd struct {
 	Collection string   `help:"The collection of requests that name none." default:"default"`
 	AllowURLs  bool     `name:"allow-urls" help:"Take addresses of pages (POST /api/v1/documents/urls) and fetch them from the web, from public addresses only."`
 	Questions  string   `help:"A file of questions, one a line, that the page offers on a first visit." placeholder:"FILE" type:"existingfile"`
-	cacheFlags
+	answerCacheFlags
 	CacheMemory string `help:"Memory of all caches together; divided by the bytes of one sequence it gives the answers that run at a time." default:"512MiB" placeholder:"BYTES"`
 	Staging     int    `help:"Tokens of a prompt that snapkv and vote read at once; a longer prompt is read in chunks." default:"4096" placeholder:"TOKENS"`
 	Queue       int    `help:"Answers that may wait for a slot; more are told to come back." default:"64"`
@@ -39,7 +39,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	if c.Queue < 1 {
 		return usageError{errors.New("--queue: at least one answer must be able to wait")}
 	}
-	spec, budget, err := c.parse()
+	spec, _, err := c.parse()
 	if err != nil {
 		return err
 	}
@@ -62,11 +62,15 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g, address: listener.Addr().String()}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.cacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
 		return err
 	}
 	s.answers.BlendMemory = c.BlendMemory
 	if s.answers.BlendShare, err = c.share(s.engine.Info()); err != nil {
+		return err
+	}
+	spec, budget, err := c.suited(s.engine.Info()).parse()
+	if err != nil {
 		return err
 	}
 	if plan, err := s.engine.Plan(spec, budget); err != nil {

@@ -209,6 +209,10 @@ func (s *stack) openAnswers(ctx context.Context, o decode.Options, d answer.Defa
 	if err := s.openSearch(ctx); err != nil {
 		return err
 	}
+	if fit := (answerCacheFlags{d.Cache, d.Budget}).suited(s.engine.Info()); fit.Cache != d.Cache {
+		slog.Info("this reader cannot run the cache", "cache", d.Cache, "instead", fit.Cache, "budget", fit.Budget)
+		d.Cache, d.Budget = fit.Cache, fit.Budget
+	}
 	s.answers = &answer.Service{Searcher: s.searcher, Engine: s.engine, Pool: s.pool, Defaults: d, Remote: far, Log: slog.Default()}
 	return nil
 }
