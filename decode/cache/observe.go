@@ -87,22 +87,12 @@ func (s *Sequence) join(attention, columns []float32, tokens int) {
 	default: // Decayed, Last, Max of one query head: the largest of the query heads first
 		most := row(0)
 		for head := 1; head < heads; head++ {
-			raise(most, row(head))
+			cpu.Raise(most, row(head))
 		}
 		if seen.Reduce == Decayed {
 			cpu.Axpy(attention, 1, most)
 		} else {
-			raise(attention, most)
-		}
-	}
-}
-
-// raise makes dst the larger of both, number by number.
-func raise(dst, x []float32) {
-	x = x[:len(dst)]
-	for i, p := range x {
-		if p > dst[i] {
-			dst[i] = p
+			cpu.Raise(attention, most)
 		}
 	}
 }

@@ -125,7 +125,7 @@ func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
 			c.gatherObserved(b, t, from+i, w.q[i*group*dim:], w.lse[i*group:(i+1)*group])
 			w.visible[i] = span.sees(from + i)
 		}
-		c.columns(w.columns, w, block, span, n, reduce)
+		c.columns(c.attentionISA(block), w.columns, w, block, span, n, reduce)
 	}
 }
 
@@ -141,16 +141,16 @@ func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
 		}
 		clear(row)
 		c.gatherObserved(b, t, i, w.q, w.lse[:group])
-		c.columns(row, w, block, span, 1, cpu.Sum)
+		c.columns(min(c.attentionISA(block), cpu.AVX512), row, w, block, span, 1, cpu.Sum) // pairs of bf16 would pad one row to a block
 		markImportant(w.columns, row, b.positions[block.first+i], 1)
 	}
 }
 
 // columns joins dst [group, slots] with what a span's slots get from n rows, whose
 // queries, log-sum-exps and visible slots are in w.
-func (c *CPU) columns(dst []float32, w *attendWorker, block *block, span *span, n int, reduce cpu.Reduce) {
+func (c *CPU) columns(isa cpu.ISA, dst []float32, w *attendWorker, block *block, span *span, n int, reduce cpu.Reduce) {
 	group, dim := c.config.Group(), c.stored
-	isa, q, lse := c.attentionISA(block), w.q[:n*group*dim], w.lse[:n*group]
+	q, lse := w.q[:n*group*dim], w.lse[:n*group]
 	if span.packed.Groups != nil {
 		cpu.ColumnsPacked(min(isa, cpu.AVX512), dst, q, lse, span.packed, group, dim, c.scale, reduce, &w.kernel)
 		return

@@ -30,6 +30,19 @@ func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, vis
 	columns{dst, q, lse, slotRows{bf16: k}, group, headDim, len(k) / headDim, visible, scale, reduce}.run(isa, s)
 }
 
+// Raise makes dst the larger of dst and x, number by number, for the len(dst) first of x, both
+// of softmax weights or sums of them: numbers that are not negative.
+func Raise(dst, x []float32) { raise(machine, dst, x[:len(dst)]) }
+
+// raiseRow is the portable Raise.
+func raiseRow(dst, x []float32) {
+	for i, p := range x {
+		if p > dst[i] {
+			dst[i] = p
+		}
+	}
+}
+
 func (c columns) run(isa ISA, s *Scratch) {
 	c.check()
 	if !c.assembly(isa, s) {

@@ -49,6 +49,16 @@ func (k *attendKernels) columnsRow(c columns, row, from, to, slots int, s *Scrat
 	}
 }
 
+// raise is Raise with the kernels of an instruction set.
+func raise(isa ISA, dst, x []float32) {
+	whole := 0
+	if k := attendKernelsFor[isa]; isa > Portable && len(dst) >= k.lanes {
+		whole = len(dst) &^ (k.lanes - 1)
+		k.columns[Max].join(&dst[0], &x[0], uintptr(whole))
+	}
+	raiseRow(dst[whole:], x[whole:])
+}
+
 // join joins dst with the first of the weights.
 func (k *attendKernels) join(r Reduce, dst, weights []float32) {
 	whole := len(dst) &^ (k.lanes - 1)

@@ -193,3 +193,21 @@ func TestAttendRow(t *testing.T) {
 		}
 	}
 }
+
+// TestRaise compares every instruction set with the larger of two numbers, on odd lengths.
+func TestRaise(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, isa := range isas() {
+		for _, n := range []int{0, 1, 7, 8, 15, 16, 17, 33, 1000, 1039} {
+			dst, x := randomFloats(rng, n), randomFloats(rng, n+3)
+			want := make([]float32, n)
+			for i := range want {
+				dst[i], x[i] = abs(dst[i]), abs(x[i])
+				want[i] = max(dst[i], x[i])
+			}
+			if raise(isa, dst, x[:n]); !slices.Equal(dst, want) {
+				t.Errorf("%v: of %d numbers some are not the larger", isa, n)
+			}
+		}
+	}
+}
