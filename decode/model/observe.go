@@ -174,13 +174,14 @@ func (c *CPU) gatherObserved(b *batch, t *observeTask, i int, q, lse []float32) 
 // markImportant writes to last [slots] the step of the query at a position where
 // its weights, of which the whole is so much, make a slot important: see cache.Last.
 func markImportant(last, weights []float32, position int, whole float64) {
-	step := float32(position + 1)
-	least := float32(whole / float64(position+1))
+	step, least := math.Float32bits(float32(position+1)), math.Float32bits(float32(whole/float64(position+1)))
 	last = last[:len(weights)]
 	for i, p := range weights {
-		if p >= least {
-			last[i] = step
+		now := math.Float32bits(last[i])
+		if math.Float32bits(p) >= least { // as of numbers that are not negative; no branch, which nobody could predict
+			now = step
 		}
+		last[i] = math.Float32frombits(now)
 	}
 }
 
