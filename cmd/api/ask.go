@@ -35,7 +35,7 @@ func (c *askCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{Passages: store}, c.defaults(c.Collection), c.answerCacheFlags); err != nil {
 		return err
 	}
 	s.answers.BlendMemory = c.BlendMemory
@@ -133,10 +133,10 @@ type answerFlags struct {
 	MinSimilarity float64 `help:"Refuse a question when no passage has this cosine to it or all of its words; api eval --off-topic finds a value for your documents and your embedder." default:"0.3"`
 }
 
-func (f answerFlags) defaults(c answerCacheFlags, collection string) answer.Defaults {
+func (f answerFlags) defaults(collection string) answer.Defaults {
 	return answer.Defaults{
-		Collection: collection, Cache: c.Cache, Budget: c.bounded(),
-		Limit: f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: 2 * f.ContextTokens, MaxTokens: f.MaxTokens,
+		Collection: collection,
+		Limit:      f.Limit, ContextTokens: f.ContextTokens, HistoryTokens: 2 * f.ContextTokens, MaxTokens: f.MaxTokens,
 		MinSimilarity: f.MinSimilarity,
 	}
 }

@@ -32,7 +32,7 @@ func (c *compareCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{}, c.defaults(c.Collection), c.answerCacheFlags); err != nil {
 		return err
 	}
 	comparison, err := s.answers.Compare(ctx,

@@ -61,7 +61,7 @@ func (c *evalSetCmd) Run(ctx context.Context, g *globals) (err error) {
 	if len(c.Caches) == 0 {
 		err = s.openSearch(ctx)
 	} else {
-		err = s.openAnswers(ctx, decode.Options{CacheMemory: 1 << 30}, c.defaults(answerCacheFlags{Cache: "full"}, c.Collections[0]))
+		err = s.openAnswers(ctx, decode.Options{CacheMemory: 1 << 30}, c.defaults(c.Collections[0]), answerCacheFlags{Cache: "full"})
 	}
 	if err != nil {
 		return err

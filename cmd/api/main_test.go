@@ -103,11 +103,11 @@ func TestSuited(t *testing.T) {
 		info  decode.Info
 		want  answerCacheFlags
 	}{
-		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "int8", Maps: maps}, answerCacheFlags{answerCache, ""}},
-		{answerCacheFlags{answerCache, "5%"}, decode.Info{Math: "int8"}, answerCacheFlags{"vote", "5%"}},
-		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
-		{answerCacheFlags{answerCache, answerBudget}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
-		{answerCacheFlags{answerCache, "5%"}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "5%"}},
+		{answerCacheFlags{"", ""}, decode.Info{Math: "int8", Maps: maps}, answerCacheFlags{answerCache, ""}},
+		{answerCacheFlags{"", "5%"}, decode.Info{Math: "int8"}, answerCacheFlags{"vote", "5%"}},
+		{answerCacheFlags{"", ""}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
+		{answerCacheFlags{"", "5%"}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "5%"}},
+		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "int8"}, answerCacheFlags{answerCache, ""}},
 		{answerCacheFlags{"h2o+less", ""}, decode.Info{Math: "int8"}, answerCacheFlags{"h2o+less", ""}},
 		{answerCacheFlags{"vote", "10%"}, decode.Info{Math: "bf16"}, answerCacheFlags{"vote", "10%"}},
 	} {
@@ -115,7 +115,7 @@ func TestSuited(t *testing.T) {
 			t.Errorf("%+v, %s: %+v, want %+v", c.flags, c.info.Math, got, c.want)
 		}
 	}
-	if _, budget, err := (answerCacheFlags{Cache: answerCache}).parse(); err != nil || budget.Percent != 10 {
+	if _, budget, err := (answerCacheFlags{}).parse(); err != nil || budget.Percent != 10 {
 		t.Errorf("budget of answers: %+v, %v", budget, err)
 	}
 	if _, budget, err := (answerCacheFlags{Cache: "full"}).parse(); err != nil || !budget.IsZero() {

@@ -62,7 +62,7 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	s := &stack{globals: g, address: listener.Addr().String()}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.answerCacheFlags, c.Collection)); err != nil {
+	if err := s.openAnswers(ctx, decode.Options{CacheMemory: memory, MaxQueue: c.Queue, StagingTokens: c.Staging, Passages: store}, c.defaults(c.Collection), c.answerCacheFlags); err != nil {
 		return err
 	}
 	s.answers.BlendMemory = c.BlendMemory

@@ -197,8 +197,8 @@ func (s *stack) openEngine(o decode.Options) error {
 	return nil
 }
 
-// openAnswers opens all that a question needs.
-func (s *stack) openAnswers(ctx context.Context, o decode.Options, d answer.Defaults) error {
+// openAnswers opens all that a question needs, under the cache that suits the reader.
+func (s *stack) openAnswers(ctx context.Context, o decode.Options, d answer.Defaults, c answerCacheFlags) error {
 	far, err := remote.FromEnvironment(os.Getenv)
 	if err != nil {
 		return usageError{err}
@@ -209,10 +209,8 @@ func (s *stack) openAnswers(ctx context.Context, o decode.Options, d answer.Defa
 	if err := s.openSearch(ctx); err != nil {
 		return err
 	}
-	if fit := (answerCacheFlags{d.Cache, d.Budget}).suited(s.engine.Info()); fit.Cache != d.Cache {
-		slog.Info("this reader cannot run the cache", "cache", d.Cache, "instead", fit.Cache, "budget", fit.Budget)
-		d.Cache, d.Budget = fit.Cache, fit.Budget
-	}
+	c = c.suited(s.engine.Info())
+	d.Cache, d.Budget = c.Cache, c.bounded()
 	s.answers = &answer.Service{Searcher: s.searcher, Engine: s.engine, Pool: s.pool, Defaults: d, Remote: far, Log: slog.Default()}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 
 // votersShare: one KV head in so many votes. Fewer and heavier heads find answers in longer
 // prompts: of the default reader's 90, 18 lose 0.46 nats a token of natural answers at 2,000 to
-// 7,500 tokens, 6 lose none.
+// 7,500 tokens, 6 lose none (9 prompts; on 63 others 6 lose 0.05).
 const votersShare = 15
 
 // voters are the heaviest fifteenth of the KV heads, rising. Without weights, or with
