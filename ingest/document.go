@@ -81,6 +81,7 @@ type Progress struct {
 	Ready     int
 	Failed    int
 	Pending   int
+	Ahead     int            // documents of others that were queued before the first pending one, and wait too
 	ETA       *time.Duration // nil while no rate is known; 0 when nothing is pending
 	Documents []Document
 }

@@ -41,41 +41,40 @@ func (s *Service) Ingestion(ctx context.Context, id string) (Progress, error) {
 			p.Pending++
 		}
 	}
-	p.ETA, err = s.eta(ctx, id, p.Pending)
-	if err != nil {
+	if p.Ahead, p.ETA, err = s.outlook(ctx, id, p.Pending); err != nil {
 		return Progress{}, fmt.Errorf("estimate ingestion %s: %w", id, err)
 	}
 	return p, nil
 }
 
-// eta divides the bytes that must still be worked on, those of others queued earlier included,
-// by the bytes per second of the last minutes. Without such a rate, or while a page must be fetched whose size nobody
-// knows, it says nothing.
-func (s *Service) eta(ctx context.Context, id string, pending int) (*time.Duration, error) {
+// outlook tells how many documents of others come before the first that is pending, and how long all of it will take:
+// the bytes that must still be worked on, those of others queued earlier included, divided by the bytes per second of
+// the last minutes. Without such a rate, or while a page must be fetched whose size nobody knows, it tells no time.
+func (s *Service) outlook(ctx context.Context, id string, pending int) (ahead int, eta *time.Duration, err error) {
 	if pending == 0 {
-		return new(time.Duration), nil
+		return 0, new(time.Duration), nil
 	}
 	var left, worked, seconds float64
 	var unknown bool
-	err := s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, `
 		WITH mine AS (
-			SELECT max(d.queued_at) AS last FROM ingestion_documents i JOIN documents d ON d.id = i.document_id
+			SELECT min(d.queued_at) AS first, max(d.queued_at) AS last FROM ingestion_documents i JOIN documents d ON d.id = i.document_id
 			WHERE i.ingestion_id = $1 AND d.state NOT IN ('ready', 'failed')
 		), pending AS (
 			SELECT sum(bytes * (1 - done)) AS left_bytes, sum(bytes * done) AS worked, min(started_at) FILTER (WHERE state <> 'queued') AS since,
-				bool_or(address <> '') AS unknown
+				bool_or(address <> '') AS unknown, count(*) FILTER (WHERE queued_at < mine.first) AS ahead
 			FROM documents, mine WHERE state NOT IN ('ready', 'failed') AND queued_at <= mine.last
 		), finished AS (
 			SELECT sum(bytes) AS worked, min(started_at) AS since FROM documents
 			WHERE state = 'ready' AND finished_at > now() - $2::interval
 		)
 		SELECT coalesce(p.left_bytes, 0), coalesce(p.worked, 0) + coalesce(f.worked, 0),
-		       coalesce(extract(epoch FROM now() - least(p.since, f.since)), 0), coalesce(p.unknown, false)
-		FROM pending p, finished f`, id, rateWindow).Scan(&left, &worked, &seconds, &unknown)
+		       coalesce(extract(epoch FROM now() - least(p.since, f.since)), 0), coalesce(p.unknown, false), p.ahead
+		FROM pending p, finished f`, id, rateWindow).Scan(&left, &worked, &seconds, &unknown, &ahead)
 	if err != nil || unknown {
-		return nil, err
+		return ahead, nil, err
 	}
-	return estimate(left, worked, seconds), nil
+	return ahead, estimate(left, worked, seconds), nil
 }
 
 // estimate extrapolates; nil means that too little is known.

@@ -371,7 +371,12 @@ func TestProgressEstimatesFromWorkDone(t *testing.T) {
 	defer close(e.block)
 	more := submit(t, s, "c", file("c.md", essay("c", 4)))
 	p, err = s.Ingestion(t.Context(), more.IngestionID)
-	if err != nil || p.Pending != 1 || p.ETA == nil || *p.ETA <= 0 || *p.ETA > time.Hour {
+	if err != nil || p.Pending != 1 || p.Ahead != 0 || p.ETA == nil || *p.ETA <= 0 || *p.ETA > time.Hour {
 		t.Errorf("with a known rate: %+v, %v", p, err)
+	}
+	other := submit(t, s, "d", file("d.md", essay("d", 4)), file("e.md", essay("e", 4)))
+	p, err = s.Ingestion(t.Context(), other.IngestionID)
+	if err != nil || p.Pending != 2 || p.Ahead != 1 {
+		t.Errorf("behind a document of another collection: %+v, %v", p, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,5 +152,29 @@ func TestReporterSpeaksInPlainLines(t *testing.T) {
 	r.show(status{done: 3})
 	if strings.Count(b.String(), "\n") != 1 {
 		t.Errorf("lines come too often: %q", b.String())
+	}
+}
+
+func TestReporterTellsThatOthersComeFirst(t *testing.T) {
+	var b bytes.Buffer
+	r := &reporter{w: &b, total: 2}
+	waits := statusOf(ingest.Progress{Pending: 2, Ahead: 7, Documents: []ingest.Document{{Name: "a", State: ingest.Queued}, {Name: "b", State: ingest.Queued}}})
+	last := statusOf(ingest.Progress{Pending: 1, Ahead: 9}) // behind the two as well
+	for _, s := range []status{waits.plus(last), {pending: 3}, {pending: 3, ahead: 1}} {
+		r.last = time.Time{}
+		r.show(s)
+	}
+	r.last = time.Time{}
+	r.show(status{pending: 3, ahead: 1}) // nothing new
+	var got []string
+	for line := range strings.Lines(b.String()) {
+		_, what, _ := strings.Cut(strings.TrimSpace(line), "; ")
+		got = append(got, what)
+	}
+	if want := []string{"behind 7 documents that were queued before", "", "behind 1 documents that were queued before"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if s := (status{ahead: 7, done: 2}).plus(last); s.ahead != 9 {
+		t.Errorf("an ingestion that has ended stands behind nothing, got %d", s.ahead)
 	}
 }

@@ -20,6 +20,7 @@ type reporter struct {
 	began time.Time
 	last  time.Time
 	done  int
+	ahead int
 }
 
 const plainEvery = 5 * time.Second
@@ -44,12 +45,13 @@ func newReporter(f *os.File, total int) *reporter {
 // status is how far ingestions are.
 type status struct {
 	pending, done, failed int
+	ahead                 int            // documents of others that come first
 	at                    string         // what is worked on now: "embedding notes.md"
 	eta                   *time.Duration // by the service's own rate
 }
 
 func statusOf(p ingest.Progress) status {
-	s := status{pending: p.Pending, done: p.Ready + p.Failed, failed: p.Failed, eta: p.ETA}
+	s := status{pending: p.Pending, done: p.Ready + p.Failed, failed: p.Failed, ahead: p.Ahead, eta: p.ETA}
 	for _, d := range p.Documents {
 		if !d.State.Done() && d.State != ingest.Queued {
 			s.at = string(d.State) + " " + d.Name
@@ -61,7 +63,10 @@ func statusOf(p ingest.Progress) status {
 
 // plus adds the status of a later ingestion, whose documents wait for those of the earlier.
 func (s status) plus(later status) status {
-	sum := status{s.pending + later.pending, s.done + later.done, s.failed + later.failed, s.at, s.eta}
+	sum := status{s.pending + later.pending, s.done + later.done, s.failed + later.failed, s.ahead, s.at, s.eta}
+	if s.pending == 0 {
+		sum.ahead = later.ahead
+	}
 	if sum.at == "" {
 		sum.at = later.at
 	}
@@ -71,12 +76,20 @@ func (s status) plus(later status) status {
 	return sum
 }
 
+// behind says what is worked on while none of ours is.
+func (s status) behind() string {
+	return fmt.Sprintf("behind %d documents that were queued before", s.ahead)
+}
+
 // show reports on a bar with the stage, or as a plain line from time to time.
 func (r *reporter) show(s status) {
 	if r.bar != nil {
 		what := "ingesting"
-		if s.at != "" {
+		switch {
+		case s.at != "":
 			what = clipLabel(s.at)
+		case s.ahead > 0:
+			what = s.behind()
 		}
 		if s.failed > 0 {
 			what += fmt.Sprintf(" (%d failed)", s.failed)
@@ -89,16 +102,19 @@ func (r *reporter) show(s status) {
 		r.bar.Set(s.done)                               // its error is of the terminal's
 		return
 	}
-	if s.done == r.done || time.Since(r.last) < plainEvery {
+	if s.done == r.done && s.ahead == r.ahead || time.Since(r.last) < plainEvery {
 		return
 	}
-	r.done, r.last = s.done, time.Now()
+	r.done, r.ahead, r.last = s.done, s.ahead, time.Now()
 	line := fmt.Sprintf("ingesting: %d of %d documents, %d failed, %.1f a second", s.done, max(r.total, s.done+s.pending), s.failed, float64(s.done)/time.Since(r.began).Seconds())
 	if s.eta != nil && s.pending > 0 {
 		line += fmt.Sprintf(", %v left", s.eta.Round(time.Second))
 	}
-	if s.at != "" {
+	switch {
+	case s.at != "":
 		line += "; " + s.at
+	case s.ahead > 0:
+		line += "; " + s.behind()
 	}
 	fmt.Fprintln(r.w, line)
 }
