@@ -18,12 +18,14 @@ import triton
 TOOLS = os.path.join(os.path.dirname(triton.__file__), "backends", "nvidia", "bin")
 ISSUED = 4 * 32 * 132 * 1.755e9 / 3.35e12  # instructions of threads for each byte of memory
 
+CODES = 4 * 16  # rows whose group is read at a turn, by all warps
+
 # Of the kernel: what its loop reads at a turn, in units; and bytes of a unit.
 UNITS = {
-    "multiply_nibbles_few": (64 * 32, (16 + 4) / 32),
-    "multiply_octets16_few": (64 * 16, (16 + 2) / 16),
-    "multiply_octets32_few": (64 * 32, (32 + 2) / 32),
-    "multiply_offset32_few": (64 * 32, (32 + 4) / 32),
+    "multiply_nibbles_few": (CODES * 32, (16 + 4) / 32),
+    "multiply_octets16_few": (CODES * 16, (16 + 2) / 16),
+    "multiply_octets32_few": (CODES * 32, (32 + 2) / 32),
+    "multiply_offset32_few": (CODES * 32, (32 + 4) / 32),
     "multiply_f16_few": (64 * 32, 2),
     "multiply_bf16_few": (64 * 32, 2),
     "attend_d64_one": (64 * 64, 4),

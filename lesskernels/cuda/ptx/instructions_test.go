@@ -54,6 +54,9 @@ func TestInstructions(t *testing.T) {
 		"bfe.s32 %r1, 0xf0U, 4, 3":                        0xffffffff,
 		"bfe.u32 %r1, 0xf0U, 4, 40":                       15,
 		"prmt.b32 %r1, 0x44332211U, 0x88776655U, 0x7410U": 0x88552211,
+		"lop3.b32 %r1, 0xf0U, 0xccU, 0xaaU, 0xea":         0xea, // the table of (a & b) | c, by its definition
+		"lop3.b32 %r1, 0xf0U, 0xccU, 0xaaU, 0x16":         0x16,
+		"lop3.b32 %r1, 0xf0U, 0xccU, 0xaaU, 0x01":         0xffffff01,
 		"prmt.b32 %r1, 0x44332291U, 0, 0x9981U":           0x0000ff22,
 		// predicates
 		"setp.eq.b32 %p1, 1, 1":                                                1,
@@ -82,25 +85,27 @@ func TestInstructions(t *testing.T) {
 		"setp.eq.b32 %p2, 1, 2; selp.f32 %r1, 5, 6, %p2":                       6,
 		"setp.eq.b32 %p2, 1, 2; selp.b16 %rs1, 5, 0x10006U, %p2":               6,
 		// float32
-		"add.f32 %r1, 0f3F800000, 0f33000000":                    0x3f800000, // 1 + 2⁻²⁵
-		"sub.f32 %r1, 0f3F800000, 0f40000000":                    0xbf800000,
-		"mul.f32 %r1, 0f40000000, 0f40400000":                    0x40c00000,
-		"fma.rn.f32 %r1, 0f3F800001, 0f3F800001, 0fBF800002":     0x28800000, // keeps the 2⁻⁴⁶ of the product
-		"abs.ftz.f32 %r1, 0fBF800000":                            0x3f800000,
-		"abs.ftz.f32 %r1, 0f80000001":                            0,
-		"fma.rn.ftz.f32 %r1, 0f00000001, 0f3F800000, 0f00000001": 0,
-		"min.f32 %r1, 0f7FC00000, 0f3F800000":                    0x3f800000,
-		"max.f32 %r1, 0f3F800000, 0f7FC00000":                    0x3f800000,
-		"max.f32 %r1, 0fFF800000, 0fBF800000":                    0xbf800000,
-		"neg.f32 %r1, 0f3F800000":                                0xbf800000,
-		"abs.f32 %r1, 0fBF800000":                                0x3f800000,
-		"div.full.f32 %r1, 0f40C00000, 0f40000000":               0x40400000,
-		"ex2.approx.f32 %r1, 0f40400000":                         0x41000000,
-		"ex2.approx.ftz.f32 %r1, 0fFF800000":                     0,
-		"ex2.approx.f32 %r1, 0fC3010000":                         0x00100000, // 2⁻¹²⁹ is kept
-		"ex2.approx.ftz.f32 %r1, 0fC3010000":                     0,          // and here it is not
-		"lg2.approx.f32 %r1, 0f41000000":                         0x40400000,
-		"sqrt.approx.ftz.f32 %r1, 0f41100000":                    0x40400000,
+		"add.f32 %r1, 0f3F800000, 0f33000000":                      0x3f800000, // 1 + 2⁻²⁵
+		"sub.f32 %r1, 0f3F800000, 0f40000000":                      0xbf800000,
+		"mul.f32 %r1, 0f40000000, 0f40400000":                      0x40c00000,
+		"fma.rn.bf16x2 %r1, 0x430F4300U, 0x3F803F80U, 0xC308C300U": 0x40e00000, // 143 − 136 and 128 − 128
+		"fma.rn.bf16x2 %r1, 0x3F813F81U, 0x3F813F80U, 0x00000000U": 0x3f823f81, // (1 + 2⁻⁷)² is rounded
+		"fma.rn.f32 %r1, 0f3F800001, 0f3F800001, 0fBF800002":       0x28800000, // keeps the 2⁻⁴⁶ of the product
+		"abs.ftz.f32 %r1, 0fBF800000":                              0x3f800000,
+		"abs.ftz.f32 %r1, 0f80000001":                              0,
+		"fma.rn.ftz.f32 %r1, 0f00000001, 0f3F800000, 0f00000001":   0,
+		"min.f32 %r1, 0f7FC00000, 0f3F800000":                      0x3f800000,
+		"max.f32 %r1, 0f3F800000, 0f7FC00000":                      0x3f800000,
+		"max.f32 %r1, 0fFF800000, 0fBF800000":                      0xbf800000,
+		"neg.f32 %r1, 0f3F800000":                                  0xbf800000,
+		"abs.f32 %r1, 0fBF800000":                                  0x3f800000,
+		"div.full.f32 %r1, 0f40C00000, 0f40000000":                 0x40400000,
+		"ex2.approx.f32 %r1, 0f40400000":                           0x41000000,
+		"ex2.approx.ftz.f32 %r1, 0fFF800000":                       0,
+		"ex2.approx.f32 %r1, 0fC3010000":                           0x00100000, // 2⁻¹²⁹ is kept
+		"ex2.approx.ftz.f32 %r1, 0fC3010000":                       0,          // and here it is not
+		"lg2.approx.f32 %r1, 0f41000000":                           0x40400000,
+		"sqrt.approx.ftz.f32 %r1, 0f41100000":                      0x40400000,
 		// conversions
 		"cvt.s64.s32 %rd1, -1":                          math.MaxUint64,
 		"cvt.u64.u32 %rd1, -1":                          0xffffffff,

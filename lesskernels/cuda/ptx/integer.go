@@ -63,6 +63,7 @@ func init() {
 		return uint64(signed(extract(a, at, n), int(n))) & 0xffffffff
 	})
 	opcodes["prmt.b32"] = three(32, permute)
+	opcodes["lop3.b32"] = lookup
 }
 
 // ordered compares integers of a type.
@@ -102,4 +103,22 @@ func permute(a, b, selectors uint64) uint64 {
 		out |= v << (8 * i)
 	}
 	return out
+}
+
+// lookup combines three numbers bit by bit: of an immediate table, bit 4a + 2b + c.
+func lookup(p *parser, operands []string) step {
+	need(operands, 5)
+	var terms [][3]uint64 // what turns a bit that the term wants to be 0 to 1
+	table := literal(operands[4])
+	for i := range uint64(8) {
+		if table>>i&1 != 0 {
+			terms = append(terms, [3]uint64{i>>2 - 1, i>>1&1 - 1, i&1 - 1})
+		}
+	}
+	return three(32, func(a, b, c uint64) (out uint64) {
+		for _, t := range terms {
+			out |= (a ^ t[0]) & (b ^ t[1]) & (c ^ t[2])
+		}
+		return out & 0xffffffff
+	})(p, operands[:4])
 }

@@ -32,6 +32,10 @@ func init() {
 	opcodes["fma.rn.ftz.f32"] = three(32, func(a, b, c uint64) uint64 {
 		return bitsOf(flush(fused(flush(f32(a)), flush(f32(b)), flush(f32(c)))))
 	})
+	opcodes["fma.rn.bf16x2"] = three(32, func(a, b, c uint64) uint64 {
+		low := toBF16(fused(fromBF16(a&0xffff), fromBF16(b&0xffff), fromBF16(c&0xffff)))
+		return low | toBF16(fused(fromBF16(a>>16&0xffff), fromBF16(b>>16&0xffff), fromBF16(c>>16&0xffff)))<<16
+	})
 }
 
 func magnitude(a float32) float32 { return math.Float32frombits(math.Float32bits(a) &^ (1 << 31)) }

@@ -19,8 +19,10 @@ os.environ["TRITON_DEFAULT_FP_FUSION"] = "1"
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.experimental.gluon._runtime import GluonASTSource
 
 import attention
+import codes
 import less
 import product
 import rows
@@ -29,8 +31,7 @@ TARGET, VERSION = 80, 70  # compute 8.0, PTX 7.0: what the oldest driver that is
 
 # Of every argument its type; * is a pointer, to a multiple of 16 bytes.
 NORM = dict(x="*fp32", delta="*fp32", weight="*fp32", normed="*bf16", pick="*i32", width="i32", epsilon="fp32")
-NIBBLES = dict(x="*bf16", codes="*u8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
-OCTETS = dict(x="*bf16", codes="*i8", scales="*fp16", offsets="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
+CODES = dict(x="*bf16", codes="*i32", scales="*fp16", y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32")
 ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", rows="i32", heads="i32", kv_heads="i32")
 ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32", out="*fp32", lse="*fp32", layer="i32",
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
@@ -42,7 +43,8 @@ PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32"
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
               s1="*fp32", s2="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
-OCTETS_OF = (("octets16", 16, False), ("octets32", 32, False), ("offset32", 32, True))
+CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
+            ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
 NUMBERS_OF = (("f16", "*fp16"), ("bf16", "*bf16"))
 SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
 
@@ -55,15 +57,14 @@ def kernels():
     yield "pick_norm", rows.add_norm, NORM, dict(ADD=False, PICK=True, **block), 4
     yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
     yield "swiglu", rows.swiglu, dict(gate="*fp32", up="*fp32", out="*bf16", n="i32"), block, 4
-    yield "embed_nibbles", product.embed_nibbles, dict(tokens="*i32", codes="*u8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
-    for name, g, offset in OCTETS_OF:
-        yield f"embed_{name}", product.embed_octets, dict(tokens="*i32", codes="*i8", scales="*fp16", offsets="*fp16", x="*fp32", outs="i32", cols="i32"), dict(G=g, OFFSET=offset, BLOCK=256), 2
+    for name, of in CODES_OF:
+        codes_type = "*u8" if of["BITS"] == 4 else "*i8"
+        yield f"embed_{name}", codes.embed, dict(tokens="*i32", codes=codes_type, scales="*fp16", x="*fp32", cols="i32"), dict(BLOCK=256, **of), 2
     for name, of in NUMBERS_OF:
         yield f"embed_{name}", product.embed_numbers, dict(tokens="*i32", numbers=of, x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
-    for name, br in ("few", 16), ("many", 64):
-        yield f"multiply_nibbles_{name}", product.multiply_nibbles, NIBBLES, dict(BO=64, BR=br), 4
-        for of, g, offset in OCTETS_OF:
-            yield f"multiply_{of}_{name}", product.multiply_octets, OCTETS, dict(G=g, OFFSET=offset, BO=64, BR=br), 4
+    for name, br, tiles in ("few", 16, 1), ("many", 64, 2):
+        for of, kind in CODES_OF:
+            yield f"multiply_{of}_{name}", codes.multiply, CODES, dict(M=tiles, BR=br, **kind), codes.WARPS.value
         for of, number in NUMBERS_OF:
             yield f"multiply_{of}_{name}", product.multiply_numbers, dict(x="*bf16", numbers=number, y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32"), dict(SPLIT=of == "f16", BO=64, BR=br), 4
     for d in 64, 128, 256:
@@ -91,7 +92,8 @@ def build(name, function, types, constants, warps, stages=3):
         arguments.append([argument, types[argument]])
         if types[argument][0] == "*" or argument in SIXTEENS:
             attributes[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
+    of = GluonASTSource if function.is_gluon() else ASTSource
+    source = of(fn=function, signature=signature, constexprs=constants, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", TARGET, 32),
                               options=dict(num_warps=warps, num_stages=stages, ptx_version=VERSION))
     m = compiled.metadata
