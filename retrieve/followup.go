@@ -44,8 +44,7 @@ func FollowsUp(question string) bool {
 	return false
 }
 
-// Joined is what to search for when a follow-up question has no better
-// wording: the question before it, and then itself.
+// Joined is the question before a follow-up, and then itself.
 func Joined(before, question string) string { return strings.TrimSpace(before + " " + question) }
 
 // RewriteStops end the wording of a question: see Rewriting.
@@ -76,7 +75,7 @@ func Rewriting(last Turn, question string) []Message {
 
 // Reworded checks a model's wording of a follow-up question: one short
 // question that keeps what the follow-up says, takes something from the turn
-// before, and brings nothing in. If it does not, Joined is returned.
+// before, and brings nothing in. It is "" for a wording that does not.
 func Reworded(last Turn, question, wording string) string {
 	wording = strings.Join(strings.Fields(wording), " ")
 	before, own := terms(last.Question+" "+last.Answer), terms(question)
@@ -92,11 +91,11 @@ func Reworded(last Turn, question, wording string) string {
 		case slices.Contains(before, t):
 			recalled = true
 		default:
-			return Joined(last.Question, question)
+			return ""
 		}
 	}
-	if kept < len(own) || !recalled || len(wording) > 2*len(question)+maxRecalled {
-		return Joined(last.Question, question)
+	if kept < len(own) || !recalled || !strings.HasSuffix(wording, "?") || len(wording) > 2*len(question)+maxRecalled {
+		return ""
 	}
 	return wording
 }

@@ -1,6 +1,9 @@
 package retrieve
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // TokenCounter counts a text's tokens as the reader will see it.
 type TokenCounter interface{ Count(text string) int }
@@ -21,6 +24,21 @@ func Pack(passages []Passage, t TokenCounter, budget int) (kept []Passage, dropp
 
 // Cost is the tokens that a passage takes in a prompt.
 func Cost(p Passage, t TokenCounter) int { return t.Count(block(1, p)) }
+
+// Told tells whether the passages given hold what a question is about: the first that was found for it, and
+// every word of it that means something. Then it needs no others.
+func Told(given, found []Passage, question string) bool {
+	if len(found) == 0 || len(Beside(given, found[:1])) > 0 {
+		return false
+	}
+	held := map[string]bool{}
+	for _, p := range given {
+		for _, t := range terms(p.Text + " " + strings.Join(p.HeadingPath, " ")) {
+			held[t] = true
+		}
+	}
+	return !slices.ContainsFunc(terms(question), func(t string) bool { return !held[t] })
+}
 
 // Beside returns the passages that tell more than those given: none that one
 // of them covers half of, or that repeats one.

@@ -45,6 +45,34 @@ func TestPack(t *testing.T) {
 	}
 }
 
+func TestTold(t *testing.T) {
+	port := passage("port", "The backup uses port 8873. It can be changed in the configuration.", 0)
+	disk := passage("disk", "A full disk stops the backup.", 0)
+	part := port
+	part.Text, part.End = port.Text[:26], port.Start+26
+	for _, c := range []struct {
+		name     string
+		given    []Passage
+		found    []Passage
+		question string
+		want     bool
+	}{
+		{"all of it", []Passage{disk, port}, []Passage{port, disk}, "Can the port be changed?", true},
+		{"other forms of the words", []Passage{port}, []Passage{port}, "And how do I change ports?", true},
+		{"a part of what was given", []Passage{port}, []Passage{part, disk}, "Which port is it?", true},
+		{"a word that was not told", []Passage{port}, []Passage{port, disk}, "Does the port need a restart?", false},
+		{"another passage is better", []Passage{port}, []Passage{disk, port}, "Can the backup be changed?", false},
+		{"nothing given", nil, []Passage{port}, "Which port?", false},
+		{"nothing found", []Passage{port}, nil, "Which port?", false},
+		{"nothing said", []Passage{port}, []Passage{port}, "Why?", true},
+		{"a heading tells it", []Passage{{DocumentID: "h", Text: "It is 8873.", End: 11, HeadingPath: []string{"Ports"}}}, []Passage{{DocumentID: "h", Text: "It is 8873.", End: 11}}, "Which port?", true},
+	} {
+		if got := Told(c.given, c.found, c.question); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestDistinct(t *testing.T) {
 	neighbours := []Passage{passage("a", "alpha beta gamma delta", 0), passage("a", "delta epsilon zeta eta", 17)}
 	if got := len(distinct(neighbours)); got != 2 {

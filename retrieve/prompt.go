@@ -79,12 +79,14 @@ func asking(question string, passages []Passage, given int) string {
 // block is one passage as the reader sees it.
 func block(n int, p Passage) string { return fmt.Sprintf("[%d]%s", n, body(p)) }
 
-// Bodies are the passages as the reader sees them behind their numbers, in the order
-// in which Prompt writes them: the same text for a passage in every prompt.
-func Bodies(passages []Passage) []string {
-	bodies := make([]string, 0, len(passages))
-	for _, p := range slices.Backward(passages) {
-		bodies = append(bodies, body(p))
+// Bodies are the passages as the reader sees them behind their numbers, those of earlier
+// turns first, in the order in which Prompt writes them: the same text for a passage in every prompt.
+func Bodies(passages []Passage, history ...Turn) []string {
+	var bodies []string
+	for _, t := range append(slices.Clone(history), Turn{Passages: passages}) {
+		for _, p := range slices.Backward(t.Passages) {
+			bodies = append(bodies, body(p))
+		}
 	}
 	return bodies
 }

@@ -61,3 +61,25 @@ func TestRelevant(t *testing.T) {
 		}
 	}
 }
+
+// The bodies of a prompt's passages stand in it in their order, whatever turn they are of.
+func TestBodies(t *testing.T) {
+	history := []Turn{{Question: "Q1", Answer: "A1", Passages: []Passage{{Text: "one"}, {Text: "two"}}}, {Question: "Q2", Answer: "A2"}}
+	passages := []Passage{{Text: "three"}, {Text: "four"}}
+	var text strings.Builder
+	for _, m := range Prompt("Q3", passages, history...) {
+		text.WriteString(m.Content)
+	}
+	rest := text.String()
+	bodies := Bodies(passages, history...)
+	if len(bodies) != 4 {
+		t.Fatalf("%d bodies of 4 passages: %q", len(bodies), bodies)
+	}
+	for _, b := range bodies {
+		_, after, found := strings.Cut(rest, b)
+		if !found {
+			t.Fatalf("%q does not stand in %q", b, rest)
+		}
+		rest = after
+	}
+}

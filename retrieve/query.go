@@ -24,6 +24,7 @@ const (
 // Query is one search. Its zero Limit and Mode mean DefaultLimit and Hybrid.
 type Query struct {
 	Text       string
+	After      string // the question before, where Text follows up on it: both are searched for
 	Collection string
 	Limit      int    // 1…MaxLimit passages
 	Mode       string // Hybrid, Vector or Lexical
@@ -52,6 +53,14 @@ func (e *EmbedderMismatchError) Error() string {
 		e.Collection, e.Recorded, e.Loaded)
 }
 
+// words are what is searched for by words.
+func (q Query) words() string {
+	if q.After == "" {
+		return q.Text
+	}
+	return Joined(q.After, q.Text)
+}
+
 // normalize applies the defaults and checks every field.
 func (q Query) normalize() (Query, error) {
 	if q.Limit == 0 {
@@ -60,14 +69,14 @@ func (q Query) normalize() (Query, error) {
 	if q.Mode == "" {
 		q.Mode = Hybrid
 	}
-	if reason := checkText(q.Text); reason != "" {
+	if reason := checkText(q.words()); reason != "" {
 		return q, &InvalidError{"query", reason}
 	}
 	switch {
 	case strings.TrimSpace(q.Text) == "":
 		return q, &InvalidError{"query", "must not be empty"}
-	case len(q.Text) > MaxQueryBytes:
-		return q, &InvalidError{"query", fmt.Sprintf("must be at most %d bytes, has %d", MaxQueryBytes, len(q.Text))}
+	case len(q.words()) > MaxQueryBytes:
+		return q, &InvalidError{"query", fmt.Sprintf("must be at most %d bytes, has %d", MaxQueryBytes, len(q.words()))}
 	case q.Collection == "" || len(q.Collection) > maxNameBytes || checkText(q.Collection) != "":
 		return q, &InvalidError{"collection", "must be a name of valid UTF-8 without NUL, 1 to 256 bytes long"}
 	case q.Limit < 1 || q.Limit > MaxLimit:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -86,7 +87,7 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 			return Results{}, &EmbedderMismatchError{q.Collection, c.embedder, s.embedder.Name()}
 		}
 		start := time.Now()
-		if vector, err = s.embedder.EmbedQuery(ctx, q.Text); err != nil {
+		if vector, err = s.embed(ctx, q); err != nil {
 			return Results{}, fmt.Errorf("embed the query: %w", err)
 		}
 		r.EmbedTime = time.Since(start)
@@ -99,13 +100,43 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 	}
 	if s.reranker != nil && q.Mode == Hybrid {
 		start = time.Now()
-		if err := rerank(ctx, s.reranker, q.Text, found); err != nil {
+		if err := rerank(ctx, s.reranker, q.words(), found); err != nil {
 			return Results{}, fmt.Errorf("rerank: %w", err)
 		}
 		r.RerankTime = time.Since(start)
 	}
 	r.Passages = places(found, q.Limit)
 	return r, nil
+}
+
+// embed returns the vector of a query. That of a follow-up lies in the middle between its own words and
+// the two questions together: of "And of the other?" either alone finds one half.
+func (s *Searcher) embed(ctx context.Context, q Query) ([]float32, error) {
+	vector, err := s.embedder.EmbedQuery(ctx, q.Text)
+	if err != nil || q.After == "" {
+		return vector, err
+	}
+	both, err := s.embedder.EmbedQuery(ctx, q.words())
+	if err != nil {
+		return nil, err
+	}
+	return middle(vector, both), nil
+}
+
+// middle is the unit vector between two; a's own where they are opposite.
+func middle(a, b []float32) []float32 {
+	m, square := make([]float32, len(a)), 0.0
+	for i := range a {
+		m[i] = a[i] + b[i]
+		square += float64(m[i]) * float64(m[i])
+	}
+	if !(square > 0) {
+		return a
+	}
+	for i := range m {
+		m[i] *= float32(1 / math.Sqrt(square))
+	}
+	return m
 }
 
 func (s *Searcher) collection(ctx context.Context, name string) (c collection, err error) {

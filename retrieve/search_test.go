@@ -68,6 +68,49 @@ func TestSearchModes(t *testing.T) {
 	}
 }
 
+// A follow-up is searched for in its own words and together with the question before it: alone, this one is
+// nearest to the dogs, and after a longer question about cats to those.
+func TestSearchFollowUp(t *testing.T) {
+	pool, e := pgtest.New(t), bagEmbedder{"bag"}
+	store(t, pool, e, "pets", pets...)
+	s := New(pool, e, nil)
+	const before, text = "do cats sleep for most of the day and hunt at dusk", "and strangers at dusk"
+	vector := func(text string) []float32 {
+		v, err := e.EmbedQuery(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	own, both := vector(text), vector(before+" "+text)
+	want := make([]float32, len(own))
+	for i := range want {
+		want[i] = own[i] + both[i]
+	}
+	unit(want)
+	got, err := s.embed(t.Context(), Query{Text: text, After: before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if !(math.Abs(float64(got[i]-want[i])) <= 1e-6) {
+			t.Fatalf("the vector is %v, want %v", got, want)
+		}
+	}
+	r, err := s.Search(t.Context(), Query{Text: text, After: before, Collection: "pets"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if best := r.Passages[0]; best.Document.Name != "cats" || best.Ranks.Lexical != 1 {
+		t.Errorf("the words of both questions lead to %+v", best)
+	}
+	for _, pair := range [][2][]float32{{{0.6, 0.8}, {-0.6, -0.8}}, {{0, 0}, {0, 0}}} {
+		if m := middle(pair[0], pair[1]); m[0] != pair[0][0] || m[1] != pair[0][1] {
+			t.Errorf("between %v and %v lies %v", pair[0], pair[1], m)
+		}
+	}
+}
+
 // TestSearchWords holds any word below all words, and stop words and dashes for nothing.
 func TestSearchWords(t *testing.T) {
 	pool, e := pgtest.New(t), bagEmbedder{"bag"}
@@ -168,6 +211,8 @@ func TestSearchRefuses(t *testing.T) {
 		{"empty", Query{Collection: "pets"}, "query"},
 		{"blank", Query{Text: " \n", Collection: "pets"}, "query"},
 		{"long", Query{Text: strings.Repeat("x", MaxQueryBytes+1), Collection: "pets"}, "query"},
+		{"long with the question before", Query{Text: strings.Repeat("x", MaxQueryBytes), After: "y", Collection: "pets"}, "query"},
+		{"NUL in the question before", Query{Text: "a", After: "\x00", Collection: "pets"}, "query"},
 		{"invalid UTF-8", Query{Text: "a\xff", Collection: "pets"}, "query"},
 		{"NUL", Query{Text: "a\x00b", Collection: "pets"}, "query"},
 		{"no collection", Query{Text: "a"}, "collection"},

@@ -97,7 +97,7 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	if vector != nil {
 		embedding = pgvector.NewHalfVector(vector)
 	}
-	args := []any{c.id, embedding, c.language, plainDashes(q.Text), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
+	args := []any{c.id, embedding, c.language, plainDashes(q.words()), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
 		mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks}
 	if len(filter) == 0 {
 		return fmt.Sprintf(searchSQL, "", bm25), args

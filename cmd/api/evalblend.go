@@ -284,7 +284,7 @@ func (c *evalBlendCmd) ask(ctx context.Context, engine *decode.Engine, q blendQu
 	if err != nil {
 		return nil, err
 	}
-	blend, err := answer.BlendOf(engine, prompt, q.found, "eval")
+	blend, err := answer.BlendOf(engine, prompt, retrieve.Bodies(q.found), "eval")
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func readNovel(ctx context.Context, engine *decode.Engine, q blendQuestion, edit
 	start := time.Now()
 	r := decode.Request{Prompt: prompt, Cache: cache.Spec{Policy: cache.Full}, MaxTokens: 1}
 	if blends {
-		if r.Blend, err = answer.BlendOf(engine, prompt, found, "novel"); err != nil {
+		if r.Blend, err = answer.BlendOf(engine, prompt, retrieve.Bodies(found), "novel"); err != nil {
 			return 0, err
 		}
 	}

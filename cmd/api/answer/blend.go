@@ -7,13 +7,13 @@ import (
 )
 
 // blend is BlendOf for a question, nil where its passages are read with it: nothing is
-// blended, or its cache cannot.
-// Passages of earlier turns are part of a beginning that is known exactly.
+// blended, or its cache cannot. Those of earlier turns are among them: where the turn before was blended,
+// no beginning is kept from which to go on.
 func (s *Service) blend(p plan, written prompt) (*decode.Blend, error) {
 	if s.BlendShare == 0 || p.spec.Policy == cache.Cascade {
 		return nil, nil
 	}
-	b, err := BlendOf(s.Engine, written.tokens, written.passages[written.given:], p.collection)
+	b, err := BlendOf(s.Engine, written.tokens, written.bodies, p.collection)
 	if err != nil {
 		return nil, err
 	}
@@ -24,10 +24,10 @@ func (s *Service) blend(p plan, written prompt) (*decode.Blend, error) {
 	return b, nil
 }
 
-// BlendOf tells where passages stand in a prompt that retrieve.Prompt wrote of them,
-// so that the engine may take them from what it computed of them before. They belong
+// BlendOf tells where passages stand in a prompt that retrieve.Prompt wrote of them, by
+// retrieve.Bodies, so that the engine may take them from what it computed of them before. They belong
 // to a tenant: a collection.
-func BlendOf(engine *decode.Engine, prompt []int32, passages []retrieve.Passage, tenant string) (*decode.Blend, error) {
+func BlendOf(engine *decode.Engine, prompt []int32, bodies []string, tenant string) (*decode.Blend, error) {
 	piece := engine.Tokenizer().Piece
 	head, err := Encode(engine, retrieve.Head())
 	if err != nil {
@@ -35,7 +35,7 @@ func BlendOf(engine *decode.Engine, prompt []int32, passages []retrieve.Passage,
 	}
 	number := decode.Spans(piece, head, []string{retrieve.FirstNumber})[0]
 	b := &decode.Blend{Tenant: tenant, Head: head[:number[1]]}
-	for _, span := range decode.Spans(piece, prompt, retrieve.Bodies(passages)) {
+	for _, span := range decode.Spans(piece, prompt, bodies) {
 		if span[1] > span[0] {
 			b.Spans = append(b.Spans, span)
 		}

@@ -13,6 +13,7 @@ type prompt struct {
 	tokens   []int32
 	question int                // of the last tokens: for caches that keep what the question needs
 	passages []retrieve.Passage // all that stand in it, by number
+	bodies   []string           // as the reader sees them, in the order of the prompt
 	given    int                // of them, those of earlier turns
 	dropped  int                // found, and left out for want of room
 }
@@ -22,7 +23,8 @@ type prompt struct {
 const followShare = 4
 
 // prompt packs the passages into their token budget and writes the prompt.
-// What an earlier turn was given is not given again. When the prompt would
+// What an earlier turn was given is not given again, and nothing new where that is what
+// the question is about. When the prompt would
 // leave no room in the model's context for the answer, earlier turns give way
 // first, then the last passages.
 func (s *Service) prompt(p plan, found []retrieve.Passage) (written prompt, err error) {
@@ -33,10 +35,13 @@ func (s *Service) prompt(p plan, found []retrieve.Passage) (written prompt, err 
 		if len(given) > 0 && len(fresh) > 0 {
 			budget = min(budget, max(budget/followShare, retrieve.Cost(fresh[0], s.Engine.Tokenizer())))
 		}
+		if retrieve.Told(given, found, p.text) {
+			budget = 0
+		}
 		kept, _ := retrieve.Pack(fresh, s.Engine.Tokenizer(), budget)
 		for n := len(kept); n > 0 || n == 0 && len(given) > 0; n-- {
 			messages := retrieve.Prompt(p.text, kept[:n], turns...)
-			written = prompt{passages: append(given, kept[:n]...), given: len(given), dropped: len(fresh) - n}
+			written = prompt{passages: append(given, kept[:n]...), bodies: retrieve.Bodies(kept[:n], turns...), given: len(given), dropped: len(fresh) - n}
 			if written.tokens, err = s.encode(messages); err != nil {
 				return prompt{}, err
 			}

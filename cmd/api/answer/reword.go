@@ -12,19 +12,29 @@ import (
 // rewordTokens are the most that the wording of a question may have.
 const rewordTokens = 64
 
-// searchText is what to search for: the question, or for one that follows up
-// on the turn before, the reader's wording of it that can be understood alone.
-// reworded is "" where it is the question itself.
-func (s *Service) searchText(ctx context.Context, p plan) (text, reworded string) {
-	if len(p.turns) == 0 || !retrieve.FollowsUp(p.text) {
-		return p.text, ""
+// find searches for a question; one that follows up on the turn before is searched for together with
+// the question there. Where nothing is near enough to answer it, the reader words it so that it can be understood
+// alone, and that is searched for. searched is what was, "" where it is the question itself.
+func (s *Service) find(ctx context.Context, p plan) (found []retrieve.Passage, searched string, err error) {
+	q := retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
+	var last retrieve.Turn
+	if len(p.turns) > 0 && retrieve.FollowsUp(p.text) {
+		last = p.turns[len(p.turns)-1]
+		if joined := retrieve.Joined(last.Question, p.text); len(joined) <= MaxQuestionBytes {
+			q.After, searched = last.Question, joined
+		}
 	}
-	last := p.turns[len(p.turns)-1]
-	reworded = retrieve.Reworded(last, p.text, s.wording(ctx, last, p.text))
-	if len(reworded) > MaxQuestionBytes {
-		return p.text, ""
+	results, err := s.Searcher.Search(ctx, q)
+	if err != nil || q.After == "" || retrieve.Relevant(results.Passages, s.Defaults.MinSimilarity) {
+		return results.Passages, searched, err
 	}
-	return reworded, reworded
+	wording := retrieve.Reworded(last, p.text, s.wording(ctx, last, p.text))
+	if wording == "" || len(wording) > MaxQuestionBytes {
+		return results.Passages, searched, nil
+	}
+	q.Text, q.After = wording, ""
+	results, err = s.Searcher.Search(ctx, q)
+	return results.Passages, wording, err
 }
 
 // wording asks the reader; a failure is an empty wording, since there is

@@ -118,12 +118,10 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	reached := sync.OnceFunc(s.reached)
 	defer reached()
 
-	text, reworded := s.searchText(ctx, p)
-	results, err := s.Searcher.Search(ctx, retrieve.Query{Text: text, Collection: p.collection, Limit: p.limit})
+	found, reworded, err := s.find(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	found := results.Passages
 	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
 	if !retrieve.Relevant(found, s.Defaults.MinSimilarity) {
 		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, 0, reworded, report.Timing.RetrievalMS, report.Memory})
