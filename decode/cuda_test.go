@@ -70,7 +70,8 @@ func TestCardAnswers(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	var requests []Request
 	for i := range 8 {
-		r := Request{MaxTokens: 5, Cache: spec(t, []string{"full", "sinks", "full", "h2o", "full", "streaming+less", "full", "tova+less"}[i])}
+		r := Request{MaxTokens: 5, Cache: spec(t, []string{"full", "sinks", "full", "h2o", "full", "streaming+less", "full", "tova+less"}[i]),
+			Sampling: []Sampling{{}, {Temperature: 0.8, TopK: 5, Seed: 3}, {Temperature: 0.8, TopP: 0.9, RepeatPenalty: 1.2, Seed: 4}, {Temperature: 1, Seed: 5}}[i%4]}
 		if i%2 == 1 {
 			r.Budget.Tokens = 12 + i
 		}

@@ -168,7 +168,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	if !w.Logits {
 		return
 	}
-	token, err := j.next(r.Logits)
+	token, err := j.next(r)
 	e.clock.Mark(model.Sampling)
 	if err != nil {
 		e.finish(j, "", err)

@@ -71,16 +71,33 @@ func (j *job) work(ahead, n int) model.Work {
 	from := j.fed + ahead
 	if left := len(j.prompt) - from; left > 0 {
 		w.Tokens, w.Prompt = j.prompt[from:from+n], true
-		w.Logits = n == left
+		j.ask(&w, n == left)
 		return w
 	}
 	w.Tokens = j.tokens[len(j.tokens)-1:]
-	w.Logits = true
+	j.ask(&w, true)
 	return w
 }
 
+// ask asks for what next needs.
+func (j *job) ask(w *model.Work, logits bool) {
+	if w.Logits = logits; logits && len(j.force) == 0 {
+		w.Likeliest, w.Heat = j.sampler.Wants()
+	}
+}
+
 // next is the token that follows, chosen or forced.
-func (j *job) next(logits []float32) (int32, error) {
+func (j *job) next(r model.Result) (int32, error) {
+	logits := r.Logits
+	if r.Likely != nil {
+		token, settled, err := j.sampler.Choose(r.Likely)
+		if settled || err != nil {
+			return token, err
+		}
+		if logits, err = r.Likely.All(); err != nil {
+			return 0, err
+		}
+	}
 	if len(j.force) == 0 {
 		return j.sampler.Next(logits)
 	}

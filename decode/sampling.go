@@ -81,30 +81,40 @@ func (s *Sampler) Next(logits []float32) (int32, error) {
 	if s.sampling.Temperature > 0 {
 		token = s.draw(logits, logits[best])
 	}
+	s.remember(token)
+	return token, nil
+}
+
+func (s *Sampler) remember(token int32) {
 	if len(s.recent) == RepeatWindow {
 		copy(s.recent, s.recent[1:])
 		s.recent = s.recent[:RepeatWindow-1]
 	}
 	s.recent = append(s.recent, token)
-	return token, nil
+}
+
+// penalises tells whether recent tokens become less likely, or more.
+func (s *Sampler) penalises() bool {
+	return s.sampling.RepeatPenalty != 0 && s.sampling.RepeatPenalty != 1
 }
 
 // penalise makes recent tokens less likely, each once.
 func (s *Sampler) penalise(logits []float32) {
-	penalty := s.sampling.RepeatPenalty
-	if penalty == 0 || penalty == 1 {
+	if !s.penalises() {
 		return
 	}
 	for i, token := range s.recent {
-		if slices.Contains(s.recent[:i], token) {
-			continue
-		}
-		if logits[token] > 0 {
-			logits[token] /= penalty
-		} else {
-			logits[token] *= penalty
+		if !slices.Contains(s.recent[:i], token) {
+			logits[token] = s.penalised(logits[token])
 		}
 	}
+}
+
+func (s *Sampler) penalised(logit float32) float32 {
+	if logit > 0 {
+		return logit / s.sampling.RepeatPenalty
+	}
+	return logit * s.sampling.RepeatPenalty
 }
 
 // argmax is the first of the highest logits. −Inf means impossible, and is fine
@@ -125,20 +135,34 @@ const negligible = 1e-22
 // min-p in this order; most is the highest logit.
 func (s *Sampler) draw(logits []float32, most float32) int32 {
 	s.candidates = s.candidates[:0]
-	floor := max(negligible, float64(s.sampling.MinP))
-	lowest := most + float32(math.Log(negligible))*s.sampling.Temperature
+	lowest := s.lowest(most)
 	var total float64
 	for i, x := range logits {
 		if x < lowest {
 			continue
 		}
-		weight := math.Exp(float64(x-most) / float64(s.sampling.Temperature))
+		weight := s.weight(x, most)
 		total += weight
 		s.candidates = append(s.candidates, candidate{int32(i), weight})
 	}
+	return s.pick(total)
+}
+
+// lowest is the logit below which a token is negligible.
+func (s *Sampler) lowest(most float32) float32 {
+	return most + float32(math.Log(negligible))*s.sampling.Temperature
+}
+
+func (s *Sampler) weight(logit, most float32) float64 {
+	return math.Exp(float64(logit-most) / float64(s.sampling.Temperature))
+}
+
+// pick draws one of the candidates, whose weights are total together.
+func (s *Sampler) pick(total float64) int32 {
 	if s.cuts() {
 		s.cut(total)
 	}
+	floor := max(negligible, float64(s.sampling.MinP))
 	kept := s.candidates[:0]
 	total = 0
 	for _, c := range s.candidates {

@@ -167,9 +167,10 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 		c.repeat(b, s)
 	} else {
 		c.compute(b)
+		c.score(b)
+		c.head(b)
 	}
 	b.advance()
-	c.score(b)
 	c.logits(b)
 	if c.failed != nil {
 		return nil, fmt.Errorf("model: %w", c.failed)

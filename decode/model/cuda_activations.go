@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 
+	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
 )
 
@@ -22,6 +23,8 @@ type cudaActivations struct {
 	gate, up  device.Pointer // [tokens, hidden] f32
 	hidden    device.Pointer // [tokens, hidden] bf16
 	out       device.Pointer // [logit rows, vocab] f32
+	search    device.Pointer // scratch of the search for the likeliest tokens
+	likely    device.Pointer // [sequences, likelyRow] i64, what it finds
 	blockSums device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
 
 	logitRows int
@@ -29,6 +32,7 @@ type cudaActivations struct {
 	scratch   int64
 	host      []float32 // [logit rows, vocab] of Targets
 	results   []float32 // [sequences, vocab]
+	found     []int64   // [sequences, likelyRow]
 }
 
 // cudaBuffer is memory that take takes.
@@ -50,6 +54,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 		{&a.parts, 4 * (attentionSplits + 1) * tokens * heads}, {&a.lse, 4 * (attentionSplits + 1) * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
 		{&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
+		{&a.search, cuda.LikelyScratch(limits.Sequences, c.Vocab)}, {&a.likely, 8 * int64(limits.Sequences) * likelyRow},
 	}
 	a.scratch = 0
 	for _, b := range a.buffers {
@@ -57,6 +62,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 	}
 	a.host = make([]float32, min(scoreRows, limits.Tokens)*c.Vocab)
 	a.results = make([]float32, limits.Sequences*c.Vocab)
+	a.found = make([]int64, limits.Sequences*likelyRow)
 	return a.scratch
 }
 

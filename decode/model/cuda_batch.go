@@ -27,6 +27,8 @@ type cudaBatch struct {
 	ownLive  table[int32]
 	asked    table[int64] // [rows] the table of the row's states; below 0, it asks none
 	pick     table[int32] // rows whose logits are wanted: Targets first, block by block
+	count    table[int32] // of the others, how many of the likeliest tokens are enough; 0: none are
+	heat     table[float32]
 }
 
 // cudaBlock is one Work's place in the batch.
@@ -254,16 +256,24 @@ func (c *CUDA) rotations(b *cudaBatch) {
 // upload brings the tables to the device, in one piece.
 func (c *CUDA) upload(b *cudaBatch) {
 	for i := range b.blocks {
-		if block := &b.blocks[i]; b.works[i].Logits {
-			b.pick.add(int32(block.first + block.n - 1))
+		block, work := &b.blocks[i], &b.works[i]
+		if !work.Logits {
+			continue
 		}
+		b.pick.add(int32(block.first + block.n - 1))
+		count := min(work.Likeliest, cuda.Likeliest)
+		if c.config.Vocab > cuda.MostVocab {
+			count = 0
+		}
+		b.count.add(int32(count))
+		b.heat.add(work.Heat)
 	}
 	c.rotations(b)
 	u := &c.tables
-	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick} {
+	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick, &b.count} {
 		u.put(cuda.Bytes(t.values), &t.at)
 	}
-	for _, t := range []*table[float32]{&b.cos, &b.sin} {
+	for _, t := range []*table[float32]{&b.cos, &b.sin, &b.heat} {
 		u.put(cuda.Bytes(t.values), &t.at)
 	}
 	u.put(cuda.Bytes(b.asked.values), &b.asked.at)

@@ -7,9 +7,10 @@ import "lessrag/lesskernels/cuda/device"
 type step struct {
 	tables  device.Pointer
 	rows    int
-	picked  int // rows whose logits are wanted
-	watched int // sequences that decide by attention
-	most    int // slots that these have at most
+	picked  int  // rows whose logits are wanted
+	search  bool // for likely tokens
+	watched int  // sequences that decide by attention
+	most    int  // slots that these have at most
 	splits  int
 	asks    bool
 }
@@ -32,7 +33,7 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 			return step{}, false
 		}
 	}
-	return step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), watched: len(w.watched), most: w.watchSteps.most, splits: b.splits, asks: b.asks}, true
+	return step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), watched: len(w.watched), most: w.watchSteps.most, splits: b.splits, asks: b.asks}, true
 }
 
 // repeat runs the launches of a step from their graph, which the first such step makes.
@@ -49,6 +50,7 @@ func (c *CUDA) repeat(b *cudaBatch, s step) {
 		var err error
 		g, err = c.stream.Capture(func() error {
 			c.compute(b)
+			c.head(b)
 			return c.failed
 		})
 		if err != nil {

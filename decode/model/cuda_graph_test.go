@@ -1,6 +1,8 @@
 package model
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 type counting struct {
 	*ptx.Device
 	launches, captured, runs int
+	downloaded               int // bytes
 	capturing                bool
 }
 
@@ -32,6 +35,11 @@ func (s *countingStream) Launch(f device.Function, grid device.Grid, args ...uin
 		s.d.launches++
 	}
 	return s.Stream.Launch(f, grid, args...)
+}
+
+func (s *countingStream) Download(to []byte, from device.Pointer) error {
+	s.d.downloaded += len(to)
+	return s.Stream.Download(to, from)
 }
 
 func (s *countingStream) Capture(record func() error) (device.Graph, error) {
@@ -83,7 +91,7 @@ func TestCUDAGraphs(t *testing.T) {
 		one.forward(t, works...)
 		return d.launches, d.captured, d.runs
 	}
-	// Two launches give the logits; 16 slots are full after 8 steps, of which the budget is 12.
+	// 16 slots are full after 8 steps, of which the budget is 12.
 	var captures []int
 	for i := range 4 {
 		for _, group := range [][]Sequence{all, all[:2], all[:1]} {
@@ -92,7 +100,7 @@ func TestCUDAGraphs(t *testing.T) {
 			}
 			launches, captured, runs := step(group...)
 			captures = append(captures, captured)
-			if launches != 2 || runs != 1 {
+			if launches != 0 || runs != 1 {
 				t.Errorf("step %d of %d answers: %d launches and %d graphs run", i, len(group), launches, runs)
 			}
 		}
@@ -102,14 +110,72 @@ func TestCUDAGraphs(t *testing.T) {
 	}
 	for all[0].Held().Evicted == 0 {
 		launches, captured, runs := step(all[0])
-		if evicted := all[0].Held().Evicted > 0; evicted != (launches > 2) || evicted == (runs == 1) || captured > 1 {
+		if evicted := all[0].Held().Evicted > 0; evicted != (launches > 0) || evicted == (runs == 1) || captured > 1 {
 			t.Errorf("evicted %v: %d launches, %d graphs made and %d run", evicted, launches, captured, runs)
 		}
 	}
-	if launches, captured, runs := step(all[0]); launches != 2 || captured > 1 || runs != 1 { // it asks its states now
+	if launches, captured, runs := step(all[0]); launches != 0 || captured > 1 || runs != 1 { // it asks its states now
 		t.Errorf("after an eviction %d launches, %d graphs made and %d run", launches, captured, runs)
 	}
-	if launches, captured, _ := step(all[0]); launches != 2 || captured != 0 {
+	if launches, captured, _ := step(all[0]); launches != 0 || captured != 0 {
 		t.Errorf("the next step makes %d graphs", captured)
+	}
+}
+
+// Where the likeliest tokens are enough, these are what comes from the device; they are those of the logits, which
+// can still be had.
+func TestCUDALikely(t *testing.T) {
+	d := &counting{Device: ptx.New(1 << 28)}
+	c, err := NewCUDA(parse(t, quantised), Limits{Tokens: 32, Sequences: 4}, 1<<20, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := conformance{b: c}
+	t.Cleanup(func() { // after the sequences
+		c.Close()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var all []Sequence
+	for range 3 {
+		all = append(all, one.sequence(t, "full", cache.Budget{Tokens: 12}, 1))
+	}
+	const likeliest = 5
+	for _, tokens := range [][]int32{{1, 2, 3}, {4}} { // a prompt, and a step
+		var works []Work
+		for i, s := range all {
+			works = append(works, Work{Sequence: s, Tokens: tokens, Prompt: len(tokens) > 1, Logits: true})
+			if i < 2 {
+				works[i].Likeliest, works[i].Heat = likeliest, 0.5
+			}
+		}
+		d.downloaded = 0
+		results := one.forward(t, works...)
+		logits := results[2].Logits
+		if want := 3*likelyRow*8 + 4*len(logits); d.downloaded != want || results[0].Logits != nil || results[2].Likely != nil {
+			t.Errorf("%d bytes were downloaded, want %d", d.downloaded, want)
+		}
+		order := make([]int32, len(logits))
+		sum := 0.0
+		for i, x := range logits {
+			order[i] = int32(i)
+			sum += math.Exp(float64(x-slices.Max(logits)) / 0.5)
+		}
+		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
+		for _, r := range results[:2] {
+			l := r.Likely
+			for i, token := range l.Tokens {
+				if token != (Token{order[i], logits[order[i]]}) {
+					t.Errorf("place %d has %v, want %d", i, token, order[i])
+				}
+			}
+			if len(l.Tokens) != likeliest || l.Vocab != len(logits) || !(math.Abs(l.Sum-sum) <= LikelyError/10*sum) {
+				t.Errorf("%d tokens of %d, sum %v, want %v", len(l.Tokens), l.Vocab, l.Sum, sum)
+			}
+			if got, err := l.All(); err != nil || !slices.Equal(got, logits) {
+				t.Error("all logits are others", err)
+			}
+		}
 	}
 }

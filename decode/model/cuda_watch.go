@@ -3,6 +3,7 @@ package model
 import (
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // oneTile is how many rows times heads of a group are observed as a step of an answer.
@@ -115,7 +116,7 @@ func (c *CUDA) cutLate(layer int, late *cutTables) {
 func (c *CUDA) learn(s *cudaSequence, layer int) {
 	n := c.heads.KVHeads * s.room
 	c.sums = resize(c.sums, n)
-	c.download(c.sums, s.sums+int64(layer*n))
+	c.download(cuda.Bytes(c.sums), device.Pointer(4*(s.sums+int64(layer*n))))
 	s.books.observe(layer, s.room, c.sums)
 }
 
@@ -124,7 +125,7 @@ func (c *CUDA) ownSums(block *cudaBlock) []float32 {
 	n := block.n
 	sums := make([]float32, c.heads.KVHeads*n)
 	for head := range c.heads.KVHeads {
-		c.download(rowOf(sums, head, n), int64(c.blockSums/4)+int64(head*c.limits.Tokens+block.first))
+		c.download(cuda.Bytes(rowOf(sums, head, n)), c.blockSums+device.Pointer(4*(head*c.limits.Tokens+block.first)))
 	}
 	return sums
 }

@@ -43,6 +43,8 @@ var mutants = map[string]func(r *rig){
 	"multiply_octets32_few":  func(r *rig) { r.checkMultiply(lesskernels.Q8_0, product{65, 256, 13}) },
 	"multiply_f16_many":      func(r *rig) { r.checkMultiply(lesskernels.F16, product{65, 256, 70}) },
 	"attend_d256_one":        func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 256}, false) },
+	"likely_of_blocks":       func(r *rig) { r.checkLikely(5000) },
+	"likely_of_all":          func(r *rig) { r.checkLikely(5000) },
 	"add_norm":               func(r *rig) { r.checkNorm(1500) },
 }
 

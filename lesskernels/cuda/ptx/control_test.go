@@ -56,6 +56,7 @@ func TestExchange(t *testing.T) {
 		"shfl.sync.bfly.b32 %r1, %r30, 5, 31, -1;":                         func(i int) uint64 { return uint64(i ^ 5) },
 		"sub.s32 %r2, 31, %r30; shfl.sync.idx.b32 %r1, %r30, %r2, 31, -1;": func(i int) uint64 { return uint64(31 - i) },
 		"sub.s32 %r2, %r30, 7; redux.sync.max.s32 %r1, %r2, -1;":           func(int) uint64 { return 24 },
+		"sub.s32 %r2, %r30, 7; redux.sync.max.u32 %r1, %r2, -1;":           func(int) uint64 { return 0xffffffff },
 		"sub.s32 %r2, %r30, 7; redux.sync.min.s32 %r1, %r2, 0xffffffffU;":  func(int) uint64 { return 0xfffffff9 },
 	} {
 		for i, v := range run(t, 32, body+" bar.warp.sync -1; cvt.u64.u32 %rd1, %r1;") {

@@ -7,11 +7,10 @@ func init() {
 	} {
 		opcodes["shfl.sync."+mode+".b32"] = shuffle(from)
 	}
-	for op, better := range map[string]func(a, b int64) bool{
-		"redux.sync.max.s32": func(a, b int64) bool { return a > b },
-		"redux.sync.min.s32": func(a, b int64) bool { return a < b },
-	} {
-		opcodes[op] = reduce(better)
+	for _, t := range []string{"s", "u"} {
+		less := ordered(t, 32)
+		opcodes["redux.sync.min."+t+"32"] = reduce(less)
+		opcodes["redux.sync.max."+t+"32"] = reduce(func(a, b uint64) bool { return less(b, a) })
 	}
 	opcodes["bar.warp.sync"] = func(p *parser, operands []string) step {
 		need(operands, 1)
@@ -50,20 +49,20 @@ func shuffle(from func(lane int, b uint64) int) decoder {
 }
 
 // reduce gives every lane the best value of all.
-func reduce(better func(a, b int64) bool) decoder {
+func reduce(better func(a, b uint64) bool) decoder {
 	return func(p *parser, operands []string) step {
 		need(operands, 3)
 		to, a, members := p.target(operands[0], 32), p.source(operands[1]), p.source(operands[2])
 		return func(w *warp, mask uint32) {
 			w.together(mask, members, "a reduction")
-			best := signed(w.registers[a], 32)
-			for _, v := range w.lanes(a) {
-				if x := signed(v, 32); better(x, best) {
+			best := w.registers[a]
+			for _, x := range w.lanes(a) {
+				if better(x, best) {
 					best = x
 				}
 			}
 			for lane := range 32 {
-				w.registers[to+lane] = uint64(best) & 0xffffffff
+				w.registers[to+lane] = best & 0xffffffff
 			}
 		}
 	}

@@ -24,6 +24,7 @@ from triton.experimental.gluon._runtime import GluonASTSource
 import attention
 import codes
 import less
+import likely
 import product
 import rows
 
@@ -56,6 +57,9 @@ def kernels():
     yield "add_norm", rows.add_norm, NORM, dict(ADD=True, PICK=False, **block), 4
     yield "pick_norm", rows.add_norm, NORM, dict(ADD=False, PICK=True, **block), 4
     yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
+    search = dict(logits="*fp32", count="*i32", heat="*fp32", tops="*i64", sums="*fp32", out="*i64", vocab="i32", blocks="i32")
+    yield "likely_of_blocks", likely.of_blocks, search, dict(C=64, BLOCK=4096), 8
+    yield "likely_of_all", likely.of_all, search, dict(C=64, BLOCKS=64), 8
     yield "swiglu", rows.swiglu, dict(gate="*fp32", up="*fp32", out="*bf16", n="i32"), block, 4
     for name, of in CODES_OF:
         codes_type = "*u8" if of["BITS"] == 4 else "*i8"
