@@ -21,7 +21,7 @@ const (
 // indexLock lets one process look after the index.
 const indexLock int64 = 0x6c657373_72616703
 
-const createIndexSQL = `CREATE INDEX CONCURRENTLY chunks_embedding ON chunks USING hnsw (embedding halfvec_cosine_ops)`
+const createIndexSQL = `CREATE INDEX CONCURRENTLY chunks_embedding ON chunks USING hnsw (embedding halfvec_cosine_ops) WITH (ef_construction = 200)`
 
 // indexAction is what to do about the vector index.
 type indexAction int

@@ -40,8 +40,13 @@ func TestIndexGoesAndComesBack(t *testing.T) {
 	pool := pgtest.New(t)
 	s := &Service{pool: pool, log: slog.New(slog.DiscardHandler)}
 	indexed := func() (valid bool) {
-		if err := pool.QueryRow(t.Context(), "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('chunks_embedding')), false)").Scan(&valid); err != nil {
+		var thorough bool // however it came to be
+		if err := pool.QueryRow(t.Context(), `SELECT coalesce(bool_or(indisvalid), false), coalesce(bool_and(coalesce(reloptions @> '{ef_construction=200}', false)), true)
+			FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'chunks_embedding'`).Scan(&valid, &thorough); err != nil {
 			t.Fatal(err)
+		}
+		if !thorough {
+			t.Error("the index is built with few candidates")
 		}
 		return valid
 	}

@@ -210,7 +210,7 @@ func fill(t *testing.T, pool *pgxpool.Pool, x *topics) (collection string) {
 			t.Fatal(err)
 		}
 	}
-	for _, sql := range []string{"SET maintenance_work_mem = '512MB'; CREATE INDEX chunks_embedding ON chunks USING hnsw (embedding halfvec_cosine_ops)", "VACUUM ANALYZE"} {
+	for _, sql := range []string{"SET maintenance_work_mem = '512MB'; CREATE INDEX chunks_embedding ON chunks USING hnsw (embedding halfvec_cosine_ops) WITH (ef_construction = 200)", "VACUUM ANALYZE"} {
 		if _, err := pool.Exec(ctx, sql); err != nil {
 			t.Fatal(err)
 		}

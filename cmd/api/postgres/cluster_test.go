@@ -382,7 +382,7 @@ func TestPoolProvesItsSettings(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), "SELECT current_setting('hnsw.iterative_scan'), current_setting('hnsw.ef_search')").Scan(&scan, &ef); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := strconv.Atoi(ef); scan == "off" || err != nil || n < 100 {
+	if n, err := strconv.Atoi(ef); scan == "off" || err != nil || n < 150 {
 		t.Errorf("iterative_scan is %q and ef_search %q", scan, ef)
 	}
 	if _, err := postgres.Pool(t.Context(), "postgres:///x?host=/nowhere"); err == nil || !strings.Contains(err.Error(), "connect to the database") {

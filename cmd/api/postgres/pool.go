@@ -18,7 +18,7 @@ const minConns = 16
 // one without a word.
 var indexScan = []struct{ name, value string }{
 	{"hnsw.iterative_scan", "strict_order"}, // go on until enough rows pass the filters, in exact order of distance
-	{"hnsw.ef_search", "100"},               // candidates of one round
+	{"hnsw.ef_search", "150"},               // candidates of one round
 	{"hnsw.max_scan_tuples", "2147483647"},  // and never stop for their number
 	{"hnsw.scan_mem_multiplier", "32"},      // times work_mem
 
