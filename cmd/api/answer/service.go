@@ -118,13 +118,13 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	reached := sync.OnceFunc(s.reached)
 	defer reached()
 
-	found, reworded, err := s.find(ctx, p)
+	found, searched, err := s.find(ctx, p)
 	if err != nil {
 		return "", err
 	}
 	report := Report{Memory: p.memory, Timing: Timing{RetrievalMS: ms(time.Since(start))}}
 	if !retrieve.Relevant(found, s.Defaults.MinSimilarity) {
-		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, 0, reworded, report.Timing.RetrievalMS, report.Memory})
+		r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, found, 0, searched, report.Timing.RetrievalMS, report.Memory})
 		r.emit(EventDelta, Delta{retrieve.RefusalText})
 		r.emit(EventUsage, report)
 		return FinishRefused, nil
@@ -141,7 +141,7 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 		report.Memory.BudgetBytes = needed.Bytes
 	}
 	report.Memory.DroppedPassages = written.dropped
-	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, written.passages, written.given, reworded, report.Timing.RetrievalMS, report.Memory})
+	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, written.passages, written.given, searched, report.Timing.RetrievalMS, report.Memory})
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
