@@ -7,7 +7,7 @@ import "lessrag/lesskernels/cpu"
 func (c *CPU) ScratchBytes() int64 {
 	a := &c.activations
 	values := 0
-	for _, buffer := range [][]float32{a.x, a.normed, a.delta, a.q, a.k, a.v, a.attention, a.lse, a.before, a.blockColumns, a.gate, a.up, a.cos, a.sin, a.out} {
+	for _, buffer := range [][]float32{a.x, a.normed, a.q, a.k, a.v, a.attention, a.lse, a.before, a.blockColumns, a.gate, a.up, a.cos, a.sin, a.out} {
 		values += cap(buffer)
 	}
 	return 4*int64(values) + 2*int64(cap(a.blockK)+cap(a.blockV))

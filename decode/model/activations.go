@@ -13,7 +13,6 @@ type activations struct {
 	hidden       cpu.Input // of the down projection
 	x            []float32 // [tokens, width] residual stream
 	normed       []float32 // [tokens, width]
-	delta        []float32 // [tokens, width] what a stage adds to x
 	q            []float32 // [tokens, heads, headDim]
 	k, v         []float32 // [tokens, kvHeads, headDim]
 	attention    []float32 // [tokens, heads, headDim]
@@ -41,7 +40,6 @@ func newActivations(c Config, stored int, limits Limits, threads int) activation
 	a := activations{
 		x:            make([]float32, t*c.Width),
 		normed:       make([]float32, t*c.Width),
-		delta:        make([]float32, t*c.Width),
 		q:            make([]float32, t*c.Heads*c.HeadDim),
 		k:            make([]float32, t*c.KVHeads*c.HeadDim),
 		v:            make([]float32, t*c.KVHeads*c.HeadDim),

@@ -18,7 +18,6 @@ type batch struct {
 	owner     []int   // [rows] index of the row's block
 	rows      int     // falls when Works are abandoned
 	waves     int     // Works that one sequence has at most
-	pending   bool    // delta is still to be added to x
 
 	tasks   []attendTask
 	spans   []span

@@ -233,7 +233,6 @@ func (b *Blend) keys(chunk []int) {
 	width := c.config.Heads * c.config.HeadDim
 	c.norm(&b.b, l.attentionNorm)
 	c.qkv(&b.b, l)
-	c.rope(&b.b)
 	c.eachRow(len(chunk), func(row int) {
 		at := chunk[row]
 		copy(rowOf(b.q, at, width), rowOf(c.q, row, width))
@@ -356,11 +355,8 @@ func (b *Blend) attend(chunk []int) {
 	c.norm(&b.b, l.ffnNorm)
 	c.feedForward(&b.b, l)
 	c.eachRow(len(chunk), func(row int) {
-		x := rowOf(b.x, chunk[row], c.config.Width)
-		copy(x, rowOf(c.x, row, c.config.Width))
-		add(x, rowOf(c.delta, row, c.config.Width))
+		copy(rowOf(b.x, chunk[row], c.config.Width), rowOf(c.x, row, c.config.Width))
 	})
-	b.b.pending = false
 	c.Clock.Mark(Rows)
 }
 
@@ -368,7 +364,7 @@ func (b *Blend) attend(chunk []int) {
 func (b *Blend) finish() {
 	c := b.c
 	copy(rowOf(c.x, 0, c.config.Width), rowOf(b.x, len(b.Tokens)-1, c.config.Width))
-	c.unembed(c.finish(&b.b, 0, 1, 0))
+	c.unembed(c.finish(0, 1, 0))
 	b.Logits = rowOf(c.out, 0, c.config.Vocab)
 	c.Clock.Mark(Logits)
 	b.s.Advance(len(b.Tokens))

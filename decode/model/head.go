@@ -17,7 +17,7 @@ func (c *CPU) score(b *batch) {
 		defer c.Clock.Mark(Logits)
 		for from := 0; from < block.n; from += scoreRows {
 			to := min(block.n, from+scoreRows)
-			c.unembedAll(c.finish(b, block.first+from, block.first+to, 0))
+			c.unembedAll(c.finish(block.first+from, block.first+to, 0))
 			c.eachRow(to-from, func(row int) {
 				scores[from+row] = NewScore(rowOf(c.out, row, c.config.Vocab), targets[from+row])
 			})
@@ -32,7 +32,7 @@ func (c *CPU) logits(b *batch) {
 	for i := range b.blocks {
 		if b.works[i].Logits {
 			last := b.blocks[i].first + b.blocks[i].n - 1
-			wanted = c.finish(b, last, last+1, wanted)
+			wanted = c.finish(last, last+1, wanted)
 		}
 	}
 	if wanted == 0 {
@@ -51,15 +51,10 @@ func (c *CPU) logits(b *batch) {
 
 // finish normalises rows from…to of the residual stream into normed, beginning at
 // row at, and returns the row after the last. The stream itself stays as it is.
-func (c *CPU) finish(b *batch, from, to, at int) int {
+func (c *CPU) finish(from, to, at int) int {
 	width := c.config.Width
 	for row := from; row < to; row++ {
-		x := rowOf(c.normed, at, width)
-		copy(x, rowOf(c.x, row, width))
-		if b.pending {
-			add(x, rowOf(c.delta, row, width))
-		}
-		cpu.RMSNorm(x, x, c.weights.outputNorm, c.config.Epsilon)
+		cpu.RMSNorm(rowOf(c.normed, at, width), rowOf(c.x, row, width), c.weights.outputNorm, c.config.Epsilon)
 		at++
 	}
 	return at

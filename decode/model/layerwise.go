@@ -61,7 +61,7 @@ func (l *Layerwise) Layer(layer int, x []float32, attend func(*Heads)) {
 	copy(c.x, x)
 	w := &c.weights.layers[layer]
 	c.norm(b, w.attentionNorm)
-	c.qkv(b, w)
+	cpu.MulAll(c.pool, &c.input, c.heads(w)...)
 	q, k := n*c.config.Heads*c.config.HeadDim, n*c.config.KVHeads*c.config.HeadDim
 	h := &Heads{Tokens: n, PreQ: append([]float32(nil), c.q[:q]...), PreK: append([]float32(nil), c.k[:k]...)}
 	c.rope(b)
@@ -70,12 +70,7 @@ func (l *Layerwise) Layer(layer int, x []float32, attend func(*Heads)) {
 	c.project(b, w)
 	c.norm(b, w.ffnNorm)
 	c.feedForward(b, w)
-	c.eachRow(n, func(row int) {
-		to := rowOf(x, row, c.config.Width)
-		copy(to, rowOf(c.x, row, c.config.Width))
-		add(to, rowOf(c.delta, row, c.config.Width))
-	})
-	b.pending = false
+	copy(x, c.x)
 }
 
 // lay makes a batch of one block of n tokens from position 0 on.
@@ -117,11 +112,10 @@ func (l *Layerwise) Scores(x []float32, from int, targets []int32) []Score {
 	c := l.c
 	width, n := c.config.Width, len(targets)
 	copy(c.x, x[from*width:(from+n)*width])
-	l.b.pending = false
 	scores := make([]Score, n)
 	for at := 0; at < n; at += scoreRows {
 		to := min(n, at+scoreRows)
-		c.unembedAll(c.finish(&l.b, at, to, 0))
+		c.unembedAll(c.finish(at, to, 0))
 		c.eachRow(to-at, func(row int) {
 			scores[at+row] = NewScore(rowOf(c.out, row, c.config.Vocab), targets[at+row])
 		})

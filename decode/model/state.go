@@ -238,12 +238,13 @@ func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, o
 	cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)
 }
 
-// remember keeps a row's queries as they are before they are rotated, where a
-// state of the layer will be asked with them.
-func (c *CPU) remember(b *batch, row int) {
+// remember keeps a row's queries of some heads as they are before they are rotated,
+// where a state of the layer will be asked with them.
+func (c *CPU) remember(b *batch, row, from, to int) {
 	if c.memory.maps == nil || c.memory.postRoPE || b.blocks[b.owner[row]].sequence.Plan().Spec.State != cache.Less {
 		return
 	}
-	width := c.config.Heads * c.config.HeadDim
-	copy(rowOf(c.before, row, width), rowOf(c.q, row, width))
+	dim := c.config.HeadDim
+	from, to = (row*c.config.Heads+from)*dim, (row*c.config.Heads+to)*dim
+	copy(c.before[from:to], c.q[from:to])
 }

@@ -13,15 +13,16 @@ func MulChain(p *Pool, in *Input, next *Input, m *Matrix, products ...Product) {
 	micros := 0.0
 	for _, product := range products {
 		product.check(in)
-		in.form(p, codes, product.Matrix.isa)
 		micros += product.micros(in.n)
 	}
+	in.ready(p, products)
 	t, ready := next.begin(codes, m.isa)
 	if ready {
 		panic("cpu: the input that a chain is to finish was read before")
 	}
 	const panels = blockLen / panelRows
-	blocks := func(from, to int) {
+	blocks := func(from, to, thread int) {
+		in := in.mine(thread, products)
 		for _, product := range products {
 			product.panels(in, from*panels, to*panels)
 		}
@@ -30,7 +31,7 @@ func MulChain(p *Pool, in *Input, next *Input, m *Matrix, products ...Product) {
 		}
 	}
 	if all := m.cols / blockLen; micros < fewMicros {
-		blocks(0, all)
+		blocks(0, all, 0)
 	} else {
 		p.Ranges(all, blocks)
 	}

@@ -14,6 +14,12 @@ type Input struct {
 	each    func(row, from, to int) // computes what columns [from, to) of a row still lack; nil once all have it
 	whole   bool                    // of whole rows alone
 	forms   [5]tiles
+
+	private bool                         // every thread has an Input of its own
+	make    func(dst []float32, row int) // see SetMade
+	sets    int                          // how often it was set
+	own     []*Input                     // of each thread
+	room    []float32                    // of an own one, for the rows that are made
 }
 
 // form is how kernels read activations.
@@ -67,7 +73,9 @@ func (in *Input) SetColumns(x []float32, n, cols int, each func(row, from, to in
 	if n < 0 || cols <= 0 || len(x) < n*cols {
 		panic(fmt.Sprintf("cpu: input [%d, %d] of %d values", n, cols, len(x)))
 	}
-	in.x, in.n, in.cols, in.each, in.whole = x, n, cols, each, false
+	in.x, in.n, in.cols, in.each, in.whole, in.make = x, n, cols, each, false, nil
+	in.private = each == nil && n <= fewOwn
+	in.sets++
 	for f := range in.forms {
 		in.forms[f].ready = false
 	}

@@ -14,6 +14,24 @@ type Product struct {
 	// Pairs multiplies a quantised matrix also with what rounding the input to int8
 	// left over: 16 bits in all, for twice the arithmetic and no more reading.
 	Pairs bool
+	// Add adds the product to what is in Dst.
+	Add bool
+	// Finish, if not nil, is called by the thread that has just computed columns
+	// [from, to) of all rows of Dst: as many as Together, or all where that is no
+	// whole number of panels.
+	Finish   func(from, to int)
+	Together int
+}
+
+// group is the panels that are finished together.
+func (p Product) group() int {
+	switch {
+	case p.Finish == nil:
+		return 1
+	case p.Together > 0 && p.Together%panelRows == 0:
+		return p.Together / panelRows
+	}
+	return p.Matrix.panels()
 }
 
 // form is what the product's kernels read.
@@ -40,19 +58,17 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 	if in.n == 0 {
 		return
 	}
-	for _, product := range products {
-		product.check(in)
-		in.form(p, product.form(), product.Matrix.isa)
-	}
 	units, micros := 0, 0.0
 	for _, product := range products {
+		product.check(in)
 		units, micros = units+product.units(in.n), micros+product.micros(in.n)
 	}
+	in.ready(p, products)
 	if micros < fewMicros {
-		unitsOf(products, in, 0, units)
+		unitsOf(products, in.mine(0, products), 0, units)
 		return
 	}
-	p.Ranges(units, func(from, to int) { unitsOf(products, in, from, to) })
+	p.Ranges(units, func(from, to, thread int) { unitsOf(products, in.mine(thread, products), from, to) })
 }
 
 // check panics where shapes disagree.
@@ -63,13 +79,14 @@ func (p Product) check(in *Input) {
 	}
 }
 
-// unitsOf multiplies the panels that begin in units [from, to) of all products, one
-// after the other.
+// unitsOf multiplies the groups of panels that begin in units [from, to) of all
+// products, one after the other.
 func unitsOf(products []Product, in *Input, from, to int) {
 	for _, product := range products {
-		n, each := product.units(in.n), product.unitsOfPanel(in.n)
+		n, group := product.units(in.n), product.group()
+		each := product.unitsOfPanel(in.n) * group
 		if from < n && to > 0 {
-			product.panels(in, (max(0, from)+each-1)/each, (min(to, n)+each-1)/each)
+			product.panels(in, (max(0, from)+each-1)/each*group, (min(to, n)+each-1)/each*group)
 		}
 		from, to = from-n, to-n
 	}
@@ -135,26 +152,36 @@ func (p Product) panels(in *Input, from, to int) {
 	t := &in.forms[f]
 	scratch := productScratch.Get().(*[mostRows * panelRows]float32)
 	defer productScratch.Put(scratch)
-	product := scratch[:]
+	product, kernels, group := scratch[:], rowsFor(m.isa), p.group()
+	to = min(to, m.panels())
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
 		for i := range tileCount(in.n, t.width) {
 			words, first, end := in.tile(t, i)
-			if f != pairs && rows == panelRows {
-				m.mulTile(p.Dst[first*m.rows+panel*panelRows:], m.rows, words, end-first, m.at(panel))
+			dst := p.Dst[first*m.rows+panel*panelRows:]
+			if f != pairs && rows == panelRows && !p.Add {
+				m.mulTile(dst, m.rows, words, end-first, m.at(panel))
 				continue
 			}
 			m.mulTile(product, panelRows, words, (end-first)*f.rows(), m.at(panel))
-			if f == pairs && rows == panelRows {
-				rowsFor(m.isa).addPairs(p.Dst[first*m.rows+panel*panelRows:], m.rows, product, end-first)
+			if f == pairs && rows == panelRows && !p.Add {
+				kernels.addPairs(dst, m.rows, product, end-first)
 				continue
 			}
 			if f == pairs {
-				rowsFor(m.isa).addPairs(product, panelRows, product, end-first)
+				kernels.addPairs(product, panelRows, product, end-first)
 			}
-			for token := first; token < end; token++ {
-				copy(p.Dst[token*m.rows+panel*panelRows:][:rows], product[(token-first)*panelRows:])
+			for token := range end - first {
+				to, from := dst[token*m.rows:][:rows], product[token*panelRows:]
+				if p.Add {
+					kernels.axpy(to, 1, from[:rows])
+				} else {
+					copy(to, from)
+				}
 			}
+		}
+		if done := panel + 1; p.Finish != nil && (done%group == 0 || done == m.panels()) {
+			p.Finish((done-1)/group*group*panelRows, min(done*panelRows, m.rows))
 		}
 	}
 }

@@ -222,12 +222,12 @@ func TestMulAlone(t *testing.T) {
 					var in Input
 					in.Set(x[i*cols:], 1, cols)
 					ms[1].Mul(pool, alone[i*rows:][:rows], &in)
-					MulAll(pool, &in, Product{ms[1], alonePairs[i*rows:][:rows], true})
+					MulAll(pool, &in, Product{Matrix: ms[1], Dst: alonePairs[i*rows:][:rows], Pairs: true})
 				}
 				var in Input // one for all sizes, as an engine has it
 				for n := 1; n <= most; n++ {
 					in.Set(x, n, cols)
-					products := []Product{{ms[0], make([]float32, n*rows), false}, {ms[1], make([]float32, n*rows), false}, {ms[1], make([]float32, n*rows), true}}
+					products := []Product{{Matrix: ms[0], Dst: make([]float32, n*rows)}, {Matrix: ms[1], Dst: make([]float32, n*rows)}, {Matrix: ms[1], Dst: make([]float32, n*rows), Pairs: true}}
 					MulAll(pool, &in, products...)
 					for p, want := range [][]float32{alone, alonePairs} {
 						for i, y := range products[1+p].Dst {
@@ -313,7 +313,7 @@ func TestUnitsCoverPanels(t *testing.T) {
 				for j := range dst {
 					dst[j] = float32(math.NaN())
 				}
-				all = append(all, Product{m, dst, i == 1})
+				all = append(all, Product{Matrix: m, Dst: dst, Pairs: i == 1})
 			}
 			return all
 		}
@@ -324,8 +324,10 @@ func TestUnitsCoverPanels(t *testing.T) {
 		}
 		for cut := range units + 1 {
 			first, second := products(), products()
-			unitsOf(first, &in, 0, cut)
-			unitsOf(second, &in, cut, units)
+			for thread, range_ := range [][2]int{{0, cut}, {cut, units}} {
+				products := [][]Product{first, second}[thread]
+				unitsOf(products, in.mine(0, products), range_[0], range_[1])
+			}
 			for i, p := range whole {
 				for j, want := range p.Dst {
 					a, b := first[i].Dst[j], second[i].Dst[j]

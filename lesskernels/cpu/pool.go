@@ -49,10 +49,10 @@ type Pool struct {
 // job is the work of one Run. What one thread writes shares no cache line with what
 // another reads again and again.
 type job struct {
-	one     func(task int)         // does one task, or
-	on      func(task, thread int) // does it knowing the thread, or
-	some    func(from, to int)     // all of [from, to)
-	more    []share                // of the threads beyond fewThreads
+	one     func(task int)             // does one task, or
+	on      func(task, thread int)     // does it knowing the thread, or
+	some    func(from, to, thread int) // all of [from, to)
+	more    []share                    // of the threads beyond fewThreads
 	failure atomic.Pointer[failure]
 	stop    bool // workers leave
 
@@ -158,13 +158,13 @@ func (p *Pool) RunOn(tasks int, f func(task, thread int)) {
 	}
 }
 
-// Ranges is Run for many short tasks of about the same cost: f does those of [from, to).
-func (p *Pool) Ranges(tasks int, f func(from, to int)) {
+// Ranges is RunOn for many short tasks of about the same cost: f does those of [from, to).
+func (p *Pool) Ranges(tasks int, f func(from, to, thread int)) {
 	switch {
 	case tasks > 1 && p.threads > 1 && p.busy.TryLock():
 		p.start(tasks, &job{some: f})
 	case tasks > 0:
-		f(0, tasks)
+		f(0, tasks, 0)
 	}
 }
 
@@ -271,7 +271,7 @@ func (j *job) do(from, to, thread int) {
 	}()
 	switch {
 	case j.some != nil:
-		j.some(from, to)
+		j.some(from, to, thread)
 	case j.on != nil:
 		j.on(from, thread)
 	default:

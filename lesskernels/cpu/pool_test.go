@@ -27,7 +27,7 @@ func TestPoolRunsEveryTaskOnce(t *testing.T) {
 			}
 			counts := make([]atomic.Int32, tasks)
 			p.Run(tasks, func(i int) { counts[i].Add(1) })
-			p.Ranges(tasks, func(from, to int) {
+			p.Ranges(tasks, func(from, to, _ int) {
 				for i := from; i < to; i++ {
 					counts[i].Add(1)
 				}
@@ -138,7 +138,7 @@ func TestPoolPanic(t *testing.T) {
 				t.Errorf("recovered %v, want the panic of a range", v)
 			}
 		}()
-		p.Ranges(1000, func(from, _ int) {
+		p.Ranges(1000, func(from, _, _ int) {
 			if from == 0 {
 				panic("no such panel")
 			}
