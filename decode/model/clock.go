@@ -13,8 +13,8 @@ type Stage int
 // as SwiGLU is, counts as that product.
 const (
 	Engine    Stage = iota // between two passes: scheduling, sending, and what a pass sets up
-	Rows                   // embedding, norms, RoPE, rounding: what touches one row alone
-	Matmul                 // products with the layers' matrices, their inputs' rounding to int8 included
+	Rows                   // embedding: what is done to one row alone, apart from products
+	Matmul                 // products with the layers' matrices, and what threads do to their inputs and results: norms, rounding, RoPE
 	Attention              //
 	Cache                  // making room and evicting; an answer's token is stored where it is attended to
 	Logits                 // the product with the output matrix

@@ -15,11 +15,12 @@ type Input struct {
 	whole   bool                    // of whole rows alone
 	forms   [5]tiles
 
-	private bool                         // every thread has an Input of its own
-	make    func(dst []float32, row int) // see SetMade
-	sets    int                          // how often it was set
-	own     []*Input                     // of each thread
-	room    []float32                    // of an own one, for the rows that are made
+	private bool                     // every thread has an Input of its own
+	make    func(dst, src []float32) // see SetMade
+	src     []float32                // what it makes rows of
+	sets    int                      // how often it was set
+	own     []*Input                 // of each thread
+	room    []float32                // of an own one, for the rows that are made
 }
 
 // form is how kernels read activations.

@@ -16,19 +16,20 @@ type Product struct {
 	Pairs bool
 	// Add adds the product to what is in Dst.
 	Add bool
-	// Finish, if not nil, is called by the thread that has just computed columns
-	// [from, to) of all rows of Dst: as many as Together, or all where that is no
-	// whole number of panels.
-	Finish   func(from, to int)
+	// Together is how many columns of Dst one thread computes in a row, such as those of
+	// a head; zero for any number. All, where these are no whole number of panels.
 	Together int
+	// Finish, if not nil, is called by the thread that has just computed those of all
+	// rows: columns [from, to).
+	Finish func(from, to int)
 }
 
-// group is the panels that are finished together.
+// group is the panels that are computed together.
 func (p Product) group() int {
 	switch {
-	case p.Finish == nil:
+	case p.Together == 0:
 		return 1
-	case p.Together > 0 && p.Together%panelRows == 0:
+	case p.Together%panelRows == 0:
 		return p.Together / panelRows
 	}
 	return p.Matrix.panels()
@@ -64,6 +65,7 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 		units, micros = units+product.units(in.n), micros+product.micros(in.n)
 	}
 	in.ready(p, products)
+	p.announcement()
 	if micros < fewMicros {
 		unitsOf(products, in.mine(0, products), 0, units)
 		return
@@ -83,8 +85,7 @@ func (p Product) check(in *Input) {
 // products, one after the other.
 func unitsOf(products []Product, in *Input, from, to int) {
 	for _, product := range products {
-		n, group := product.units(in.n), product.group()
-		each := product.unitsOfPanel(in.n) * group
+		n, each, group := product.units(in.n), product.unitsOfGroup(in.n), product.group()
 		if from < n && to > 0 {
 			product.panels(in, (max(0, from)+each-1)/each*group, (min(to, n)+each-1)/each*group)
 		}
@@ -107,6 +108,9 @@ func (p Product) unitsOfPanel(n int) int {
 	}
 	return 4
 }
+
+// unitsOfGroup is unitsOfPanel of those that are computed together.
+func (p Product) unitsOfGroup(n int) int { return p.unitsOfPanel(n) * p.group() }
 
 // fewPairs is the tokens from which on arithmetic takes longer than reading.
 const fewPairs = 4
@@ -171,10 +175,14 @@ func (p Product) panels(in *Input, from, to int) {
 			if f == pairs {
 				kernels.addPairs(product, panelRows, product, end-first)
 			}
+			if p.Add && rows == panelRows {
+				kernels.addRows(dst, m.rows, product, end-first)
+				continue
+			}
 			for token := range end - first {
 				to, from := dst[token*m.rows:][:rows], product[token*panelRows:]
 				if p.Add {
-					kernels.axpy(to, 1, from[:rows])
+					axpy(to, 1, from[:rows])
 				} else {
 					copy(to, from)
 				}
@@ -194,6 +202,13 @@ func addPairs(dst []float32, stride int, src []float32, pairs int) {
 		for r := range to {
 			to[r] = one[r] + two[r]
 		}
+	}
+}
+
+// addRows is the portable sum of rows of 16 values with those of dst, stride apart.
+func addRows(dst []float32, stride int, src []float32, n int) {
+	for i := range n {
+		axpy(dst[i*stride:][:panelRows], 1, src[i*panelRows:][:panelRows])
 	}
 }
 

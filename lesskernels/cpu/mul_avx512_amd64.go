@@ -549,6 +549,11 @@ func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scal
 //go:noescape
 func addPairsAVX512(dst *float32, stride uintptr, src *float32, pairs uintptr)
 
+// addRowsAVX512 adds rows of 16 values of src to those of dst, stride values apart.
+//
+//go:noescape
+func addRowsAVX512(dst *float32, stride uintptr, src *float32, n uintptr)
+
 // peakAVX512 does 12 VPDPBUSD of 64 products in each of some rounds.
 //
 //go:noescape

@@ -13622,6 +13622,26 @@ pair:
 	VZEROUPPER
 	RET
 
+// func addRowsAVX512(dst *float32, stride uintptr, src *float32, n uintptr)
+// Requires: AVX, AVX512F
+TEXT ·addRowsAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ n+24(FP), BX
+	SHLQ $0x02, CX
+
+row:
+	VMOVUPS (DX), Z0
+	VADDPS  (AX), Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ    $0x40, DX
+	ADDQ    CX, AX
+	DECQ    BX
+	JNE     row
+	VZEROUPPER
+	RET
+
 // func peakAVX512(rounds uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·peakAVX512(SB), NOSPLIT, $0-8

@@ -6,12 +6,12 @@ import "slices"
 // gets what another has made, and neither waits for the other.
 const fewOwn = 8
 
-// SetMade is Set for rows that a product makes: make writes a row to dst, in any order
-// and from several threads, and of few rows each thread writes all. x [n, cols] is where
-// many are written.
-func (in *Input) SetMade(x []float32, n, cols int, make func(dst []float32, row int)) {
-	in.SetEach(x, n, cols, func(row int) { make(x[row*cols:][:cols], row) })
-	in.make, in.private = make, n <= fewOwn
+// SetMade is Set for rows that a product makes of those of src [n, cols], in any order
+// and from several threads; of few rows each thread makes all. x [n, cols] is where many
+// are written.
+func (in *Input) SetMade(x, src []float32, n, cols int, make func(dst, src []float32)) {
+	in.SetEach(x, n, cols, func(row int) { make(x[row*cols:][:cols], src[row*cols:][:cols]) })
+	in.make, in.src, in.private = make, src[:n*cols], n <= fewOwn
 }
 
 // ready makes what products read, or room for it.
@@ -40,7 +40,7 @@ func (in *Input) mine(thread int, products []Product) *Input {
 			own.room = slices.Grow(own.room[:0], in.n*in.cols)
 			x = own.room[:in.n*in.cols]
 			for row := range in.n {
-				in.make(x[row*in.cols:][:in.cols], row)
+				in.make(x[row*in.cols:][:in.cols], in.src[row*in.cols:][:in.cols])
 			}
 		}
 		own.Set(x, in.n, in.cols)

@@ -25,10 +25,12 @@ type rowKernels struct {
 	quantizeWide func(dst []uint32, x []float32, rows int)
 	// addPairs adds rows of 16 values of src two by two; see Product.Pairs.
 	addPairs func(dst []float32, stride int, src []float32, pairs int)
+	// addRows adds rows of 16 values of src to those of dst; see Product.Add.
+	addRows func(dst []float32, stride int, src []float32, n int)
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, argmax, above, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs}
+var portableRows = rowKernels{dot, axpy, argmax, above, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs, addRows}
 
 // rows are this machine's.
 var rows = rowsFor(machine)

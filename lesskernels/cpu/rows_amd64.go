@@ -123,4 +123,10 @@ var avx512Rows = rowKernels{
 			addPairsAVX512(&dst[0], uintptr(stride), &src[0], uintptr(pairs))
 		}
 	},
+	addRows: func(dst []float32, stride int, src []float32, n int) {
+		if n > 0 {
+			_ = dst[(n-1)*stride+panelRows-1]
+			addRowsAVX512(&dst[0], uintptr(stride), &src[0], uintptr(n))
+		}
+	},
 }

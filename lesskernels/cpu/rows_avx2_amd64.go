@@ -57,6 +57,12 @@ var avx2Rows = rowKernels{
 			addPairsAVX2(&dst[0], uintptr(stride), &src[0], uintptr(pairs))
 		}
 	},
+	addRows: func(dst []float32, stride int, src []float32, n int) {
+		if n > 0 {
+			_ = dst[(n-1)*stride+panelRows-1]
+			addRowsAVX2(&dst[0], uintptr(stride), &src[0], uintptr(n))
+		}
+	},
 }
 
 func dot256(a, b []float32) float32 {

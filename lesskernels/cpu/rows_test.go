@@ -365,6 +365,21 @@ func TestAddPairs(t *testing.T) {
 	}
 }
 
+func TestAddRows(t *testing.T) {
+	for _, isa := range isas() {
+		for n := range 7 {
+			const stride = 19
+			rng := rand.New(rand.NewPCG(6, uint64(n)))
+			src, got := randomFloats(rng, n*panelRows), randomFloats(rng, 7*stride)
+			want := slices.Clone(got)
+			addRows(want, stride, src, n)
+			if rowsFor(isa).addRows(got, stride, src, n); !slices.Equal(got, want) {
+				t.Fatalf("%v: %d rows: %v, want %v", isa, n, got, want)
+			}
+		}
+	}
+}
+
 // TestBF16 checks that every instruction set rounds to the same bits.
 func TestBF16(t *testing.T) {
 	forRows(t, func(t *testing.T, r *rowKernels, rng *rand.Rand, n int) {

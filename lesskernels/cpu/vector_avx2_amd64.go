@@ -49,6 +49,11 @@ func bf16AVX2(dst *uint16, src *float32, n uintptr)
 //go:noescape
 func addPairsAVX2(dst *float32, stride uintptr, src *float32, pairs uintptr)
 
+// addRowsAVX2 adds rows of 16 values of src to those of dst, stride values apart.
+//
+//go:noescape
+func addRowsAVX2(dst *float32, stride uintptr, src *float32, n uintptr)
+
 // quantizeAVX2 writes one token's blocks of 32 values in the integer form of tiles of that many rows.
 //
 //go:noescape

@@ -478,6 +478,29 @@ pair:
 	VZEROUPPER
 	RET
 
+// func addRowsAVX2(dst *float32, stride uintptr, src *float32, n uintptr)
+// Requires: AVX
+TEXT ·addRowsAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ n+24(FP), BX
+	SHLQ $0x02, CX
+
+row:
+	VMOVUPS (DX), Y0
+	VADDPS  (AX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(DX), Y0
+	VADDPS  32(AX), Y0, Y0
+	VMOVUPS Y0, 32(AX)
+	ADDQ    $0x40, DX
+	ADDQ    CX, AX
+	DECQ    BX
+	JNE     row
+	VZEROUPPER
+	RET
+
 DATA order256<>+0(SB)/4, $0x00000000
 DATA order256<>+4(SB)/4, $0x00000004
 DATA order256<>+8(SB)/4, $0x00000001

@@ -36,6 +36,7 @@ func mulAVX512(k *kernels) {
 		k.mulWords512(n)
 	}
 	k.addPairs512()
+	k.addRows512()
 	k.peak512()
 }
 
@@ -54,6 +55,23 @@ func (k *kernels) addPairs512() {
 	k.ADDQ(p[1], p[0])
 	k.DECQ(p[3])
 	k.JNE(op.LabelRef("pair"))
+	k.end()
+}
+
+// addRows512 ends a product that is added to what is there: see Product in package cpu.
+func (k *kernels) addRows512() {
+	p := k.begin("addRowsAVX512", "func(dst *float32, stride uintptr, src *float32, n uintptr)",
+		"adds rows of 16 values of src to those of dst, stride values apart.", "dst", "stride", "src", "n")
+	k.SHLQ(op.Imm(2), p[1])
+	v := k.ZMM()
+	k.Label("row")
+	k.VMOVUPS(op.Mem{Base: p[2]}, v)
+	k.VADDPS(op.Mem{Base: p[0]}, v, v)
+	k.VMOVUPS(v, op.Mem{Base: p[0]})
+	k.ADDQ(op.Imm(64), p[2])
+	k.ADDQ(p[1], p[0])
+	k.DECQ(p[3])
+	k.JNE(op.LabelRef("row"))
 	k.end()
 }
 

@@ -22,6 +22,7 @@ func vectorAVX2(k *kernels) {
 	w.rope256()
 	w.bf16AVX2()
 	w.addPairs256()
+	w.addRows256()
 	w.quantize256()
 }
 
@@ -204,6 +205,24 @@ func (w width) addPairs256() {
 	w.ADDQ(p[1], p[0])
 	w.DECQ(p[3])
 	w.JNE(op.LabelRef("pair"))
+	w.end()
+}
+
+func (w width) addRows256() {
+	p := w.begin("addRowsAVX2", "func(dst *float32, stride uintptr, src *float32, n uintptr)",
+		"adds rows of 16 values of src to those of dst, stride values apart.", "dst", "stride", "src", "n")
+	w.SHLQ(op.Imm(2), p[1])
+	v := w.vecs(2)
+	w.Label("row")
+	for i, v := range v {
+		w.VMOVUPS(op.Mem{Base: p[2], Disp: i * 32}, v)
+		w.VADDPS(op.Mem{Base: p[0], Disp: i * 32}, v, v)
+		w.VMOVUPS(v, op.Mem{Base: p[0], Disp: i * 32})
+	}
+	w.ADDQ(op.Imm(64), p[2])
+	w.ADDQ(p[1], p[0])
+	w.DECQ(p[3])
+	w.JNE(op.LabelRef("row"))
 	w.end()
 }
 
