@@ -170,9 +170,6 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 func (c *CPU) attend(b *batch, layer int) {
 	c.run(len(b.tasks), func(i int, w *attendWorker) {
 		t := &b.tasks[i]
-		if i+1 < len(b.tasks) {
-			b.fetch(&b.tasks[i+1])
-		}
 		if t.appends {
 			c.append(b, layer, t)
 		}
@@ -185,18 +182,6 @@ func (c *CPU) attend(b *batch, layer int) {
 		}
 	})
 	c.Clock.Mark(Attention)
-}
-
-// mostFetched is the numbers of which the processor has seen by then that they follow
-// each other.
-const mostFetched = 4096
-
-// fetch asks for the first keys and values of a task, which is likely the thread's next.
-func (b *batch) fetch(t *attendTask) {
-	span := &b.spans[t.spans[0]]
-	n := min(len(span.k), mostFetched)
-	cpu.Prefetch(span.k[:n])
-	cpu.Prefetch(span.v[:n])
 }
 
 // append stores the keys and values of a task's block.

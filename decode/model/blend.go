@@ -353,7 +353,7 @@ func (b *Blend) attend(chunk []int) {
 	c.observe(&b.b, b.layer)
 	c.project(&b.b, l)
 	c.norm(&b.b, l.ffnNorm)
-	c.feedForward(&b.b, b.layer)
+	c.feedForward(&b.b, l)
 	c.eachRow(len(chunk), func(row int) {
 		copy(rowOf(b.x, chunk[row], c.config.Width), rowOf(c.x, row, c.config.Width))
 	})

@@ -123,7 +123,7 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 		}
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)
-		c.feedForward(b, i)
+		c.feedForward(b, l)
 	}
 	b.advance()
 	c.score(b)

@@ -69,7 +69,6 @@ const likelyLogits = 3
 // unembed multiplies the first rows of normed with the output matrix.
 func (c *CPU) unembed(rows int) {
 	c.input.Set(c.normed, rows, c.config.Width)
-	c.announce(rows, 0)
 	c.weights.output.MulRefined(c.pool, c.out, &c.input, likelyLogits)
 }
 

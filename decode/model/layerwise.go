@@ -69,7 +69,7 @@ func (l *Layerwise) Layer(layer int, x []float32, attend func(*Heads)) {
 	attend(h)
 	c.project(b, w)
 	c.norm(b, w.ffnNorm)
-	c.feedForward(b, layer)
+	c.feedForward(b, w)
 	copy(x, c.x)
 }
 

@@ -16,7 +16,6 @@ func (c *CPU) qkv(b *batch, l *layer) {
 	for i, place := range []func(b *batch, from, to int){c.placeQueries, c.placeKeys, c.placeValues} {
 		products[i].Finish = func(from, to int) { place(b, from/dim, to/dim) }
 	}
-	c.pool.Announce(b.rows, cpu.Product{Matrix: l.o})
 	cpu.MulAll(c.pool, &c.input, products...)
 	c.Clock.Mark(Matmul)
 }
@@ -86,30 +85,17 @@ func (c *CPU) round(dst []uint16, x []float32) {
 
 func (c *CPU) project(b *batch, l *layer) {
 	c.input.Set(c.attention, b.rows, c.config.Heads*c.config.HeadDim)
-	c.pool.AnnounceChain(b.rows, cpu.Product{Matrix: l.gate}, cpu.Product{Matrix: l.up})
 	cpu.MulAll(c.pool, &c.input, cpu.Product{Matrix: l.o, Dst: c.x, Add: true})
 	c.Clock.Mark(Matmul)
 }
 
-func (c *CPU) feedForward(b *batch, i int) {
-	l, hidden := &c.weights.layers[i], c.config.Hidden
+func (c *CPU) feedForward(b *batch, l *layer) {
+	hidden := c.config.Hidden
 	c.hidden.SetColumns(c.gate, b.rows, hidden, func(row, from, to int) {
 		gate := rowOf(c.gate, row, hidden)[from:to]
 		cpu.SwiGLU(gate, gate, rowOf(c.up, row, hidden)[from:to])
 	})
-	c.pool.Announce(b.rows, cpu.Product{Matrix: l.down})
 	cpu.MulChain(c.pool, &c.input, &c.hidden, l.down, cpu.Product{Matrix: l.gate, Dst: c.gate}, cpu.Product{Matrix: l.up, Dst: c.up})
-	c.announce(b.rows, i+1)
 	cpu.MulAll(c.pool, &c.hidden, cpu.Product{Matrix: l.down, Dst: c.x, Add: true})
 	c.Clock.Mark(Matmul)
-}
-
-// announce tells the pool's threads that a layer's heads are the products after the
-// next, or after the last layer the logits.
-func (c *CPU) announce(rows, layer int) {
-	if layer < len(c.weights.layers) {
-		c.pool.Announce(rows, c.heads(&c.weights.layers[layer])...)
-		return
-	}
-	c.pool.Announce(rows, cpu.Product{Matrix: c.weights.output})
 }

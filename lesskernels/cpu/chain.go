@@ -16,7 +16,6 @@ func MulChain(p *Pool, in *Input, next *Input, m *Matrix, products ...Product) {
 		micros += product.micros(in.n)
 	}
 	in.ready(p, products)
-	p.announcement()
 	t, ready := next.begin(codes, m.isa)
 	if ready {
 		panic("cpu: the input that a chain is to finish was read before")

@@ -65,7 +65,6 @@ func MulAll(p *Pool, in *Input, products ...Product) {
 		units, micros = units+product.units(in.n), micros+product.micros(in.n)
 	}
 	in.ready(p, products)
-	p.announcement()
 	if micros < fewMicros {
 		unitsOf(products, in.mine(0, products), 0, units)
 		return

@@ -20,15 +20,14 @@ const (
 )
 
 // spin waits until a condition holds, or for the time of all spins, and tells which.
-func spin(met func() bool, ahead *reader) bool {
+func spin(met func() bool) bool {
 	for i := range spins {
-		switch {
-		case met():
+		if met() {
 			return true
-		case ahead.read(linesALook):
-		case i%spinYield == spinYield-1:
+		}
+		if i%spinYield == spinYield-1 {
 			runtime.Gosched()
-		default:
+		} else {
 			pause(spinRounds)
 		}
 	}
@@ -45,9 +44,6 @@ type Pool struct {
 	wake    chan struct{}
 	done    chan struct{} // the last task of a job tells a parked Run
 	workers sync.WaitGroup
-
-	announced, ahead [][]byte // see Announce
-	reader           reader   // the caller's
 }
 
 // job is the work of one Run. What one thread writes shares no cache line with what
@@ -58,8 +54,7 @@ type job struct {
 	some    func(from, to, thread int) // all of [from, to)
 	more    []share                    // of the threads beyond fewThreads
 	failure atomic.Pointer[failure]
-	ahead   [][]byte // what each thread will begin with in the product after it
-	stop    bool     // workers leave
+	stop    bool // workers leave
 
 	left    atomic.Int64 // tasks not yet done
 	waiting atomic.Int32 // 0: nobody parked, 1: Run parked, 2: all done
@@ -181,8 +176,6 @@ func (p *Pool) start(tasks int, j *job) {
 		j.share(i).rest.Store(uint64(i*tasks/p.threads)<<32 | uint64((i+1)*tasks/p.threads))
 	}
 	j.left.Store(int64(tasks))
-	j.ahead = p.ahead
-	p.reader.next(p.ahead, 0)
 	p.job.Store(j)
 	p.unpark()
 	j.drain(p, 0)
@@ -204,20 +197,18 @@ func (p *Pool) Close() {
 // work is a worker's life: wait for a new job, do what is left of it.
 func (p *Pool) work(seen *job, thread int) {
 	defer p.workers.Done()
-	var ahead reader
 	for {
-		seen = p.await(seen, &ahead)
+		seen = p.await(seen)
 		if seen.stop {
 			return
 		}
-		ahead.next(seen.ahead, thread)
 		seen.drain(p, thread)
 	}
 }
 
 // await returns the newest job once it differs from the one seen last.
-func (p *Pool) await(seen *job, ahead *reader) *job {
-	if spin(func() bool { return p.job.Load() != seen }, ahead) {
+func (p *Pool) await(seen *job) *job {
+	if spin(func() bool { return p.job.Load() != seen }) {
 		return p.job.Load()
 	}
 	for {
@@ -291,7 +282,7 @@ func (j *job) do(from, to, thread int) {
 
 // wait returns when every task is done.
 func (j *job) wait(p *Pool) {
-	spin(func() bool { return j.left.Load() == 0 }, &p.reader)
+	spin(func() bool { return j.left.Load() == 0 })
 	if j.waiting.CompareAndSwap(0, 1) {
 		<-p.done
 	}
