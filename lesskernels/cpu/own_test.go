@@ -41,7 +41,7 @@ func TestSetMade(t *testing.T) {
 							t.Fatalf("%d rows: every thread makes them: %v", n, made.private)
 						}
 						for again := range 2 { // the second time, they are there
-							got, want := sentinels(m, n), sentinels(m, n)
+							got, want := inBothForms(m, n), inBothForms(m, n)
 							MulAll(pool, &made, got...)
 							MulAll(pool, &before, want...)
 							for i := range got {
@@ -57,8 +57,8 @@ func TestSetMade(t *testing.T) {
 	}
 }
 
-// sentinels are products of n rows with a matrix, in codes and in pairs.
-func sentinels(m *Matrix, n int) []Product {
+// inBothForms are the products of n rows with a matrix, of codes and of pairs.
+func inBothForms(m *Matrix, n int) []Product {
 	return []Product{{Matrix: m, Dst: make([]float32, n*m.rows)}, {Matrix: m, Dst: make([]float32, n*m.rows), Pairs: true}}
 }
 
@@ -80,7 +80,7 @@ func TestFinish(t *testing.T) {
 					t.Run(fmt.Sprintf("%v/rows=%d/together=%d/n=%d", isa, rows, together, n), func(t *testing.T) {
 						var in Input
 						in.Set(randomFloats(rng, n*cols), n, cols)
-						want, got := sentinels(m, n), sentinels(m, n)
+						want, got := inBothForms(m, n), inBothForms(m, n)
 						MulAll(pool, &in, want...)
 						counts := make([][]int, len(got)) // of a column, which one thread finishes
 						for i := range got {
