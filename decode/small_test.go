@@ -132,8 +132,11 @@ func randomMaps(layers int, shape lesskernels.FeatureShape, scales [][]float32) 
 			Wq1: weights(shape.Heads * shape.HeadDim * shape.Hidden), Wq2: weights(shape.Heads * shape.Hidden * shape.Rank),
 			Wk1: weights(shape.KVHeads * shape.HeadDim * shape.Hidden), Wk2: weights(shape.KVHeads * shape.Hidden * shape.Rank),
 			Wk3: weights(shape.KVHeads * shape.Rank * shape.Rank),
-			S1:  weights(shape.KVHeads * shape.Rank), S2: weights(shape.KVHeads * shape.Rank),
+			S1:  weights(shape.KVHeads * shape.Rank), S2: weights(shape.KVHeads * shape.Rank), Fade: weights(shape.KVHeads * shape.Rank),
 		}})
+		for i, x := range m.Layers[len(m.Layers)-1].Fade {
+			m.Layers[len(m.Layers)-1].Fade[i] = 8*x - 5
+		}
 	}
 	m.SetGate(lesskernels.Others, scales, lesskernels.GateReport{Validated: 1 << 20})
 	return m

@@ -13,6 +13,11 @@ import (
 //	ψ(k) = | a + (a·Wk3) ⊙ s2 |
 //
 // The scale of attention scores is not applied to q.
+//
+// Beyond the paper, features may fade: feature r of a token at position p counts e^(−λ_r·(t−p)) of what
+// it did to a query at position t, as retention does (RetNet, arXiv 2307.08621), with rates of its own
+// for every KV head. The inputs of φ and ψ know of no positions; the rates are how they are told which
+// tokens are old.
 type FeatureMap struct {
 	FeatureShape
 	FeatureWeights
@@ -35,7 +40,12 @@ type FeatureWeights struct {
 	Wk2    []float32 // [kvHeads, hidden, R]
 	Wk3    []float32 // [kvHeads, R, R]
 	S1, S2 []float32 // [kvHeads, R]
+	Fade   []float32 // [kvHeads, R] ln λ, λ in nats per token; nil: no feature fades
 }
+
+// FastestFade is the highest rate λ: a feature that fades faster would say nothing of tokens that a cache
+// has evicted, which are older than those that it keeps for being recent.
+const FastestFade = 1.0 / 50
 
 // NewFeatureMap joins weights to their shape. It refuses sizes that are not
 // positive, query heads that KV heads do not divide, and lengths that disagree.
@@ -63,7 +73,22 @@ func NewFeatureMap(s FeatureShape, w FeatureWeights) (*FeatureMap, error) {
 			return nil, fmt.Errorf("lesskernels: feature map: %s %v needs %d values, got %d", t.name, t.sizes, want, len(t.values))
 		}
 	}
+	if n := len(w.Fade); n != 0 && n != s.KVHeads*s.Rank {
+		return nil, fmt.Errorf("lesskernels: feature map: Fade needs %d values or none, got %d", s.KVHeads*s.Rank, n)
+	}
 	return &FeatureMap{s, w}, nil
+}
+
+// Rates are λ [R] of a KV head's features; nil: none fades.
+func (f *FeatureMap) Rates(kvHead int) []float64 {
+	if f.Fade == nil {
+		return nil
+	}
+	rates := make([]float64, f.Rank)
+	for r, x := range f.Fade[kvHead*f.Rank:][:f.Rank] {
+		rates[r] = min(math.Exp(float64(x)), FastestFade)
+	}
+	return rates
 }
 
 // Phi writes φ(q) [R] of a query head to dst.

@@ -42,6 +42,7 @@ func ReadMaps(path string) (*Maps, error) {
 //	layers.l.phi.w1 [heads, headDim, hidden]    layers.l.psi.w1 [kvHeads, headDim, hidden]
 //	layers.l.phi.w2 [heads, hidden, R]          layers.l.psi.w2 [kvHeads, hidden, R]
 //	layers.l.psi.w3 [kvHeads, R, R]             layers.l.psi.s1, layers.l.psi.s2 [kvHeads, R]
+//	layers.l.psi.fade [kvHeads, R], where features fade
 //
 // and [layers, kvHeads] gate.p for every policy p of the header's gates and, where they
 // were measured, head_weights.
@@ -70,7 +71,11 @@ func ParseMaps(r io.ReaderAt, size int64) (*Maps, error) {
 func (m *Maps) parse(file *Safetensors) error {
 	for layer := range m.Header.Layers {
 		w := FeatureWeights{}
-		for _, t := range w.tensors(layer, m.Header.Shape) {
+		tensors := w.tensors(layer, m.Header.Shape)
+		if fade := w.fade(layer, m.Header.Shape); fade.in(file) {
+			tensors = append(tensors, fade)
+		}
+		for _, t := range tensors {
 			values, dtype, err := file.float32s(t.name, false, t.shape...)
 			if err != nil {
 				return err
@@ -125,6 +130,16 @@ func (w *FeatureWeights) tensors(layer int, s FeatureShape) []mapTensor {
 	}
 }
 
+// fade is the one weight of a layer that need not be there.
+func (w *FeatureWeights) fade(layer int, s FeatureShape) mapTensor {
+	return mapTensor{fmt.Sprintf("layers.%d.psi.fade", layer), []int{s.KVHeads, s.Rank}, &w.Fade}
+}
+
+func (t mapTensor) in(file *Safetensors) bool {
+	_, ok := file.Tensor(t.name)
+	return ok
+}
+
 // Write writes a .less file, beside it first so that no half of one is ever
 // found at path.
 func (m *Maps) Write(path string) (err error) {
@@ -161,7 +176,11 @@ func (m *Maps) Encode(w io.Writer) error {
 		if f.FeatureShape != h.Shape {
 			return fmt.Errorf("layer %d has shape %+v, the header says %+v", layer, f.FeatureShape, h.Shape)
 		}
-		for _, t := range f.tensors(layer, h.Shape) {
+		parts := f.tensors(layer, h.Shape)
+		if f.Fade != nil {
+			parts = append(parts, f.fade(layer, h.Shape))
+		}
+		for _, t := range parts {
 			tensors = append(tensors, namedTensor{t.name, m.Type, t.shape, *t.values})
 		}
 	}

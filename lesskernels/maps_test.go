@@ -33,6 +33,9 @@ func someMaps(dtype DType) *Maps {
 				*t.values = append(*t.values, float32(rng.IntN(255)-127)/64)
 			}
 		}
+		if layer == 1 {
+			w.Fade = []float32{-5, -6, -3, -10}
+		}
 		f, err := NewFeatureMap(shape, w)
 		if err != nil {
 			panic(err)

@@ -107,6 +107,7 @@ func TestNewFeatureMapRefuses(t *testing.T) {
 	for name, change := range map[string]func(*FeatureShape, *FeatureWeights){
 		"rank 0":          func(s *FeatureShape, _ *FeatureWeights) { s.Rank = 0 },
 		"heads":           func(s *FeatureShape, _ *FeatureWeights) { s.KVHeads = 4 },
+		"a short Fade":    func(s *FeatureShape, w *FeatureWeights) { w.Fade = make([]float32, s.KVHeads*s.Rank-1) },
 		"a short S2":      func(_ *FeatureShape, w *FeatureWeights) { w.S2 = w.S2[1:] },
 		"a missing Wk3":   func(_ *FeatureShape, w *FeatureWeights) { w.Wk3 = nil },
 		"swapped weights": func(_ *FeatureShape, w *FeatureWeights) { w.Wq1, w.Wk1 = w.Wk1, w.Wq1 },
@@ -115,6 +116,19 @@ func TestNewFeatureMapRefuses(t *testing.T) {
 		change(&s, &w)
 		if _, err := NewFeatureMap(s, w); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// Rates are no higher than the fastest, and those of another KV head are others.
+func TestRates(t *testing.T) {
+	m := someMaps(F32)
+	if rates := m.Layers[0].Rates(1); rates != nil {
+		t.Errorf("a map whose features do not fade has the rates %v", rates)
+	}
+	for kvHead, want := range [][]float64{{math.Exp(-5), math.Exp(-6)}, {1. / 50, math.Exp(-10)}} {
+		if got := m.Layers[1].Rates(kvHead); !slices.Equal(got, want) {
+			t.Errorf("KV head %d: rates %v, want %v", kvHead, got, want)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type trainCmd struct {
 	Epochs   int      `help:"Times that each window is seen; training stops earlier when held-out windows get no better." default:"8"`
 	Hidden   int      `help:"Width of the maps." default:"128"`
 	Rank     int      `help:"Rank of the state. More was not better on the default reader." default:"8"`
+	Fading   bool     `default:"true" negatable:"" help:"Let features fade with the distance between token and query, at rates that are learned; --no-fading trains maps as the paper has them."`
 	Probes   int      `help:"Held-out windows that the gate reads with and without states; at most 4." default:"2"`
 	Needles  int      `help:"Prompts with a hidden fact that the gate reads." default:"6"`
 	Spare    bool     `name:"spare-evaluation" help:"Leave out the pages that api eval cache reads, by their names, so that the maps can be judged on them."`
@@ -112,7 +113,7 @@ func (c *trainCmd) make(ctx context.Context, g *globals, r *teacher, corpus teac
 		return m, nil, func() error { return nil }, m.Check(r.hash, r.config.Layers, r.config.Heads, r.config.KVHeads, r.config.HeadDim)
 	}
 	recipe := train.Recipe
-	recipe.Epochs = c.Epochs
+	recipe.Epochs, recipe.Fading = c.Epochs, c.Fading
 	trainer, err := teach.NewTrainer(r.layerwise, r.config, r.pool, corpus, teach.Options{Hidden: c.Hidden, Rank: c.Rank,
 		Policies: policies, Rows: c.Rows, Recipe: recipe, Work: c.Output + ".work", Progress: showTraining})
 	if err != nil {

@@ -51,7 +51,7 @@ func (s *Sequence) Distilled(n int) *passages.Passage {
 		for j, position := range h.positions[:h.len] {
 			to.Positions[j] = position - int32(p.First)
 		}
-		to.Absorbed = s.states[i].Absorbed
+		to.Absorbed, to.Clock = s.states[i].Absorbed, s.states[i].Clock
 		for _, part := range s.states[i].parts() {
 			to.State = append(to.State, part...)
 		}
@@ -74,6 +74,9 @@ func (s *Sequence) FitsMemory(p *passages.Passage) error {
 		if n != len(same.Positions) || len(h.K) != n*dim || len(h.V) != n*dim || n > p.Tokens || h.Absorbed < 0 || h.Absorbed > p.Tokens-n {
 			return fmt.Errorf("KV head %d of a passage memory holds %d tokens and %d absorbed ones of %d", i, n, h.Absorbed, p.Tokens)
 		}
+		if h.Clock < 0 || h.Clock > p.First+p.Tokens+ClockStep {
+			return fmt.Errorf("KV head %d of a passage memory has faded to position %d of %d", i, h.Clock, p.First+p.Tokens)
+		}
 		if len(h.State) != s.states[i].size() {
 			return fmt.Errorf("KV head %d of a passage memory has a state of %d numbers for %d", i, len(h.State), s.states[i].size())
 		}
@@ -89,9 +92,9 @@ func (s *Sequence) FitsMemory(p *passages.Passage) error {
 }
 
 // Place lets the sequence go on as if it had been fed a passage, of which it holds the
-// tokens of a memory that FitsMemory, their keys turned to where they stand now. State
-// joins the state of a KV head; it is told by how many positions the passage has moved.
-func (s *Sequence) Place(p *passages.Passage, join func(state *State, head *passages.Head, by int)) {
+// tokens of a memory that FitsMemory, their keys turned to where they stand now. Join joins
+// the state of a KV head; it is told by how many positions the passage has moved.
+func (s *Sequence) Place(p *passages.Passage, join func(state *State, layer, kvHead int, head *passages.Head, by int)) {
 	kvHeads, dim := s.plan.Shape.KVHeads, s.plan.Shape.HeadDim
 	by, start := s.position-p.First, s.position
 	turned := make([]uint16, s.plan.Interval*dim)
@@ -118,7 +121,7 @@ func (s *Sequence) Place(p *passages.Passage, join func(state *State, head *pass
 			i := layer*kvHeads + kvHead
 			s.evicted += int64(p.Tokens - total)
 			if state := s.State(layer, kvHead); state != nil && p.Heads[i].Absorbed > 0 {
-				join(state, &p.Heads[i], by)
+				join(state, layer, kvHead, &p.Heads[i], by)
 			}
 		}
 	}

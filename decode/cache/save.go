@@ -39,6 +39,7 @@ type saved struct {
 	Keeps    []int // [layers·kvHeads], and so are the others
 	Held     []int
 	Absorbed []int
+	Clocks   []int `json:",omitempty"` // of states, where one has faded
 	Turned   []bool
 	Decided  []int  // position of the last decision; nil: never
 	Settled  []int  `json:",omitempty"` // groups, where some are packed
@@ -61,10 +62,14 @@ func (s *Sequence) Save(w io.Writer, model string) error {
 		h.Turned = append(h.Turned, s.heads[i].turned)
 		h.Decided = append(h.Decided, s.heads[i].decided)
 		h.Absorbed = append(h.Absorbed, s.states[i].Absorbed)
+		h.Clocks = append(h.Clocks, s.states[i].Clock)
 		if s.plan.packs() {
 			h.Settled = append(h.Settled, s.heads[i].settled)
 			h.Pruned = append(h.Pruned, s.heads[i].pruned)
 		}
+	}
+	if slices.Max(h.Clocks) == 0 {
+		h.Clocks = nil
 	}
 	header, err := json.Marshal(h)
 	if err != nil {
@@ -197,6 +202,9 @@ func (h saved) plan(model string, shapeOf func(policy string) Shape) (Plan, erro
 			return Plan{}, fmt.Errorf("KV head %d: decided on at %d of %d", i, at, h.Position)
 		}
 	}
+	if h.Clocks != nil && (len(h.Clocks) != n || slices.Min(h.Clocks) < 0 || slices.Max(h.Clocks) > h.Position+ClockStep) {
+		return Plan{}, fmt.Errorf("clocks of states %d at position %d", h.Clocks, h.Position)
+	}
 	for i, settled := range h.Settled {
 		loose := h.Held[i] - settled*GroupTokens
 		if settled < 0 || settled > plan.Groups[i] || loose < 0 || loose > plan.loose(i) || h.Pruned[i] && spec.Think == 0 {
@@ -259,6 +267,9 @@ func (s *Sequence) fill(in io.Reader, h saved, sum func() uint32) error {
 		}
 		if s.states[i].size() > 0 {
 			s.states[i].Absorbed = h.Absorbed[i]
+			if h.Clocks != nil {
+				s.states[i].Clock = h.Clocks[i]
+			}
 		}
 	}
 	want := sum()

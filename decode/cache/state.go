@@ -6,12 +6,18 @@ const (
 	Moment = "moment" // MomentKV (arXiv 2606.01563): closed form, training-free
 )
 
+// ClockStep is what the clock of a state goes forward by, in positions: rarely enough that fading sums cost
+// nothing, and by steps that depend on the tokens alone, so that a state has the same bits however those that
+// it absorbs are grouped.
+const ClockStep = 64
+
 // State is what a KV head remembers of the tokens that it has evicted. Its numbers
 // lie in the sequence's memory and are counted in its Plan. Who computes attention
 // adds the tokens that Absorb hands over, in their order, and asks it as one more
 // segment; a State that has absorbed nothing is no segment.
 type State struct {
 	Absorbed int // tokens that were handed over
+	Clock    int // position that H and Z have faded to: see lesskernels.FeatureMap
 
 	// LESS: sums over the absorbed tokens.
 	H []float32 // [R, headDim] Σ ψ(k)ᵀ v
@@ -62,14 +68,14 @@ func (s *State) size() int {
 }
 
 func (s *State) clear() {
-	s.Absorbed = 0
+	s.Absorbed, s.Clock = 0, 0
 	for _, part := range s.parts() {
 		clear(part)
 	}
 }
 
 func (s *State) copyFrom(other *State) {
-	s.Absorbed = other.Absorbed
+	s.Absorbed, s.Clock = other.Absorbed, other.Clock
 	from := other.parts()
 	for i, part := range s.parts() {
 		copy(part, from[i])

@@ -294,7 +294,7 @@ func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
 func (c *CUDA) merge(b *cudaBatch, layer int, w *wave) {
 	a := c.attention(b)
 	a.Layer = layer
-	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), c.states(b), c.attended))
+	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), c.states(b, layer), c.attended))
 }
 
 func (c *CUDA) project(b *cudaBatch, l *cudaLayer) {

@@ -26,6 +26,7 @@ type cudaBatch struct {
 	live     table[int32]
 	ownLive  table[int32]
 	asked    table[int64] // [rows] the table of the row's states; below 0, it asks none
+	at       table[int32] // [rows] positions
 	pick     table[int32] // rows whose logits are wanted: Targets first, block by block
 	count    table[int32] // of the others, how many of the likeliest tokens are enough; 0: none are
 	heat     table[float32]
@@ -202,6 +203,7 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 			asked, b.asks = s.table, true
 		}
 		b.asked.add(asked)
+		b.at.add(int32(s.position + row))
 	}
 	b.own = b.own || !block.fits
 }
@@ -270,7 +272,7 @@ func (c *CUDA) upload(b *cudaBatch) {
 	}
 	c.rotations(b)
 	u := &c.tables
-	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick, &b.count} {
+	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick, &b.count, &b.at} {
 		u.put(cuda.Bytes(t.values), &t.at)
 	}
 	for _, t := range []*table[float32]{&b.cos, &b.sin, &b.heat} {

@@ -43,6 +43,7 @@ func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) 
 			}
 			t.leaving.add(cuda.Leaving{Key: from.Key + int64(g.slot), Value: from.Value + int64(g.slot), Layer: from.Layer, Position: int64(g.position)})
 			job.Count++
+			job.Newest = max(job.Newest, int64(g.position))
 		}
 		if !s.begun[layer] {
 			job.Fresh = 1

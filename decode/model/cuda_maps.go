@@ -86,15 +86,15 @@ func (m *cudaMaps) free(d device.Device) {
 // phi computes φ of the queries of rows that ask states.
 func (c *CUDA) phi(b *cudaBatch, layer int) {
 	if b.asks {
-		states := c.states(b)
+		states := c.states(b, layer)
 		c.check(c.kernels.Phi(c.stream, c.heads, &c.maps.layers[layer], c.qkvOut, states, b.rows))
 	}
 }
 
-// states are what a batch asks; nil: nothing.
-func (c *CUDA) states(b *cudaBatch) *cuda.States {
+// states are what a batch asks in a layer; nil: nothing.
+func (c *CUDA) states(b *cudaBatch, layer int) *cuda.States {
 	if !b.asks {
 		return nil
 	}
-	return &cuda.States{Rank: c.maps.source.Header.Shape.Rank, Phi: c.maps.phi, Asked: b.asked.at}
+	return &cuda.States{Rank: c.maps.source.Header.Shape.Rank, Phi: c.maps.phi, Asked: b.asked.at, At: b.at.at, Rates: c.maps.layers[layer].Rates}
 }

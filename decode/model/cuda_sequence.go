@@ -113,7 +113,7 @@ func (s *cudaSequence) entries() []cuda.StateEntry {
 		if rank > 0 {
 			kvHeads := s.plan.Shape.KVHeads
 			e = cuda.StateEntry{Further: int32(further), Gate: gate.LogScale[i/kvHeads][i%kvHeads]}
-			further += rank * (s.plan.Shape.HeadDim + 1)
+			further += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
 			s.states++
 		}
 		entries = append(entries, e)
@@ -125,7 +125,9 @@ func (s *cudaSequence) entries() []cuda.StateEntry {
 func (s *cudaSequence) stateFloats() int {
 	n := 0
 	for _, rank := range s.plan.Shape.Ranks {
-		n += rank * (s.plan.Shape.HeadDim + 1)
+		if rank > 0 {
+			n += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
+		}
 	}
 	return n
 }

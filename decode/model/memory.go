@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"lessrag/decode/cache"
 	"lessrag/decode/passages"
@@ -48,13 +49,18 @@ func (c *CPU) Place(made Sequence, p *passages.Passage) error {
 }
 
 // join adds the state of a memory to that of a KV head. Those of LESS are sums of
-// features of keys as they were before positions turned them. Moments are of turned
+// features of keys as they were before positions turned them; the younger of the two
+// grows as old as the other. Moments are of turned
 // keys: mean and covariance turn as the keys do, and are merged as those of two samples
 // are (Chan, Golub and LeVeque).
-func (c *CPU) join(state *cache.State, h *passages.Head, by int) {
+func (c *CPU) join(state *cache.State, layer, kvHead int, h *passages.Head, by int) {
 	if state.KeyMean == nil {
-		add(state.H, h.State[:len(state.H)])
-		add(state.Z, h.State[len(state.H):])
+		maps := c.memory.maps[layer]
+		moved := cache.State{H: slices.Clone(h.State[:len(state.H)]), Z: slices.Clone(h.State[len(state.H):]), Clock: h.Clock + by}
+		wind(maps, state, kvHead, moved.Clock)
+		wind(maps, &moved, kvHead, state.Clock)
+		add(state.H, moved.H)
+		add(state.Z, moved.Z)
 		state.Absorbed += h.Absorbed
 		return
 	}

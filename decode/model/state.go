@@ -167,7 +167,7 @@ func (c *CPU) absorbOne(l *leaving, w *attendWorker) {
 		for i := range psi {
 			psi[i] = math.Float32frombits(uint32(m.psi[l.psi+i]) << 16)
 		}
-		cpu.Absorb(c.isa, l.state.H, l.state.Z, psi, m.v[l.first*c.stored:(l.first+l.n)*c.stored])
+		c.add(l.state, l.layer, l.head, psi, m.v[l.first*c.stored:(l.first+l.n)*c.stored], m.at[l.first:l.first+l.n])
 		return
 	}
 	w.keys = resize(w.keys, (absorbTile+1)*dim)
@@ -188,7 +188,7 @@ func (c *CPU) absorbOne(l *leaving, w *attendWorker) {
 		}
 		rank := len(l.state.Z)
 		m.maps[l.layer].Psi(w.phi, l.head, w.keys, n, &w.kernel)
-		cpu.Absorb(c.isa, l.state.H, l.state.Z, w.phi[:n*rank], values)
+		c.add(l.state, l.layer, l.head, w.phi[:n*rank], values, m.at[from:from+n])
 	}
 }
 
@@ -232,7 +232,9 @@ func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, o
 	if state.KeyMean != nil {
 		c.askMoments(state, w.q[:n*group*dim], one, oneLSE)
 	} else {
-		c.memory.maps[layer].Phi(w.phi, kvHead, w.q, n, &w.kernel)
+		maps := c.memory.maps[layer]
+		maps.Phi(w.phi, kvHead, w.q, n, &w.kernel)
+		maps.Fade(w.phi, kvHead, group, n, func(i int) int { return position + i - state.Clock })
 		cpu.Query(c.isa, one, oneLSE, w.phi[:n*group*len(state.Z)], state.H, state.Z, gate.LogScale[layer][kvHead])
 	}
 	cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)

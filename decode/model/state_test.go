@@ -25,7 +25,7 @@ func open(layer, kvHead int) float32 { return 0.5 - float32(layer+kvHead)/4 }
 // masked is the attention that a run should have given, in masked-parallel form and
 // float64: every token at once, over what it saw exactly and, by segment, over what
 // was evicted before it.
-func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, head int, evicted []int) segment64) []float64 {
+func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, token, head int, evicted []int) segment64) []float64 {
 	config := r.c.config
 	scale := 1 / math.Sqrt(float64(config.HeadDim))
 	var out []float64
@@ -66,7 +66,7 @@ func (r *layerRun) masked(maps *lesskernels.Maps, low func(q []float64, head int
 				if maps != nil && maps.Header.Inputs == lesskernels.PreRoPE {
 					asked = before
 				}
-				if l := low(asked, head, evicted); !math.IsInf(l.lse, -1) {
+				if l := low(asked, token, head, evicted); !math.IsInf(l.lse, -1) {
 					s.merge(l)
 				}
 			}
@@ -89,7 +89,7 @@ func (r *layerRun) rounding(position int) float64 {
 }
 
 // less is LESS's segment of attention over evicted tokens in matrix form.
-func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, head int, evicted []int) segment64 {
+func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, token, head int, evicted []int) segment64 {
 	f, config := maps.Layers[0], r.c.config
 	psi := make([][]float32, len(r.held)*config.KVHeads)
 	for token := range r.held {
@@ -103,13 +103,17 @@ func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, head int, evic
 			psi[token*config.KVHeads+kvHead] = features
 		}
 	}
-	return func(q []float64, head int, evicted []int) segment64 {
+	return func(q []float64, at, head int, evicted []int) segment64 {
 		kvHead := head / config.Group()
+		rates := f.Rates(kvHead)
 		phi := make([]float32, f.Rank)
 		f.Phi(phi, head, singles(q))
 		s, mass := segment64{out: make([]float64, config.HeadDim)}, 0.0
 		for _, token := range evicted {
-			w := dot64(doubles(phi), doubles(psi[token*config.KVHeads+kvHead]))
+			w := 0.0
+			for r, x := range psi[token*config.KVHeads+kvHead] {
+				w += float64(phi[r]) * float64(x) * math.Exp(-rates[r]*float64(at-token))
+			}
 			mass += w
 			for i, v := range r.wide(r.storedV, token, kvHead) {
 				s.out[i] += w * v
@@ -125,10 +129,10 @@ func (r *layerRun) less(maps *lesskernels.Maps) func(q []float64, head int, evic
 }
 
 // moments is MomentKV's segment over evicted tokens, from its definition.
-func (r *layerRun) moments() func(q []float64, head int, evicted []int) segment64 {
+func (r *layerRun) moments() func(q []float64, token, head int, evicted []int) segment64 {
 	dim := r.c.config.HeadDim
 	scale := 1 / math.Sqrt(float64(dim))
-	return func(q []float64, head int, evicted []int) segment64 {
+	return func(q []float64, _, head int, evicted []int) segment64 {
 		kvHead, n := head/r.c.config.Group(), float64(len(evicted))
 		key, value := make([]float64, dim), make([]float64, dim)
 		for _, token := range evicted {

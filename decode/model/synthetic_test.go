@@ -69,6 +69,15 @@ func syntheticMaps(c Config, rank int, inputs lesskernels.Inputs, gate func(laye
 	return syntheticMapsOf(c, 24, rank, inputs, gate)
 }
 
+// fade are n rates of chance: some features hardly fade, some as fast as any may.
+func fade(n int) []float32 {
+	random, x := rand.New(rand.NewPCG(5, 6)), make([]float32, n)
+	for i := range x {
+		x[i] = float32(2*random.NormFloat64() - 5)
+	}
+	return x
+}
+
 // syntheticMapsOf are syntheticMaps with so many hidden values.
 func syntheticMapsOf(c Config, hidden, rank int, inputs lesskernels.Inputs, gate func(layer, kvHead int) float32) *lesskernels.Maps {
 	random := rand.New(rand.NewPCG(3, 4))
@@ -94,6 +103,7 @@ func syntheticMapsOf(c Config, hidden, rank int, inputs lesskernels.Inputs, gate
 			Wk2: numbers(c.KVHeads*hidden*rank, 0.4),
 			Wk3: numbers(c.KVHeads*rank*rank, 0.3),
 			S1:  numbers(c.KVHeads*rank, 1), S2: numbers(c.KVHeads*rank, 0.5),
+			Fade: fade(c.KVHeads * rank),
 		})
 		if err != nil {
 			panic(err)

@@ -31,7 +31,7 @@ type header struct {
 }
 
 type counts struct {
-	K, V, Positions, State, Absorbed int
+	K, V, Positions, State, Absorbed, Clock int
 }
 
 // encode writes a passage.
@@ -39,7 +39,7 @@ func encode(name string, p *Passage) ([]byte, error) {
 	h := header{Name: name, Tokens: p.Tokens, First: p.First}
 	for i := range p.Heads {
 		d := &p.Heads[i]
-		h.Heads = append(h.Heads, counts{len(d.K), len(d.V), len(d.Positions), len(d.State), d.Absorbed})
+		h.Heads = append(h.Heads, counts{len(d.K), len(d.V), len(d.Positions), len(d.State), d.Absorbed, d.Clock})
 	}
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -88,7 +88,7 @@ func decode(name string, content []byte) (*Passage, error) {
 			return fail("its counts do not fit")
 		}
 		d := &p.Heads[i]
-		*d = Head{K: make([]uint16, c.K), V: make([]uint16, c.V), Absorbed: c.Absorbed}
+		*d = Head{K: make([]uint16, c.K), V: make([]uint16, c.V), Absorbed: c.Absorbed, Clock: c.Clock}
 		parts := []any{d.K, d.V}
 		if c.Positions > 0 {
 			d.Positions = make([]int32, c.Positions)

@@ -49,6 +49,7 @@ type Head struct {
 	Positions []int32   // [n] tokens of the passage, from 0, rising; nil: all of them
 	Absorbed  int       // tokens that live on in State
 	State     []float32 // numbers of a state; nil: none
+	Clock     int       // position, where they were computed, that the state has faded to
 }
 
 // Bytes is the memory that a passage takes.

@@ -113,7 +113,7 @@ func (k *Kernels) Merge(s device.Stream, a *Attention, list device.Pointer, n, s
 		name, asked = name+"_less", *states
 	}
 	return k.launch(s, name, device.Grid{X: n, Y: a.Heads.Heads, Z: 1},
-		address(a.Parts), address(a.LSE), address(list), address(asked.Phi), address(asked.Memory), address(asked.Asked), address(out),
+		address(a.Parts), address(a.LSE), address(list), address(asked.Phi), address(asked.Memory), address(asked.Asked), address(asked.At), address(asked.Rates), address(out),
 		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.I32(asked.Rank))
 }
 

@@ -18,13 +18,17 @@ type Maps struct {
 	Q1, Q2         device.Pointer // [heads, dim, hidden], [heads, hidden, rank] f32
 	K1, K2, K3     device.Pointer // [kvHeads, dim, hidden], [kvHeads, hidden, rank], [kvHeads, rank, rank] f32
 	Scale1, Scale2 device.Pointer // [kvHeads, rank] f32
+	Rates          device.Pointer // [kvHeads, rank] f32, λ; 0 where no feature fades
 }
+
+// StateFloats is how many numbers of a device's memory the state of a KV head takes: H, z and its clock.
+func StateFloats(rank, dim int) int { return rank*(dim+1) + 1 }
 
 // MapsBytes is what maps of a shape take on a device.
 func MapsBytes(s lesskernels.FeatureShape) int64 {
 	keys := s.KVHeads * s.Rank
 	return aligned(4*s.Heads*s.HeadDim*s.Hidden) + aligned(4*s.Heads*s.Hidden*s.Rank) + aligned(4*s.KVHeads*s.HeadDim*s.Hidden) +
-		aligned(4*keys*s.Hidden) + aligned(4*keys*s.Rank) + 2*aligned(4*keys)
+		aligned(4*keys*s.Hidden) + aligned(4*keys*s.Rank) + 3*aligned(4*keys)
 }
 
 // aligned is so many bytes up to where kernels expect an address.
@@ -36,10 +40,16 @@ func PutMaps(s device.Stream, f *lesskernels.FeatureMap, at device.Pointer) (Map
 	if f.Rank > MostRank {
 		return m, fmt.Errorf("cuda: feature maps of rank %d, and kernels take %d at most", f.Rank, MostRank)
 	}
+	rates := make([]float32, f.KVHeads*f.Rank)
+	for kvHead := range f.KVHeads {
+		for r, rate := range f.Rates(kvHead) {
+			rates[kvHead*f.Rank+r] = float32(rate)
+		}
+	}
 	for _, part := range []struct {
 		to     *device.Pointer
 		values []float32
-	}{{&m.Q1, f.Wq1}, {&m.Q2, f.Wq2}, {&m.K1, f.Wk1}, {&m.K2, f.Wk2}, {&m.K3, f.Wk3}, {&m.Scale1, f.S1}, {&m.Scale2, f.S2}} {
+	}{{&m.Q1, f.Wq1}, {&m.Q2, f.Wq2}, {&m.K1, f.Wk1}, {&m.K2, f.Wk2}, {&m.K3, f.Wk3}, {&m.Scale1, f.S1}, {&m.Scale2, f.S2}, {&m.Rates, rates}} {
 		if err := s.Upload(at, Bytes(part.values)); err != nil {
 			return m, err
 		}
@@ -53,8 +63,10 @@ func PutMaps(s device.Stream, f *lesskernels.FeatureMap, at device.Pointer) (Map
 type States struct {
 	Rank   int
 	Phi    device.Pointer // [rows, heads, rank] f32, φ of the queries
-	Memory device.Pointer // f32: tables [layers, kvHeads] StateEntry, and states, each H [rank, dim] and then z [rank]
+	Memory device.Pointer // f32: tables [layers, kvHeads] StateEntry, and states, each H [rank, dim], z [rank] and then its clock, i32: StateFloats
 	Asked  device.Pointer // [rows] i64: where in Memory the table of the row's sequence begins; below 0, it asks no state
+	At     device.Pointer // [rows] i32: positions
+	Rates  device.Pointer // of the layer's Maps
 }
 
 // StateEntry is one KV head's in the table of a sequence.
@@ -81,6 +93,7 @@ type Job struct {
 	KVHead       int64
 	First, Count int64 // of the leaving tokens
 	Fresh        int64 // 1: the state has absorbed nothing, and its memory may hold anything
+	Newest       int64 // the highest position among the tokens
 }
 
 // Absorb adds to the states of a layer what n jobs tell. memory is where row 0 is, and turns
@@ -88,7 +101,7 @@ type Job struct {
 func (k *Kernels) Absorb(s device.Stream, h Heads, m *Maps, memory, jobs, leaving, turns, states device.Pointer, n, layer int) error {
 	return k.launch(s, fmt.Sprintf("absorb_d%d", h.Dim), device.Grid{X: n, Y: 1, Z: 1},
 		address(memory), address(jobs), address(leaving), address(turns), address(states),
-		address(m.K1), address(m.K2), address(m.K3), address(m.Scale1), address(m.Scale2),
+		address(m.K1), address(m.K2), address(m.K3), address(m.Scale1), address(m.Scale2), address(m.Rates),
 		device.I32(layer), device.I32(h.KVHeads), device.I32(m.Hidden), device.I32(m.Rank))
 }
 

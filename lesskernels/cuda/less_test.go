@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"lessrag/lesskernels"
@@ -13,11 +14,15 @@ const stateTolerance = 1e-5
 // featureMap is one of random weights.
 func (r *rig) featureMap(h Heads, hidden, rank int) *lesskernels.FeatureMap {
 	r.t.Helper()
+	rates := r.normal(h.KVHeads*rank, 2)
+	for i := range rates {
+		rates[i] -= 5
+	}
 	f, err := lesskernels.NewFeatureMap(lesskernels.FeatureShape{Heads: h.Heads, KVHeads: h.KVHeads, HeadDim: h.Dim, Hidden: hidden, Rank: rank},
 		lesskernels.FeatureWeights{
 			Wq1: r.normal(h.Heads*h.Dim*hidden, 1/math.Sqrt(float64(h.Dim))), Wq2: r.normal(h.Heads*hidden*rank, 0.4),
 			Wk1: r.normal(h.KVHeads*h.Dim*hidden, 1/math.Sqrt(float64(h.Dim))), Wk2: r.normal(h.KVHeads*hidden*rank, 0.4),
-			Wk3: r.normal(h.KVHeads*rank*rank, 0.3), S1: r.normal(h.KVHeads*rank, 1), S2: r.normal(h.KVHeads*rank, 0.5),
+			Wk3: r.normal(h.KVHeads*rank*rank, 0.3), S1: r.normal(h.KVHeads*rank, 1), S2: r.normal(h.KVHeads*rank, 0.5), Fade: rates,
 		})
 	r.must(err)
 	return f
@@ -41,6 +46,13 @@ func TestPhi(t *testing.T) {
 			r.checkPhi(h, size[0], size[1])
 		}
 	})
+}
+
+// fade lets the features of a KV head grow older by so many positions.
+func fade(f *lesskernels.FeatureMap, features []float32, kvHead, age int) {
+	for j, rate := range f.Rates(kvHead) {
+		features[j] *= float32(math.Exp(-rate * float64(age)))
+	}
 }
 
 // checkPhi: rows that ask no state are left alone where a whole tile of them does not.
@@ -83,8 +95,8 @@ func TestAbsorb(t *testing.T) {
 	})
 }
 
-// checkAbsorb: states of several sequences, of layer 1 of 2, some of which have tokens already, and one of
-// which is switched off.
+// checkAbsorb: states of several sequences, of layer 1 of 2, some of which have tokens already, up to another
+// clock, and one of which is switched off.
 func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 	const positions, stride, off = 60, 300, 3
 	f := r.featureMap(h, hidden, rank)
@@ -107,11 +119,12 @@ func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 	}
 	bits = append(append(bits, keyBits...), valueBits...)
 
-	size := rank * (h.Dim + 1)
+	size := StateFloats(rank, h.Dim)
 	states := lesskernels.NewLowRank(len(counts), rank, h.Dim)
 	var table []float32
 	var jobs []Job
 	var leaving []Leaving
+	var clocks []int
 	for i, n := range counts {
 		kv := i % h.KVHeads
 		entries := 2 * h.KVHeads * 2 // [layers, kvHeads, 2] numbers
@@ -124,18 +137,37 @@ func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 			table = append(table, math.Float32frombits(uint32(further)))
 		}
 		job := Job{Table: int64(at), KVHead: int64(kv), First: int64(len(leaving)), Count: int64(n), Fresh: int64(i % 2)}
+		clock, ages := 0, make([]int, n)
+		for j := range ages {
+			ages[j] = r.random.IntN(positions)
+			job.Newest = max(job.Newest, int64(ages[j]))
+		}
 		held := nothing(size)
 		if i%2 == 0 {
+			clock = 20 + i
 			for j := range held {
 				held[j] = float32(math.Abs(float64(r.random.Float32())))
 			}
-			copy(states.H[i*rank*h.Dim:], held[:rank*h.Dim])
-			copy(states.Z[i*rank:], held[rank*h.Dim:])
+			held[size-1] = math.Float32frombits(uint32(clock))
+		}
+		clocks = append(clocks, max(clock, int(job.Newest)))
+		if i%2 == 0 {
+			left := make([]float32, rank)
+			for j := range left {
+				left[j] = 1
+			}
+			fade(f, left, kv, clocks[i]-clock)
+			for j := range rank {
+				states.Z[i*rank+j] = held[rank*h.Dim+j] * left[j]
+				for c := range h.Dim {
+					states.H[(i*rank+j)*h.Dim+c] = held[j*h.Dim+c] * left[j]
+				}
+			}
 		}
 		table = append(table, held...)
 		psi, key := make([]float32, rank), make([]float32, h.Dim)
-		for range n {
-			row, other, position := r.random.IntN(stride), r.random.IntN(stride), r.random.IntN(positions)
+		for _, position := range ages {
+			row, other := r.random.IntN(stride), r.random.IntN(stride)
 			leaving = append(leaving, Leaving{Key: int64(2*stride - stride + row), Value: int64(3*stride - stride + other), Layer: stride, Position: int64(position)})
 			for j := range h.Dim / 2 {
 				a, b := float64(keys[row*h.Dim+2*j]), float64(keys[row*h.Dim+2*j+1])
@@ -143,6 +175,7 @@ func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 				key[2*j], key[2*j+1] = float32(a*c+b*s), float32(b*c-a*s)
 			}
 			f.Psi(psi, kv, key)
+			fade(f, psi, kv, clocks[i]-position)
 			states.Absorb(i, psi, values[other*h.Dim:][:h.Dim])
 		}
 		jobs = append(jobs, job)
@@ -164,7 +197,10 @@ func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 				want = append(want, float64(x))
 			}
 		}
-		near(r.t, fmt.Sprintf("%d tokens absorbed of %+v, %d hidden, rank %d", counts[i], h, hidden, rank), got[at:at+size], want, stateTolerance)
+		near(r.t, fmt.Sprintf("%d tokens absorbed of %+v, %d hidden, rank %d", counts[i], h, hidden, rank), got[at:at+size-1], want, stateTolerance)
+		if clock := int(math.Float32bits(got[at+size-1])); clock != clocks[i] {
+			r.t.Errorf("%+v: %d tokens put the clock to %d, want %d", h, counts[i], clock, clocks[i])
+		}
 	}
 }
 
@@ -185,12 +221,16 @@ func (r *rig) checkMergeStates(h Heads, rank int) {
 	r.must(r.Attend(r.s, &c.a, len(c.tiles), false, splits, 64))
 
 	states := lesskernels.NewLowRank(c.a.Rows*h.KVHeads, rank, h.Dim) // one for every row
+	f := r.featureMap(h, 8, rank)
+	positions := make([]int32, c.a.Rows)
+	clocks := make([]int, states.KVHeads)
 	var memory []float32
 	var asked []int64
 	gates := make([]float32, states.KVHeads)
 	for row := range c.a.Rows {
 		table, entries := len(memory), 2*h.KVHeads*2
 		asked = append(asked, int64(table))
+		positions[row] = int32(300 + 5*row)
 		memory = append(memory, nothing(entries)...)
 		for kv := range h.KVHeads {
 			i := row*h.KVHeads + kv
@@ -212,6 +252,8 @@ func (r *rig) checkMergeStates(h Heads, rank int) {
 			if further >= 0 {
 				memory = append(memory, states.H[i*rank*h.Dim:][:rank*h.Dim]...)
 				memory = append(memory, states.Z[i*rank:][:rank]...)
+				clocks[i] = int(positions[row]) + 20 - 30*kv
+				memory = append(memory, math.Float32frombits(uint32(clocks[i])))
 			}
 		}
 	}
@@ -221,12 +263,14 @@ func (r *rig) checkMergeStates(h Heads, rank int) {
 		phi[i] = float32(math.Abs(float64(phi[i])))
 	}
 	clear(phi[h.Heads*rank : h.Heads*rank+2*rank]) // below ε
-	r.must(r.Merge(r.s, &c.a, c.list, c.a.Rows, splits, &States{Rank: rank, Phi: put(r, phi), Memory: put(r, memory), Asked: put(r, asked)}, c.out))
+	r.must(r.Merge(r.s, &c.a, c.list, c.a.Rows, splits, &States{Rank: rank, Phi: put(r, phi), Memory: put(r, memory), Asked: put(r, asked), At: put(r, positions), Rates: r.putMaps(f).Rates}, c.out))
 
 	var want []float64
 	c.eachQuery(0, math.MaxInt, func(row, head, kv int, p lesskernels.Partial) {
 		other := lesskernels.Partial{Out: make([]float32, h.Dim)}
-		if states.Query(&other, row*h.KVHeads+kv, phi[(row*h.Heads+head)*rank:][:rank]); row != 4 {
+		asking := slices.Clone(phi[(row*h.Heads+head)*rank:][:rank])
+		fade(f, asking, kv, int(positions[row])-clocks[row*h.KVHeads+kv])
+		if states.Query(&other, row*h.KVHeads+kv, asking); row != 4 {
 			other.LSE += gates[row*h.KVHeads+kv]
 			p.Merge(other)
 		}

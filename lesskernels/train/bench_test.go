@@ -39,7 +39,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 	s := Walk(pool, a, Policy{H2O, 128}, rows).Sample(a, a.Q, a.K, a.Q)
 	shape := lesskernels.FeatureShape{Heads: 9, KVHeads: 3, HeadDim: 64, Hidden: 128, Rank: 8}
-	w, grad := newWeights(shape), newWeights(shape)
+	w, grad := newWeights(shape, true), newWeights(shape, true)
 	w.initialise(shape, 1)
 	l := NewLayer(shape, NewMetric(a.Q[:576*576], 576, 576))
 	for b.Loop() {

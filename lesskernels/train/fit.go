@@ -17,11 +17,12 @@ type Options struct {
 	WarmUp   int     // steps
 	Clip     float64 // norm of a gradient
 	Patience int     // epochs without a better held-out error, after which Fit stops
+	Fading   bool    // features fade with time, at rates that are learned
 	Seed     uint64
 }
 
 // Recipe is what was found best on SmolLM2-135M: see docs/less.md.
-var Recipe = Options{Epochs: 8, Rate: 7e-3, WarmUp: 20, Clip: 1, Patience: 3, Seed: 1}
+var Recipe = Options{Epochs: 8, Rate: 7e-3, WarmUp: 20, Clip: 1, Patience: 3, Fading: true, Seed: 1}
 
 // Fitted is a layer's map and how well it does.
 type Fitted struct {
@@ -56,7 +57,7 @@ func Fit(ctx context.Context, shape lesskernels.FeatureShape, m *Metric, samples
 		return nil, fmt.Errorf("train: the policy alone has an error of %v: nothing to win back", least)
 	}
 
-	w, grad := newWeights(shape), newWeights(shape)
+	w, grad := newWeights(shape, o.Fading), newWeights(shape, o.Fading)
 	w.initialise(shape, o.Seed)
 	layer, opt := NewLayer(shape, m), newAdam(len(w.flat))
 	rng := rand.New(rand.NewPCG(o.Seed, 0x0de4))
@@ -76,7 +77,7 @@ func Fit(ctx context.Context, shape lesskernels.FeatureShape, m *Metric, samples
 		held := layer.errors(w, heldOut, aloneHeldOut)
 		if e := average(held); e < bestError {
 			bestError = e
-			kept := newWeights(shape)
+			kept := newWeights(shape, o.Fading)
 			copy(kept.flat, w.flat)
 			best = &Fitted{Map: kept.featureMap(shape), Train: left, HeldOut: held, BestEpoch: epoch + 1}
 		}

@@ -26,6 +26,8 @@ type fixture struct {
 	K        [][]float32          `json:"k"`
 	V        [][]float32          `json:"v"`
 	Before   [][]int32            `json:"before"`
+	At       []int32              `json:"at"`
+	Left     [][]int32            `json:"left"`
 	Weights  map[string][]float32 `json:"weights"`
 	Loss     float64              `json:"loss"`
 	Gradient map[string][]float64 `json:"gradient"`
@@ -42,11 +44,11 @@ func readFixture(t *testing.T) (fixture, lesskernels.FeatureShape, *Sample, *wei
 		t.Fatal(err)
 	}
 	shape := lesskernels.FeatureShape{Heads: f.Heads, KVHeads: f.KVHeads, HeadDim: f.HeadDim, Hidden: f.Hidden, Rank: f.Rank}
-	s := &Sample{Rows: f.Rows, Q: f.Q, LSE: f.LSE, Sparse: f.Sparse, Exact: f.Exact}
+	s := &Sample{Rows: f.Rows, Q: f.Q, LSE: f.LSE, Sparse: f.Sparse, Exact: f.Exact, At: f.At}
 	for h := range f.KVHeads {
-		s.Evicted = append(s.Evicted, Evicted{K: f.K[h], V: f.V[h], Before: f.Before[h]})
+		s.Evicted = append(s.Evicted, Evicted{K: f.K[h], V: f.V[h], Before: f.Before[h], At: f.Left[h]})
 	}
-	w := newWeights(shape)
+	w := newWeights(shape, true)
 	for name, to := range w.named() {
 		if copy(to, f.Weights[name]) != len(to) {
 			t.Fatalf("%s has %d numbers, want %d", name, len(f.Weights[name]), len(to))
@@ -56,7 +58,7 @@ func readFixture(t *testing.T) (fixture, lesskernels.FeatureShape, *Sample, *wei
 }
 
 func (w *weights) named() map[string][]float32 {
-	return map[string][]float32{"Wq1": w.Wq1, "Wq2": w.Wq2, "Wk1": w.Wk1, "Wk2": w.Wk2, "Wk3": w.Wk3, "S1": w.S1, "S2": w.S2}
+	return map[string][]float32{"Wq1": w.Wq1, "Wq2": w.Wq2, "Wk1": w.Wk1, "Wk2": w.Wk2, "Wk3": w.Wk3, "S1": w.S1, "S2": w.S2, "Fade": w.Fade}
 }
 
 // TestGradientIsPyTorchs compares loss and every number of the gradient with
@@ -65,7 +67,7 @@ func TestGradientIsPyTorchs(t *testing.T) {
 	f, shape, s, w := readFixture(t)
 	l := NewLayer(shape, NewMetric(f.WO, f.Outputs, f.Heads*f.HeadDim))
 	for round := range 2 { // scratch that was used gives the same
-		grad := newWeights(shape)
+		grad := newWeights(shape, true)
 		loss := l.gradient(grad, w, s, 1)
 		if !(math.Abs(loss-f.Loss) <= 1e-5*f.Loss) {
 			t.Errorf("round %d: loss %v, want %v", round, loss, f.Loss)
@@ -101,6 +103,9 @@ func TestLossIsOfTheFeatureMap(t *testing.T) {
 			psi, phi := make([]float32, f.Rank), make([]float32, f.Rank)
 			for i := range s.Evicted[kvHead].Before[row] {
 				m.Psi(psi, kvHead, s.Evicted[kvHead].K[int(i)*f.HeadDim:])
+				for r, rate := range m.Rates(kvHead) {
+					psi[r] *= float32(math.Exp(-rate * float64(s.At[row]-s.Evicted[kvHead].At[i])))
+				}
 				state.Absorb(0, psi, s.Evicted[kvHead].V[int(i)*f.HeadDim:])
 			}
 			m.Phi(phi, head, s.Q[(head*s.Rows+row)*f.HeadDim:])

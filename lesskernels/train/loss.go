@@ -72,6 +72,7 @@ type layerHead struct {
 	state state
 	phi   []*kernel // [group]
 	psi   *psi
+	fade  fade
 	d     []float32
 }
 
@@ -109,6 +110,8 @@ func (l *Layer) forward(w *lesskernels.FeatureWeights, s *Sample, kvHead int) {
 	n := int(evicted.Before[s.Rows-1])
 	h.state.psi = sized(h.state.psi, n*rank)
 	h.psi.forward(h.state.psi, part, evicted.K[:n*dim], n)
+	h.fade.forward(part.fade, s.At, evicted.At[:n])
+	h.fade.ofKeys(h.state.psi)
 	h.state.phi = sized(h.state.phi, l.shape.Group()*s.Rows*rank)
 	for g, phi := range h.phi {
 		head := kvHead*l.shape.Group() + g
@@ -119,6 +122,7 @@ func (l *Layer) forward(w *lesskernels.FeatureWeights, s *Sample, kvHead int) {
 				to[i*rank+r] = abs(phi.second[i*phi.wide+r])
 			}
 		}
+		h.fade.ofRows(to[:s.Rows*rank])
 	}
 	h.state.forward(l.out, s, l.shape, kvHead)
 }
@@ -140,6 +144,7 @@ func (l *Layer) backward(grad, w *weights, s *Sample, kvHead int, d []float32) {
 	h := &l.heads[kvHead]
 	part, to := headOf(&w.FeatureWeights, l.feature, kvHead), headOf(&grad.FeatureWeights, l.feature, kvHead)
 	h.state.backward(d, s, l.shape, kvHead)
+	h.fade.backward(to.fade, &h.state)
 	h.psi.backward(to, part, h.state.dPsi)
 	rank := l.feature.Rank
 	for g, phi := range h.phi {

@@ -65,6 +65,7 @@ func (p *psi) backward(grad, w *headWeights, dPsi []float32) {
 type headWeights struct {
 	q1, q2             [][]float32 // [group] of φ
 	k1, k2, k3, s1, s2 []float32
+	fade               []float32 // nil: no feature fades
 }
 
 func headOf(w *lesskernels.FeatureWeights, s lesskernels.FeatureShape, kvHead int) *headWeights {
@@ -72,6 +73,9 @@ func headOf(w *lesskernels.FeatureWeights, s lesskernels.FeatureShape, kvHead in
 	h := &headWeights{
 		k1: part(w.Wk1, kvHead, s.HeadDim*s.Hidden), k2: part(w.Wk2, kvHead, s.Hidden*s.Rank),
 		k3: part(w.Wk3, kvHead, s.Rank*s.Rank), s1: part(w.S1, kvHead, s.Rank), s2: part(w.S2, kvHead, s.Rank),
+	}
+	if w.Fade != nil {
+		h.fade = part(w.Fade, kvHead, s.Rank)
 	}
 	group := s.Heads / s.KVHeads
 	for head := kvHead * group; head < (kvHead+1)*group; head++ {

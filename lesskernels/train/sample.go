@@ -29,6 +29,7 @@ type Sample struct {
 	LSE     []float32 // [heads, rows] natural log-sum-exp over what the policy keeps
 	Sparse  []float32 // [rows, heads, headDim] attention over what the policy keeps
 	Exact   []float32 // [rows, heads, headDim] attention over all tokens; nil where it is not known
+	At      []int32   // [rows] positions, rising
 	Evicted []Evicted // [kvHeads]
 }
 
@@ -37,19 +38,20 @@ type Evicted struct {
 	K      []float32 // [n, headDim] inputs of ψ
 	V      []float32 // [n, headDim]
 	Before []int32   // [rows] how many of them are gone when a row attends; never falls
+	At     []int32   // [n] their positions
 }
 
 // check panics where a sample and the shape disagree: both are made by us.
 func (s *Sample) check(shape Shape) {
 	wide := s.Rows * shape.Width()
 	if s.Rows < 1 || len(s.Q) != wide || len(s.Sparse) != wide || s.Exact != nil && len(s.Exact) != wide ||
-		len(s.LSE) != s.Rows*shape.Heads || len(s.Evicted) != shape.KVHeads {
+		len(s.LSE) != s.Rows*shape.Heads || len(s.At) != s.Rows || len(s.Evicted) != shape.KVHeads {
 		panic(fmt.Sprintf("train: a sample of %d rows with %d, %d, %d and %d numbers and %d KV heads, for %+v",
 			s.Rows, len(s.Q), len(s.Sparse), len(s.Exact), len(s.LSE), len(s.Evicted), shape))
 	}
 	for _, e := range s.Evicted {
 		n := len(e.K) / shape.HeadDim
-		if len(e.K) != len(e.V) || len(e.Before) != s.Rows || int(e.Before[s.Rows-1]) > n {
+		if len(e.K) != len(e.V) || len(e.At) != n || len(e.Before) != s.Rows || int(e.Before[s.Rows-1]) > n {
 			panic(fmt.Sprintf("train: %d and %d numbers of evicted tokens, %d of them before the last of %d rows",
 				len(e.K), len(e.V), e.Before[len(e.Before)-1], s.Rows))
 		}

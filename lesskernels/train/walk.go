@@ -179,6 +179,9 @@ func (w *walker) attend(i, kvHead, position int, row bool) {
 func (t *Trace) Sample(a *Attention, preQ, preK, exact []float32) *Sample {
 	rows, dim := len(t.Rows), a.HeadDim
 	s := &Sample{Rows: rows, Sparse: t.Out, LSE: t.LSE, Q: make([]float32, 0, rows*a.Width())}
+	for _, row := range t.Rows {
+		s.At = append(s.At, int32(row))
+	}
 	for head := range a.Heads {
 		for _, row := range t.Rows {
 			at := (row*a.Heads + head) * dim
@@ -196,7 +199,8 @@ func (t *Trace) Sample(a *Attention, preQ, preK, exact []float32) *Sample {
 			n, _ := slices.BinarySearch(t.When[kvHead], int32(row+1))
 			e.Before = append(e.Before, int32(n))
 		}
-		for _, token := range t.Order[kvHead][:e.Before[rows-1]] {
+		e.At = slices.Clone(t.Order[kvHead][:e.Before[rows-1]])
+		for _, token := range e.At {
 			at := (int(token)*a.KVHeads + kvHead) * dim
 			e.K = append(e.K, preK[at:at+dim]...)
 			at = (kvHead*a.Tokens + int(token)) * dim

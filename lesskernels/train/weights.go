@@ -14,18 +14,23 @@ type weights struct {
 	lesskernels.FeatureWeights
 }
 
-func newWeights(s lesskernels.FeatureShape) *weights {
+// newWeights are all zero. Features fade, or do not.
+func newWeights(s lesskernels.FeatureShape, fading bool) *weights {
 	w := &weights{}
 	sizes := []int{s.Heads * s.HeadDim * s.Hidden, s.Heads * s.Hidden * s.Rank,
 		s.KVHeads * s.HeadDim * s.Hidden, s.KVHeads * s.Hidden * s.Rank, s.KVHeads * s.Rank * s.Rank,
 		s.KVHeads * s.Rank, s.KVHeads * s.Rank}
+	parts := []*[]float32{&w.Wq1, &w.Wq2, &w.Wk1, &w.Wk2, &w.Wk3, &w.S1, &w.S2}
+	if fading {
+		sizes, parts = append(sizes, s.KVHeads*s.Rank), append(parts, &w.Fade)
+	}
 	total := 0
 	for _, n := range sizes {
 		total += n
 	}
 	w.flat = make([]float32, total)
 	rest := w.flat
-	for i, part := range []*[]float32{&w.Wq1, &w.Wq2, &w.Wk1, &w.Wk2, &w.Wk3, &w.S1, &w.S2} {
+	for i, part := range parts {
 		*part, rest = rest[:sizes[i]:sizes[i]], rest[sizes[i]:]
 	}
 	return w
@@ -34,6 +39,9 @@ func newWeights(s lesskernels.FeatureShape) *weights {
 // initialScale is what s1 and s2 start with (arXiv 2402.09398, §3.3): a state
 // that hardly counts yet.
 const initialScale = 1e-4
+
+// A KV head's features begin with rates from one to the other, each so many times the one before.
+const slowestStart, fastestStart = 1e-4, 1e-2
 
 // initialise draws matrices uniformly within ±√(6/(rows + columns)).
 func (w *weights) initialise(s lesskernels.FeatureShape, seed uint64) {
@@ -52,6 +60,10 @@ func (w *weights) initialise(s lesskernels.FeatureShape, seed uint64) {
 	}
 	for i := range w.S1 {
 		w.S1[i], w.S2[i] = initialScale, initialScale
+	}
+	for i := range w.Fade {
+		part := float64(i%s.Rank) / float64(max(1, s.Rank-1))
+		w.Fade[i] = float32(math.Log(slowestStart) + part*math.Log(fastestStart/slowestStart))
 	}
 }
 

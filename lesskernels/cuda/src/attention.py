@@ -65,16 +65,19 @@ def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_head
 
 
 @triton.jit
-def merge(parts, lse, list, phi, states, asked, out, layer, rows, heads, kv_heads, splits, rank,
+def merge(parts, lse, list, phi, states, asked, positions, rates, out, layer, rows, heads, kv_heads, splits, rank,
           D: tl.constexpr, R: tl.constexpr):
     """Joins the splits of one query head by their log-sum-exps (arXiv 2205.14135, flash-decoding), and with R > 0
-    what its KV head has absorbed (arXiv 2402.09398, eq. 4); program (row of the list, head).
+    what its KV head has absorbed (arXiv 2402.09398, eq. 4), faded from the state's clock to the row's position; program
+    (row of the list, head).
 
-        list   [·] i32: rows
-        phi    [rows, heads, rank] f32, φ(q); rank is at most R
-        states f32, the tables of sequences and their states: see less.absorb
-        asked  [rows] i64: where in states the table of the row's sequence is; below 0, it is not asked
-        out    [rows, heads, D] bf16
+        list      [·] i32: rows
+        phi       [rows, heads, rank] f32, φ(q); rank is at most R
+        states    f32, the tables of sequences and their states: see less.absorb
+        asked     [rows] i64: where in states the table of the row's sequence is; below 0, it is not asked
+        positions [rows] i32
+        rates     [kv_heads, rank] f32
+        out       [rows, heads, D] bf16
     """
     row = tl.load(list + tl.program_id(0)).to(tl.int64)
     head = tl.program_id(1)
@@ -95,12 +98,16 @@ def merge(parts, lse, list, phi, states, asked, out, layer, rows, heads, kv_head
     if R > 0:
         table = tl.load(asked + row)
         if table >= 0:
-            at = states + table + (layer * kv_heads + head // (heads // kv_heads)) * 2
+            kv = head // (heads // kv_heads)
+            at = states + table + (layer * kv_heads + kv) * 2
             further = tl.load(at).to(tl.int32, bitcast=True)
             if further >= 0:
                 j = tl.arange(0, R)
                 real = j < rank
                 f = tl.load(phi + (row * heads + head) * rank + j, mask=real, other=0.0)
+                clock = tl.load(states + table + further + rank * D + rank).to(tl.int32, bitcast=True)
+                age = (tl.load(positions + row) - clock).to(tl.float32)
+                f = f * tl.exp(-age * tl.load(rates + kv * rank + j, mask=real, other=0.0))
                 h = tl.load(states + table + further + j[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
                 z = tl.load(states + table + further + rank * D + j, mask=real, other=0.0)
                 norm = tl.maximum(tl.sum(f * z, 0), 1e-6)

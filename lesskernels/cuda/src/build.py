@@ -36,13 +36,13 @@ CODES = dict(x="*bf16", codes="*i32", scales="*fp16", y="*fp32", rows="i32", out
 ROPE = dict(qkv="*fp32", cos="*fp32", sin="*fp32", q="*bf16", k="*bf16", v="*bf16", rows="i32", heads="i32", kv_heads="i32")
 ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32", out="*fp32", lse="*fp32", layer="i32",
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
-MERGE = dict(parts="*fp32", lse="*fp32", list="*i32", phi="*fp32", states="*fp32", asked="*i64", out="*bf16", layer="i32",
-             rows="i32", heads="i32", kv_heads="i32", splits="i32", rank="i32")
+MERGE = dict(parts="*fp32", lse="*fp32", list="*i32", phi="*fp32", states="*fp32", asked="*i64", positions="*i32",
+             rates="*fp32", out="*bf16", layer="i32", rows="i32", heads="i32", kv_heads="i32", splits="i32", rank="i32")
 OBSERVE = dict(q="*bf16", memory="*bf16", lse="*fp32", blocks="*i64", places="*i64", live="*i32", out="*fp32", layer="i32",
                rows="i32", heads="i32", kv_heads="i32", splits="i32", scale="fp32")
 PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32", rows="i32", heads="i32", kv_heads="i32", hidden="i32", rank="i32")
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
-              s1="*fp32", s2="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
+              s1="*fp32", s2="*fp32", rates="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))

@@ -57,22 +57,22 @@ def phi(qkv, asked, first, second, out, rows, heads, kv_heads, hidden, rank,
 
 
 @triton.jit
-def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, layer, kv_heads, hidden, rank,
+def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, rates, layer, kv_heads, hidden, rank,
            D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
-    """Adds ψ(k)ᵀ v and ψ(k) of tokens that leave a KV head to its state, T at a time, always in the same order;
-    program (job).
+    """Adds ψ(k)ᵀ v and ψ(k) of tokens that leave a KV head to its state, T at a time, always in the same order; what
+    it holds, and they, fade until the state's clock, the highest position that it has been told of; program (job).
 
         memory  [·, D] bf16
-        jobs    [jobs, 5] i64: where in states the table of the sequence is, the KV head, the first of its leaving
-                tokens, how many, and whether they are the first that the state absorbs
+        jobs    [jobs, 6] i64: where in states the table of the sequence is, the KV head, the first of its leaving
+                tokens, how many, whether they are the first that the state absorbs, and the highest position of theirs
         leaving [·, 4] i64: the rows of memory where key and value of layer 0 lie, how many rows further those of the next
                 layer do, and the token's position
         turns   [positions, D] f32: cos, and then sin, of the angles that the position turned the key by
         states  f32, the tables of sequences: [layers, kv_heads, 2], how much further the state is (i32; below 0, there is
-                none) and its gate; and states, each H [rank, D] and then Z [rank]
-        first   [kv_heads, D, hidden], second [kv_heads, hidden, rank], third [kv_heads, rank, rank], s1, s2 [kv_heads, rank], f32
+                none) and its gate; and states, each H [rank, D], Z [rank] and then the clock (i32)
+        first   [kv_heads, D, hidden], second [kv_heads, hidden, rank], third [kv_heads, rank, rank], s1, s2, rates [kv_heads, rank], f32
     """
-    job = jobs + tl.program_id(0) * 5
+    job = jobs + tl.program_id(0) * 6
     table = tl.load(job)
     kv = tl.load(job + 1).to(tl.int32)
     further = tl.load(states + table + (layer * kv_heads + kv) * 2).to(tl.int32, bitcast=True)
@@ -86,8 +86,13 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, l
         real = r < rank
         h = states + table + further + r[:, None] * D + d[None, :]
         z = states + table + further + rank * D + r
-        mix = tl.load(h, mask=real[:, None] & old, other=0.0)
-        mass = tl.load(z, mask=real & old, other=0.0)
+        rate = tl.load(rates + kv * rank + r, mask=real, other=0.0)
+        hand = states + table + further + rank * D + rank
+        before = tl.load(hand, mask=old, other=0.0).to(tl.int32, bitcast=True)
+        clock = tl.maximum(before, tl.load(job + 5).to(tl.int32))
+        left = tl.exp(-rate * (clock - before).to(tl.float32))
+        mix = tl.load(h, mask=real[:, None] & old, other=0.0) * left[:, None]
+        mass = tl.load(z, mask=real & old, other=0.0) * left
         q = tl.arange(0, R)
         w = tl.load(third + (kv * rank + q[:, None]) * rank + r[None, :], mask=(q < rank)[:, None] & real[None, :], other=0.0)
         a1 = tl.abs(tl.load(s1 + kv * rank + r, mask=real, other=0.0))
@@ -99,7 +104,8 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, l
             step = layer * tl.load(at + 2, mask=inside, other=0)
             key = memory + ((tl.load(at, mask=inside, other=0) + step) * D)[:, None] + 2 * i[None, :]
             value = memory + ((tl.load(at + 1, mask=inside, other=0) + step) * D)[:, None] + d[None, :]
-            turn = turns + (tl.load(at + 3, mask=inside, other=0) * D)[:, None] + i[None, :]
+            position = tl.load(at + 3, mask=inside, other=0)
+            turn = turns + (position * D)[:, None] + i[None, :]
             a = tl.load(key, mask=inside[:, None], other=0.0).to(tl.float32)
             b = tl.load(key + 1, mask=inside[:, None], other=0.0).to(tl.float32)
             c = tl.load(turn, mask=inside[:, None], other=0.0)
@@ -107,12 +113,14 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, l
             f = perceptron(a * c + b * s, b * c - a * s, first + kv * D * hidden, second + kv * hidden * rank, hidden, rank, i, r, T, HB)
             f = f * a1[None, :]
             f = tl.abs(f + tl.dot(f, w, input_precision="ieee") * a2[None, :])
+            f = f * tl.exp(-(clock - position.to(tl.int32)).to(tl.float32)[:, None] * rate[None, :])
             f = tl.where(inside[:, None], f, 0.0)
             v = tl.load(value, mask=inside[:, None], other=0.0).to(tl.float32)
             mix = tl.dot(tl.trans(f), v, mix, input_precision="ieee")
             mass += tl.sum(f, 0)
         tl.store(h, mix, mask=real[:, None])
         tl.store(z, mass, mask=real)
+        tl.store(hand, clock.to(tl.float32, bitcast=True))
 
 
 @triton.jit
