@@ -88,6 +88,8 @@ type Matrix struct {
 	layout     layout
 	isa        ISA
 	panel      int    // bytes of one panel, a multiple of 64
+	steps      int    // of a kernel in a panel
+	scales     int    // where a panel's scales begin; 0 where it has none
 	data       []byte // [panels][panel], 64-byte aligned
 }
 
@@ -112,8 +114,11 @@ func pack(t lesskernels.DType, l layout, data []byte, rows, cols int, isa ISA) (
 	if isa > Best() {
 		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: this machine has no %v", t, rows, cols, isa)
 	}
-	m := &Matrix{rows: rows, cols: cols, layout: l, isa: min(isa, AVX512)}
-	m.panel = (cols/l.unit()*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
+	m := &Matrix{rows: rows, cols: cols, layout: l, isa: min(isa, AVX512), steps: cols / l.unit()}
+	if l.integer() {
+		m.scales = l.codeBytes()
+	}
+	m.panel = (m.steps*(l.codeBytes()+l.scaleBytes()) + 63) &^ 63
 	m.data = aligned(m.panels() * m.panel)
 	w := &writer{t: t, values: make([]float32, cols)}
 	for r := range rows {

@@ -157,10 +157,15 @@ func (p Product) panels(in *Input, from, to int) {
 	defer productScratch.Put(scratch)
 	product, kernels, group := scratch[:], rowsFor(m.isa), p.group()
 	to = min(to, m.panels())
+	tiles := tileCount(in.n, t.width)
+	var words []uint32
+	var first, end int
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
-		for i := range tileCount(in.n, t.width) {
-			words, first, end := in.tile(t, i)
+		for i := range tiles {
+			if tiles > 1 || panel == from { // one tile is the same for all
+				words, first, end = in.tile(t, i)
+			}
 			dst := p.Dst[first*m.rows+panel*panelRows:]
 			if f != pairs && rows == panelRows && !p.Add {
 				m.mulTile(dst, m.rows, words, end-first, m.at(panel))

@@ -7,23 +7,19 @@ type mulKernel func(dst *float32, stride uintptr, x *uint32, codes, scales *byte
 
 // mulAssembly runs the kernel for a tile; false means that there is none.
 func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel []byte) bool {
-	units := m.cols / m.layout.unit()
-	scales := &panel[0]
-	if m.layout.integer() {
-		scales = &panel[m.layout.codeBytes()]
-	}
+	steps, scales := uintptr(m.steps), &panel[m.scales]
 	_ = dst[(n-1)*stride+panelRows-1]
 	switch m.isa {
 	case AVX512:
-		mulKernelsAVX512[m.layout][n](&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
+		mulKernelsAVX512[m.layout][n](&dst[0], uintptr(stride), &x[0], &panel[0], scales, steps)
 	case AVX2:
 		if m.layout == words {
 			return false
 		}
 		kernel := mulKernelsAVX2[m.layout][n]
-		kernel(&dst[0], uintptr(stride), &x[0], &panel[0], scales, uintptr(units))
+		kernel(&dst[0], uintptr(stride), &x[0], &panel[0], scales, steps)
 		if m.layout.integer() { // the other eight rows
-			kernel(&dst[8], uintptr(stride), &x[0], &panel[32], &panel[m.layout.codeBytes()+16], uintptr(units))
+			kernel(&dst[8], uintptr(stride), &x[0], &panel[32], &panel[m.scales+16], steps)
 		}
 	default:
 		return false
