@@ -20,7 +20,7 @@ type Maps struct {
 	queries []twoLayers // [heads]
 	keys    []twoLayers // [kvHeads]
 	residue []residual  // [kvHeads]
-	rates   [][]float64 // [kvHeads] λ [R]; nil: no feature fades
+	fading  []fading    // [kvHeads]
 }
 
 // residual is what follows the two layers of ψ: a = |s1|⊙x, then |a + (a·w3)⊙s2|.
@@ -46,7 +46,7 @@ func PackMaps(f *lesskernels.FeatureMap, isa ISA) *Maps {
 		for i, x := range f.S1[h*f.Rank:][:f.Rank] {
 			r.s1[i] = abs(x)
 		}
-		m.residue, m.rates = append(m.residue, r), append(m.rates, f.Rates(h))
+		m.residue, m.fading = append(m.residue, r), append(m.fading, newFading(f.Rates(h)))
 	}
 	return m
 }
