@@ -62,7 +62,7 @@ func (e *Evaluator) ByNLL(ctx context.Context, gate [][]float32, windows [][]int
 
 // withoutLayers is a gate with all states of some layers off.
 func withoutLayers(gate [][]float32, off func(layer int) bool) [][]float32 {
-	out := shifted(gate, 0)
+	out := Shifted(gate, 0)
 	for layer, row := range out {
 		if off(layer) {
 			for kvHead := range row {

@@ -82,7 +82,7 @@ func names(policies []train.Policy) []string {
 
 // Least is, for each KV head, the least of several gates: off where one is off.
 func Least(some ...[][]float32) [][]float32 {
-	least := shifted(some[0], 0)
+	least := Shifted(some[0], 0)
 	for _, gate := range some[1:] {
 		for layer, row := range gate {
 			for kvHead, g := range row {
@@ -111,8 +111,8 @@ func bestGate(left [][]float64, n int) int {
 	return best
 }
 
-// shifted adds to every gate.
-func shifted(gate [][]float32, by float32) [][]float32 {
+// Shifted adds to every gate.
+func Shifted(gate [][]float32, by float32) [][]float32 {
 	out := make([][]float32, len(gate))
 	for layer, row := range gate {
 		for _, g := range row {

@@ -84,14 +84,14 @@ func (e *Evaluator) Settle(ctx context.Context, gate [][]float32, probes []Probe
 	extra := ExtraTokens(e.maps[0].FeatureShape, On(gate), e.config.Layers*e.config.KVHeads)
 	if On(gate) > 0 {
 		for _, shift := range shifts {
-			tried := shifted(gate, shift)
+			tried := Shifted(gate, shift)
 			report, err := e.try(ctx, tried, groups, extra, length, slack, progress)
 			if report.Validated > 0 || err != nil {
 				return Settled{tried, report}, err
 			}
 		}
 	}
-	return Settled{shifted(gate, gates[0]), lesskernels.GateReport{Validated: length}}, nil
+	return Settled{Shifted(gate, gates[0]), lesskernels.GateReport{Validated: length}}, nil
 }
 
 // try reads all groups with one gate; it is validated to no length where it loses.

@@ -152,7 +152,7 @@ func checkGate(t *testing.T, e *Evaluator, corpus Corpus, o Options, tok *tokeni
 		return x
 	}
 	plain := nll(Reading{Policy: &o.Policies[0]})
-	if off := nll(Reading{Policy: &o.Policies[0], Gate: shifted(gate, gates[0])}); off != plain {
+	if off := nll(Reading{Policy: &o.Policies[0], Gate: Shifted(gate, gates[0])}); off != plain {
 		t.Errorf("states that are off: %v nats, the policy alone has %v", off, plain)
 	}
 	dense := nll(Reading{})
