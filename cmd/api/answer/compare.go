@@ -177,10 +177,10 @@ func (s *Service) readHere(ctx context.Context, reading Reading, p plan, written
 	defer s.left()
 	defer s.reached()
 
-	ctx, stop := context.WithCancel(ctx)
+	decoding, stop := context.WithCancel(ctx)
 	defer stop()
 	start := time.Now()
-	chunks, err := s.Engine.Submit(ctx, decode.Request{
+	chunks, err := s.Engine.Submit(decoding, decode.Request{
 		Prompt: written.tokens, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
 	})
 	if err != nil {
