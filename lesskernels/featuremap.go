@@ -81,7 +81,7 @@ func NewFeatureMap(s FeatureShape, w FeatureWeights) (*FeatureMap, error) {
 
 // Rates are λ [R] of a KV head's features; nil: none fades.
 func (f *FeatureMap) Rates(kvHead int) []float64 {
-	if f.Fade == nil {
+	if len(f.Fade) == 0 {
 		return nil
 	}
 	rates := make([]float64, f.Rank)

@@ -177,7 +177,7 @@ func (m *Maps) Encode(w io.Writer) error {
 			return fmt.Errorf("layer %d has shape %+v, the header says %+v", layer, f.FeatureShape, h.Shape)
 		}
 		parts := f.tensors(layer, h.Shape)
-		if f.Fade != nil {
+		if len(f.Fade) > 0 {
 			parts = append(parts, f.fade(layer, h.Shape))
 		}
 		for _, t := range parts {

@@ -64,9 +64,12 @@ func NewTrainer(reader *model.Layerwise, config model.Config, pool *cpu.Pool, co
 	if len(corpus.Train) == 0 || len(corpus.HeldOut) == 0 || len(o.Policies) == 0 {
 		return nil, errors.New("teach: windows to train on, windows held out and policies are needed")
 	}
-	shortest := len(corpus.Train[0])
+	shortest, longest := len(corpus.Train[0]), 0
 	for _, w := range slices.Concat(corpus.Train, corpus.HeldOut) {
-		shortest = min(shortest, len(w))
+		shortest, longest = min(shortest, len(w)), max(longest, len(w))
+	}
+	if o.Recipe.Fading && longest > train.LongestFading {
+		return nil, fmt.Errorf("teach: features that fade learn from windows of at most %d tokens, and one has %d: a shorter --length, --long 0, or --no-fading", train.LongestFading, longest)
 	}
 	if most := mostBudget(o.Policies); shortest < 2*most {
 		return nil, fmt.Errorf("teach: windows of %d tokens are too short for a budget of %d: at least twice as long", shortest, most)

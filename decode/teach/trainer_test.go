@@ -221,7 +221,13 @@ func TestNewTrainerRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := NewTrainer(nil, model.Config{}, nil, good, Options{Policies: p}); err != nil {
-		t.Error(err)
+	long := Corpus{Train: good.Train, HeldOut: [][]int32{make([]int32, train.LongestFading+1)}}
+	if _, err := NewTrainer(nil, model.Config{}, nil, long, Options{Policies: p, Recipe: train.Options{Fading: true}}); err == nil {
+		t.Error("windows too long for features that fade: accepted")
+	}
+	for _, c := range []Corpus{good, long} { // without fading any length is fine
+		if _, err := NewTrainer(nil, model.Config{}, nil, c, Options{Policies: p}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"lessrag/lesskernels"
 )
 
+// LongestFading is the most tokens of a window that features which fade learn from.
+const LongestFading = 8192
+
 // fade is what time takes from the features of one KV head. What a token at position p counts for a row at
 // position t, e^(−λ(t−p)), is parted at a position between them all, so that sums over tokens stay sums.
-// Rates are capped: over windows of 8,192 tokens neither part leaves what float32 holds.
+// Rates are capped: over windows of LongestFading tokens neither part leaves what float32 holds.
 type fade struct {
 	rate []float64 // [rank] λ; nil: no feature fades
 	open []bool    // [rank] λ is below the cap
