@@ -47,7 +47,7 @@ maps: fetch-train fetch-eval build ## train the feature maps that ship for the d
 	@mkdir -p $(DATA)
 	bin/api train --spare-evaluation $(LESSRAG_ASSETS)/training $(LESSRAG_ASSETS)/documents/postgresql-doc-15/postgresql-doc-15/html \
 		$(LESSRAG_ASSETS)/documents/python3.11-doc/python3.11/html/library $(LESSRAG_ASSETS)/documents/python3.11-doc/python3.11/html/howto \
-		--windows 120 --epochs 8 --long 4 --probes 6 --needles 8 -o $(DATA)/reader.less
+		--windows 160 --epochs 10 --long 4 --probes 6 --needles 8 -o $(DATA)/reader.less
 	cp $(DATA)/reader.less lesskernels/maps/shipped/b179c9523d0e6a0f.less
 	cp $(DATA)/reader.json lesskernels/maps/report.json
 	cp $(DATA)/reader.svg docs/training.svg
