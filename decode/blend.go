@@ -90,7 +90,7 @@ func (e *Engine) checkBlend(r Request) error {
 // find looks up the passages of a request: nil where nothing is blended.
 func (e *Engine) find(r Request) *blending {
 	b, store := r.Blend, e.options.Passages
-	if b == nil || store == nil {
+	if b == nil || store == nil || e.blender == nil {
 		return nil
 	}
 	found := &blending{share: b.Share, memory: b.Memory > 0}
@@ -182,7 +182,7 @@ func (e *Engine) blendOn(j *job) error {
 		}
 		b.state = &model.Blend{Desk: desk, Tokens: j.prompt, Places: b.places, Share: b.share, Question: j.asked(e.options)}
 	}
-	done, err := e.keeper.Blend(b.state, e.options.Block)
+	done, err := e.blender.Blend(b.state, e.options.Block)
 	if err != nil || !done {
 		return err
 	}
@@ -219,7 +219,7 @@ func (e *Engine) recallOn(j *job) (err error) {
 	}
 	if j.fed == next {
 		p := b.places[b.placed].Passage
-		if err := e.keeper.Place(j.sequence, p); err != nil {
+		if err := e.blender.Place(j.sequence, p); err != nil {
 			return err
 		}
 		b.placed++

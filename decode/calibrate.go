@@ -98,7 +98,7 @@ func (o *onlooker) watch(tokens []int32, span [2]int) ([]float64, error) {
 		heads[i] = make([]float64, max(1, o.shape.Group))
 	}
 	for i := range tokens {
-		err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[i : i+1], Prompt: true, Question: 1}, func(b Keeper) {
+		err := o.forward(model.Work{Sequence: o.sequence, Tokens: tokens[i : i+1], Prompt: true, Question: 1}, func(b Backend) {
 			staged := b.Staged(o.sequence)
 			for head, attention := range staged.Attention {
 				group := len(heads[head])
@@ -122,10 +122,10 @@ func (o *onlooker) watch(tokens []int32, span [2]int) ([]float64, error) {
 }
 
 // forward feeds one block between two passes of the engine, then calls f there.
-func (o *onlooker) forward(w model.Work, f func(Keeper)) (err error) {
+func (o *onlooker) forward(w model.Work, f func(Backend)) (err error) {
 	if e := o.engine.do(o.ctx, func(b Backend) {
 		if _, err = b.Forward([]model.Work{w}); err == nil && f != nil {
-			f(o.engine.keeper)
+			f(b)
 		}
 	}); e != nil {
 		return e

@@ -87,7 +87,7 @@ func attended(t *testing.T, e *Engine, before, rows []int32, span [2]int) []floa
 				}
 				tokens = tokens[n:]
 			}
-			for head, attention := range e.keeper.Staged(s).Attention {
+			for head, attention := range e.backend.Staged(s).Attention {
 				for at := span[0]; at < span[1]; at++ {
 					for g := range group {
 						sums[head*group+g] += float64(attention[at*group+g])

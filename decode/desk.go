@@ -35,7 +35,7 @@ func (e *Engine) takeDesk(j *job) (model.Sequence, error) {
 		e.stats.Desk = plan.Bytes + e.backend.Config().BlendBytes(plan.Keep)
 		e.mu.Unlock()
 	}
-	e.keeper.Reset(e.desk)
+	e.backend.Reset(e.desk)
 	return e.desk, nil
 }
 
@@ -48,6 +48,6 @@ func (e *Engine) clearDesk(j *job, desk model.Sequence) (err error) {
 		j.sequence = nil
 		return err
 	}
-	e.keeper.Move(j.sequence, desk)
+	e.blender.Move(j.sequence, desk)
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 type Engine struct {
 	options   Options
 	backend   Backend
-	keeper    Keeper // the same; nil where it is none
+	blender   Blender // the same; nil where it is none
 	scheduler Scheduler
 	vocabulary
 	tokenizer *tokenizer.Tokenizer
@@ -73,7 +73,7 @@ func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},
 	}
-	e.keeper, _ = b.(Keeper)
+	e.blender, _ = b.(Blender)
 	go e.run()
 	return e
 }

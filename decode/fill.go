@@ -38,7 +38,7 @@ type feeder struct {
 }
 
 // step feeds the next block of a passage, and returns it when all of it was.
-func (f *feeder) step(b Keeper, block int) (*passages.Passage, error) {
+func (f *feeder) step(b Blender, block int) (*passages.Passage, error) {
 	if f.sequence == nil {
 		spec := cache.Spec{}
 		if f.share > 0 {
@@ -94,6 +94,9 @@ func (e *Engine) Remember(ctx context.Context, prompt []int32, b Blend, c cache.
 	if store == nil {
 		return 0, &InvalidError{Field: "blend", Reason: "this engine has no store of passages"}
 	}
+	if e.blender == nil {
+		return 0, &InvalidError{Field: "blend", Reason: "a card computes no passages ahead; --device cpu does"}
+	}
 	if err := e.checkBlend(Request{Prompt: prompt, Blend: &b, Cache: c}); err != nil {
 		return 0, err
 	}
@@ -125,7 +128,7 @@ func (e *Engine) Forget(tenant string) error {
 // compute feeds a passage between the passes of running answers.
 func (e *Engine) compute(ctx context.Context, f *feeder) (p *passages.Passage, err error) {
 	for p == nil && err == nil {
-		if gone := e.do(ctx, func(Backend) { p, err = f.step(e.keeper, e.options.Block) }); gone != nil {
+		if gone := e.do(ctx, func(Backend) { p, err = f.step(e.blender, e.options.Block) }); gone != nil {
 			err = gone
 		}
 	}

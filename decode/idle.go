@@ -60,7 +60,7 @@ func (e *Engine) useIdleTime() {
 		}
 		i.feeder = &feeder{fill: f}
 	}
-	p, err := i.feeder.step(e.keeper, e.options.Block)
+	p, err := i.feeder.step(e.blender, e.options.Block)
 	if p == nil && err == nil {
 		return
 	}

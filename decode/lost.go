@@ -29,6 +29,13 @@ func (e *Engine) lose(why error) {
 	for _, j := range jobs {
 		e.finish(j, "", &NotReadyError{why})
 	}
+	for len(e.prefixes) > 0 { // what they hold is gone
+		e.drop(e.prefixes[0])
+	}
+	if s := e.staging.sequence; s != nil {
+		e.staging = staging{}
+		s.Free()
+	}
 	e.revive()
 }
 

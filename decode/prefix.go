@@ -92,15 +92,12 @@ func keepPoints(most, reused, shared int, plan cache.Plan, end func(n int) int) 
 // resume lets a job that was fed nothing yet go on from a kept prefix, and decides
 // where its own cache will be copied. The sequence is the one that it is fed to.
 func (e *Engine) resume(j *job, s model.Sequence) {
-	if e.keeper == nil {
-		return
-	}
 	plan, most := s.Plan(), j.reusable(e.options)
 	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(plan.Slots)) }
 	p, n, shared := e.prefixes.find(j.prompt[:most], plan, end)
 	if p != nil {
 		e.prefixes.use(p)
-		e.keeper.Adopt(s, p.sequence, n)
+		e.backend.Adopt(s, p.sequence, n)
 		j.fed, j.reused = n, n
 		j.out.progress(n)
 		e.mu.Lock()
@@ -121,7 +118,7 @@ func (e *Engine) keep(j *job, s model.Sequence) {
 	if e.prefixes.covers(tokens, plan) || !e.reclaim(s.Held().Bytes) {
 		return
 	}
-	c, err := e.keeper.Copy(s, j.fed)
+	c, err := e.backend.Copy(s, j.fed)
 	if err != nil {
 		return // the system has no memory for it; the answer needs none
 	}

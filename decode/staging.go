@@ -103,7 +103,7 @@ func (e *Engine) enter(j *job) error {
 			return fmt.Errorf("staging: %w", err)
 		}
 	}
-	e.keeper.Reset(s.sequence)
+	e.backend.Reset(s.sequence)
 	s.job = j
 	e.resume(j, s.sequence)
 	s.held = j.fed
@@ -131,7 +131,7 @@ func (e *Engine) stagedWork(j *job, n int) model.Work {
 // choose asks the cache of a job what its question needs of the prompt in the staging
 // or on the desk: of a chunk, up to keep tokens of every KV head, or at the end.
 func (e *Engine) choose(j *job, scratch model.Sequence, keep int, end bool) cache.Choice {
-	s := e.keeper.Staged(scratch)
+	s := e.backend.Staged(scratch)
 	s.Keep = slices.Repeat([]int{keep}, len(s.Positions))
 	read := len(j.prompt)
 	s.Question, s.End, s.Weights = read-j.asked(e.options), end, e.headWeights
@@ -149,7 +149,7 @@ func (e *Engine) choose(j *job, scratch model.Sequence, keep int, end bool) cach
 func (e *Engine) shrink(j *job) error {
 	s, tokens := &e.staging, e.options.StagingTokens
 	choice := e.choose(j, s.sequence, min(max(j.plan.Keep, tokens/2), tokens*3/4), false)
-	e.keeper.Retain(s.sequence, choice)
+	e.backend.Retain(s.sequence, choice)
 	s.held = 0
 	for _, kept := range choice.Kept {
 		s.held = max(s.held, len(kept))
@@ -185,7 +185,7 @@ func (e *Engine) settleFrom(j *job, scratch model.Sequence) error {
 		return err
 	}
 	j.sequence = s
-	e.keeper.Take(s, scratch, choice)
+	e.backend.Take(s, scratch, choice)
 	j.staged = false
 	return nil
 }

@@ -128,7 +128,7 @@ func (f cacheFlags) parse() (cache.Spec, cache.Budget, error) {
 // answerCacheFlags choose the cache of answers. Where none is asked for it is the default, as far as the reader can
 // run it: see suited.
 type answerCacheFlags struct {
-	Cache  string `help:"${caches} Default: ${answer_cache}; vote for a reader without feature maps, and on a card ${default_cache} with ${default_budget}." placeholder:"CACHE"`
+	Cache  string `help:"${caches} Default: ${answer_cache}; vote for a reader without feature maps." placeholder:"CACHE"`
 	Budget string `help:"Budget of one answer: 5% (of the model's context), 512 (tokens for each KV head) or 16MiB (bytes). Default: ${answer_budget} for a bounded cache, what prompt and answer need for full."`
 }
 
@@ -139,13 +139,11 @@ func (f answerCacheFlags) parse() (cache.Spec, cache.Budget, error) {
 // bounded is the budget of a bounded cache, as text.
 func (f answerCacheFlags) bounded() string { return cmp.Or(f.Budget, answerBudget) }
 
-// suited names the default cache as a reader can run it: without feature maps it has no states, and no card can
-// choose by the question yet. What was asked for is left as it is, and refused later where it cannot be had.
+// suited names the default cache as a reader can run it: without feature maps it has no states. What was asked for is
+// left as it is, and refused later where it cannot be had.
 func (f answerCacheFlags) suited(info decode.Info) answerCacheFlags {
 	switch {
 	case f.Cache != "":
-	case info.Math == "bf16": // on a card
-		return answerCacheFlags{defaultCache, cmp.Or(f.Budget, defaultBudget)}
 	case info.Maps == nil:
 		return answerCacheFlags{cache.Vote, f.Budget}
 	default:

@@ -105,8 +105,7 @@ func TestSuited(t *testing.T) {
 	}{
 		{answerCacheFlags{"", ""}, decode.Info{Math: "int8", Maps: maps}, answerCacheFlags{answerCache, ""}},
 		{answerCacheFlags{"", "5%"}, decode.Info{Math: "int8"}, answerCacheFlags{"vote", "5%"}},
-		{answerCacheFlags{"", ""}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "2048"}},
-		{answerCacheFlags{"", "5%"}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{"sinks", "5%"}},
+		{answerCacheFlags{"", "5%"}, decode.Info{Math: "bf16", Maps: maps}, answerCacheFlags{answerCache, "5%"}},
 		{answerCacheFlags{answerCache, ""}, decode.Info{Math: "int8"}, answerCacheFlags{answerCache, ""}},
 		{answerCacheFlags{"h2o+less", ""}, decode.Info{Math: "int8"}, answerCacheFlags{"h2o+less", ""}},
 		{answerCacheFlags{"vote", "10%"}, decode.Info{Math: "bf16"}, answerCacheFlags{"vote", "10%"}},

@@ -105,7 +105,7 @@ func (s *Sequence) Take(from *Sequence, c Choice) {
 		copy(h.queries, source.queries)
 		s.prune(i, source.k[:source.len*s.plan.Shape.HeadDim])
 		from.kept = c.Kept[i]
-		from.merge(&source, head{}, Statistics{Positions: source.positions[:source.len], Coming: source.len})
+		from.merge(i, &source, head{}, Statistics{Positions: source.positions[:source.len], Coming: source.len})
 		source.attention = nil // a Choice's scores take its place
 		s.sift(i, source, 0, source.len, c.Kept[i])
 		if c.Scores != nil {

@@ -28,21 +28,27 @@ func (s *Sequence) plain() bool { return s.evicted == 0 && s.position <= s.plan.
 // tokens that s was fed, or fewer up to Plan.Plain; what a staging sequence observed
 // is not copied then.
 func (s *Sequence) Copy(n int) (*Sequence, error) {
-	p := s.plan
-	if s.plain() { // tokens, and neither statistics nor states
-		p = Plan{Spec: Spec{Policy: Full}, Shape: p.Shape, Keep: n}
-	}
-	p.Slots, p.Groups, p.Bytes = make([]int, len(s.heads)), make([]int, len(s.heads)), 0
-	for i := range s.heads {
-		p.Slots[i], p.Groups[i] = s.heads[i].before(n), s.heads[i].settled
-		p.Bytes += p.bytes(i, p.Slots[i], p.Groups[i])
-	}
-	c, err := NewSequence(p, Handlers{}, s.Scratch)
+	c, err := NewSequence(s.CopyPlan(s.plan, n), Handlers{}, s.Scratch)
 	if err != nil {
 		return nil, err
 	}
 	c.Adopt(s, n)
 	return c, nil
+}
+
+// CopyPlan is the plan of such a copy, of s or of a sequence with plan p of which s is the ledger.
+func (s *Sequence) CopyPlan(p Plan, n int) Plan {
+	heads := len(p.Slots)
+	if s.plain() { // tokens, and neither statistics nor states
+		p = Plan{Spec: Spec{Policy: Full}, Shape: p.Shape, Keep: n}
+	}
+	p.Slots, p.Groups, p.Bytes = make([]int, heads), make([]int, heads), 0
+	for i := range p.Slots {
+		h := &s.heads[i%len(s.heads)] // of a ledger, one may stand for all
+		p.Slots[i], p.Groups[i] = h.before(n), h.settled
+		p.Bytes += p.bytes(i, p.Slots[i], p.Groups[i])
+	}
+	return p
 }
 
 // Adopt makes s, which was fed nothing yet, hold what from held after its first n
@@ -53,7 +59,7 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 	}
 	dim, plain := s.plan.Shape.HeadDim, from.plain()
 	for i := range s.heads {
-		to, h := &s.heads[i], &from.heads[i]
+		to, h := &s.heads[i], &from.heads[i%len(from.heads)] // of a ledger, one may stand for all
 		to.len = h.before(n)
 		to.settled = h.settled
 		copy(to.k[:to.loose()*dim], h.k)
@@ -69,7 +75,7 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 		copy(to.channels, h.channels)
 		copy(to.queries, h.queries)
 		to.turned, to.pruned, to.decided = h.turned, h.pruned, h.decided
-		s.states[i].copyFrom(&from.states[i])
+		s.states[i].copyFrom(&from.states[i%len(from.states)])
 	}
 	s.position, s.evicted = n, from.evicted
 	s.decided(from.chosen)

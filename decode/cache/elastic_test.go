@@ -89,7 +89,7 @@ func TestElasticSinkTakesNothing(t *testing.T) {
 	h := &r.s.heads[0]
 	sink := slices.Clone(h.v[:2*vDim])
 	r.s.kept = []int32{0, 10}
-	r.s.merge(h, head{}, Statistics{Positions: h.positions[:tokens], Coming: tokens})
+	r.s.merge(0, h, head{}, Statistics{Positions: h.positions[:tokens], Coming: tokens})
 	if !slices.Equal(h.v[:2*vDim], sink) {
 		t.Error("the value of the sink has changed")
 	}

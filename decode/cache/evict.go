@@ -31,7 +31,7 @@ func (s *Sequence) evict(layer int, k, v []uint16, columns []float32, n, coming 
 				block.attention = s.block[from:to]
 			}
 		}
-		s.merge(h, block, about)
+		s.merge(i, h, block, about)
 		s.compact(i, block)
 		if s.plan.sinkTokens() > 0 {
 			s.renumber(h, len(about.Positions))

@@ -4,9 +4,15 @@ package cache
 // another device: it has its slots and evicts when and what that would, and keeps of every token and KV head one number of
 // 16 bits as its key and one as its value. Where the policy observes nothing, all KV heads
 // hold the same, and the ledger has one alone.
-func (p Plan) Ledger() Plan {
+func (p Plan) Ledger() Plan { return p.ledger(!p.Watches()) }
+
+// Pace is a ledger of one KV head: it tells how many tokens each holds, and when it evicts, where that does not depend on
+// attention.
+func (p Plan) Pace() Plan { return p.ledger(true) }
+
+func (p Plan) ledger(one bool) Plan {
 	keeps := p.Keeps
-	if !p.Watches() {
+	if one {
 		p.Shape.Layers, p.Shape.KVHeads, keeps = 1, 1, keeps[:1]
 	}
 	p.Spec.State = ""
@@ -18,11 +24,20 @@ func (p Plan) Ledger() Plan {
 // Watches tells whether the policy observes attention.
 func (p Plan) Watches() bool { return NewPolicy(p.Spec).Observes().Rows != NoRows }
 
-// HeldBytes is what a sequence takes that holds so many tokens of every KV head, states included.
-func (p Plan) HeldBytes(tokens int) int64 {
-	total := int64(0)
+// HeldOf is what a sequence with plan p holds of which s is the ledger.
+func (s *Sequence) HeldOf(p Plan) Held {
+	var held Held
 	for i := range p.Slots {
-		total += p.bytes(i, tokens, 0)
+		n := s.heads[i%len(s.heads)].len
+		gone := s.position - n // every token that was fed is held or has left
+		held.Bytes += p.bytes(i, n, 0)
+		held.Kept += n
+		held.Evicted += gone
+		if p.stateFloats(i) > 0 {
+			held.Absorbed += gone
+		}
 	}
-	return total
+	heads := max(1, len(p.Slots))
+	held.Kept, held.Evicted, held.Absorbed = held.Kept/heads, held.Evicted/heads, held.Absorbed/heads
+	return held
 }

@@ -7,11 +7,11 @@ import (
 )
 
 // merge replaces the values, and where the policy says so the keys, of what stays of
-// a KV head's tokens and a block by the mean over them and all tokens that do not stay
+// KV head i's tokens h and a block by the mean over them and all tokens that do not stay
 // and are nearest to them by position; of two as near, the earlier takes it. The sink
 // takes none: nearly every query attends to it for want of something better, and would
 // read what was merged into it. It does so before anything moves.
-func (s *Sequence) merge(h *head, block head, about Statistics) {
+func (s *Sequence) merge(i int, h *head, block head, about Statistics) {
 	policy, ok := s.policy.(Merger)
 	if !ok || len(s.kept) == 0 {
 		return
@@ -35,9 +35,9 @@ func (s *Sequence) merge(h *head, block head, about Statistics) {
 			}
 		}
 		if to-from > 1 {
-			s.mean(h, block, from, to, int(anchor), func(h *head) []uint16 { return h.v })
+			s.mean(i, h, block, from, to, int(anchor), false)
 			if keys {
-				s.mean(h, block, from, to, int(anchor), func(h *head) []uint16 { return h.k })
+				s.mean(i, h, block, from, to, int(anchor), true)
 			}
 		}
 		from = to
@@ -46,7 +46,17 @@ func (s *Sequence) merge(h *head, block head, about Statistics) {
 
 // mean writes to the anchor's row the mean of the rows from…to of what a KV head
 // holds followed by a block. What is packed neither takes others up nor is taken up.
-func (s *Sequence) mean(h *head, block head, from, to, anchor int, rows func(*head) []uint16) {
+func (s *Sequence) mean(i int, h *head, block head, from, to, anchor int, key bool) {
+	if s.handlers.Mean != nil {
+		s.handlers.Mean(i/s.plan.Shape.KVHeads, i%s.plan.Shape.KVHeads, from, to, anchor, key)
+		return
+	}
+	rows := func(h *head) []uint16 {
+		if key {
+			return h.k
+		}
+		return h.v
+	}
 	dim, parts := s.plan.Shape.HeadDim, max(1, s.plan.Shape.Parts)
 	front, packed := h.front(), h.settled*GroupTokens
 	row := func(i int) []uint16 {

@@ -20,6 +20,9 @@ func (s *Sequence) Observed(n, question int) (first int, reduce Reduce) {
 	return n, seen.Reduce
 }
 
+// Observes tells what the sequence wants to know of attention now.
+func (s *Sequence) Observes() Observation { return s.policy.Observes() }
+
 // Observe takes the attention of the rows that Observed named over the tokens that
 // a KV head holds from slot from on: columns [group, tokens], a number for each
 // query head and token. Where the block does not fit, the attention over its own

@@ -54,8 +54,8 @@ type Plan struct {
 	Bytes    int64 // for one sequence, exactly
 }
 
-// width is how many numbers of attention a slot remembers.
-func (p Plan) width() int {
+// Width is how many numbers of attention a slot remembers.
+func (p Plan) Width() int {
 	seen := NewPolicy(p.Spec).Observes()
 	switch {
 	case seen.Rows == NoRows:
@@ -76,7 +76,7 @@ func (p Plan) sinkTokens() int {
 
 // noteBytes is what a slot of one KV head takes beside key and value: its position and
 // what is observed of it.
-func (p Plan) noteBytes() int64 { return 4 + 4*int64(p.width()) }
+func (p Plan) noteBytes() int64 { return 4 + 4*int64(p.Width()) }
 
 // fixedBytes is what KV head i takes whatever its slots: its state, the exact copy of
 // renumbered sinks, and what pruning channels needs.

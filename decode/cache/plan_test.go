@@ -96,17 +96,36 @@ func TestLedger(t *testing.T) {
 		if len(ledger.Slots) != heads || ledger.Slots[0] != p.Slots[0] || ledger.Keeps[0] != p.Keeps[0] || ledger.Interval != p.Interval || ledger.Bytes > p.Bytes/8 {
 			t.Errorf("%s: %+v of %+v", policy, ledger, p)
 		}
-		s, err := NewSequence(p, Handlers{}, &Scratch{})
+		handlers := Handlers{Turn: func(_, _ []uint16, _ int) {}}
+		s, err := NewSequence(p, handlers, &Scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := make([]uint16, 7*64)
-		for i := range 6 {
-			s.Append(i/3, i%3, k, k)
+		books, err := NewSequence(ledger, handlers, &Scratch{})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if want := s.Held().Bytes; p.HeldBytes(7) != want {
-			t.Errorf("%s: %d bytes held, want %d", policy, p.HeldBytes(7), want)
+		for _, n := range []int{7, 30, 3} {
+			for _, x := range []*Sequence{s, books} {
+				shape := x.plan.Shape
+				k := make([]uint16, shape.KVHeads*n*shape.HeadDim)
+				for layer := range shape.Layers {
+					x.MakeRoom(layer, n)
+					if !x.Fits(layer, n) {
+						x.Insert(layer, k, k, nil)
+						continue
+					}
+					for head := range shape.KVHeads {
+						x.Append(layer, head, k[:n*shape.HeadDim], k[:n*shape.HeadDim])
+					}
+				}
+				x.Advance(n)
+			}
+			if got, want := books.HeldOf(p), s.Held(); got != want {
+				t.Errorf("%s, %d tokens more: held %+v, want %+v", policy, n, got, want)
+			}
 		}
 		s.Free()
+		books.Free()
 	}
 }

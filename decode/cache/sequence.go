@@ -23,7 +23,12 @@ type Handlers struct {
 	Absorb   Absorb
 	Turn     Turn     // for policies that number tokens anew
 	Features Features // for LESS where key channels are pruned
+	Mean     Mean     // in place of the sequence, for policies that merge
 }
+
+// Mean replaces the key or the value of a token by the mean over those from…to, itself among them: indices among what a KV
+// head holds, followed by a block that is not stored yet.
+type Mean func(layer, head, from, to, anchor int, key bool)
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
 // and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
@@ -106,7 +111,7 @@ func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error)
 	if err != nil {
 		return nil, fmt.Errorf("take %d bytes for a sequence with cache %s: %w", p.Bytes, p.Spec, err)
 	}
-	s := &Sequence{plan: p, handlers: handlers, memory: memory, width: p.width(), packing: p.Packing(),
+	s := &Sequence{plan: p, handlers: handlers, memory: memory, width: p.Width(), packing: p.Packing(),
 		heads: make([]head, len(p.Slots)), states: make([]State, len(p.Slots)), Scratch: scratch}
 	s.decided(0)
 	for i, groups := range p.Groups { // first of all: lines of codes lie at multiples of 64 bytes where groups do

@@ -17,6 +17,13 @@ type backend interface {
 	Shape(policy string) cache.Shape
 	NewSequence(cache.Plan) (Sequence, error)
 	Forward([]Work) ([]Result, error)
+
+	Copy(Sequence, int) (Sequence, error)
+	Adopt(s, from Sequence, n int)
+	Staged(Sequence) cache.Staged
+	Retain(Sequence, cache.Choice)
+	Take(s, staging Sequence, c cache.Choice)
+	Reset(Sequence)
 }
 
 // conform proves that a backend keeps the contract of decode.Backend, with those caches
@@ -31,6 +38,9 @@ func conform(t *testing.T, b backend, ids []int32, logits []float32, tolerance f
 	t.Run("budget of the context", c.checkBudgetOfContext)
 	t.Run("beyond the budget", c.checkBeyondBudget)
 	t.Run("abandoned", c.checkAbandoned)
+	t.Run("copies", c.checkCopies)
+	t.Run("staging", c.checkStaging)
+	t.Run("staged answers", c.checkStagedAnswers)
 	t.Run("refusals", c.checkRefusals)
 }
 

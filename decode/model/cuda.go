@@ -33,7 +33,7 @@ type CUDA struct {
 	graphs      map[step]device.Graph
 	cudaActivations
 
-	failed     error // of the pass that runs
+	failed     error // of the pass that runs, or before it
 	generation int   // how often the device was opened anew
 	gone       error // why the model is not on it; nil: it is
 }
@@ -161,7 +161,6 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 	if b.rows == 0 { // nobody wants any of it
 		return b.results, nil
 	}
-	c.failed = nil
 	c.upload(b)
 	if s, ok := c.repeats(b); ok {
 		c.repeat(b, s)
@@ -172,8 +171,9 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 	}
 	b.advance()
 	c.logits(b)
-	if c.failed != nil {
-		return nil, fmt.Errorf("model: %w", c.failed)
+	if err := c.failed; err != nil {
+		c.failed = nil
+		return nil, fmt.Errorf("model: %w", err)
 	}
 	return b.results, nil
 }
@@ -250,14 +250,22 @@ func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
 		c.decide(b, layer, w)
 	}
 	c.cut(layer, &w.evictions)
+	if w.chosen != nil {
+		c.cutLate(layer, &w.chosen[layer].evictions)
+	}
 	if n := len(w.stores.values); n > 0 {
-		c.check(c.kernels.Move(c.stream, c.heads, 0, w.stores.at, n, layer))
+		a := c.attention(b)
+		a.Layer, a.Live = layer, c.liveAt(b, layer)
+		c.check(c.kernels.Store(c.stream, &a, rowAligned(c.blockK, c.heads.Dim), rowAligned(c.blockV, c.heads.Dim), w.stores.at, n))
 	}
 }
 
 // insert puts away what stays of blocks that did not fit, after they were attended.
 func (c *CUDA) insert(b *cudaBatch, layer int, w *wave) {
 	c.cut(layer, &w.inserts)
+	if w.chosen != nil {
+		c.cutLate(layer, &w.chosen[layer].inserts)
+	}
 	c.decideInserts(b, layer, w)
 }
 
@@ -274,7 +282,7 @@ func (c *CUDA) attend(b *cudaBatch, layer int, w *wave) {
 		if n == 0 {
 			continue
 		}
-		a.Tiles, a.Places, a.Live = kind.rows.at, kind.held.at, b.live.at
+		a.Tiles, a.Places, a.Live = kind.rows.at, kind.held.at, c.liveAt(b, layer)
 		a.Parts, a.LSE = c.parts, c.lse
 		c.check(c.kernels.Attend(c.stream, &a, n, kind.block, b.splits, c.span))
 		if b.own {

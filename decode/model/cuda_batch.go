@@ -23,12 +23,13 @@ type cudaBatch struct {
 
 	tokens   table[int32]
 	cos, sin table[float32] // [rows, headDim/2]
-	live     table[int32]
-	ownLive  table[int32]
-	asked    table[int64] // [rows] the table of the row's states; below 0, it asks none
-	at       table[int32] // [rows] positions
-	pick     table[int32] // rows whose logits are wanted: Targets first, block by block
-	count    table[int32] // of the others, how many of the likeliest tokens are enough; 0: none are
+	live     table[int32]   // [layers, rows, kvHeads] slots that a row sees; of one layer where it is the same in all
+	layered  bool           // it is not
+	ownLive  table[int32]   // [rows, kvHeads] rows of its own block that it sees besides
+	asked    table[int64]   // [rows] the table of the row's states; below 0, it asks none
+	at       table[int32]   // [rows] positions
+	pick     table[int32]   // rows whose logits are wanted: Targets first, block by block
+	count    table[int32]   // of the others, how many of the likeliest tokens are enough; 0: none are
 	heat     table[float32]
 }
 
@@ -44,15 +45,15 @@ type cudaBlock struct {
 
 // wave is what the n-th block of each sequence of a batch needs.
 type wave struct {
-	evictions cutTables        // that make room
-	stores    table[cuda.Move] // of blocks that fit
-	inserts   cutTables        // of blocks that did not
-	watched   []int            // blocks of sequences that decide by attention: their evictions are not among these
-	steps     tiles            // newest tokens of answers
-	blocks    tiles            // of prompts
-	rows      table[int32]     // all of them
-
-	watchSteps, watchBlocks watches // what is observed
+	evictions cutTables         // that make room
+	stores    table[cuda.Store] // of blocks that fit
+	inserts   cutTables         // of blocks that did not
+	watched   []int             // blocks of sequences that decide by attention: their evictions are not among these
+	chosen    []chosenCuts      // [layers] of sequences that hold what a question has chosen; nil: none of them evicts
+	steps     tiles             // newest tokens of answers
+	blocks    tiles             // of prompts
+	rows      table[int32]      // all of them
+	watches   [len(sights)]watches
 }
 
 // tiles are rows that are attended together.
@@ -100,16 +101,19 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 		if err := checkWork(work, i, sequence.position+ahead[i], b.rows, c.config, c.limits); err != nil {
 			return nil, err
 		}
-		if !sequence.plan.Spec.Bounded() && sequence.held+ahead[i]+len(w.Tokens) > sequence.room {
+		if sequence.exceeds(ahead[i] + len(w.Tokens)) {
 			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, sequence.room)
 		}
-		if w.Probe {
-			return nil, fmt.Errorf("model: work %d is a probe, which a card does not take yet", i)
-		}
+		b.layered = b.layered || sequence.each
 		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens), ahead: ahead[i]})
 		b.rows += len(w.Tokens)
 	}
 	b.abandon()
+	layers := 1
+	if b.layered {
+		layers = c.config.Layers
+	}
+	b.live.values = make([]int32, layers*b.rows*c.heads.KVHeads)
 	for i := range b.blocks {
 		c.layOut(b, i)
 	}
@@ -124,112 +128,12 @@ func (b *cudaBatch) abandon() {
 	}
 }
 
-// layOut decides where a block's tokens go and what they see, and notes it for the
-// kernels.
-func (c *CUDA) layOut(b *cudaBatch, i int) {
-	block, work := &b.blocks[i], b.works[i]
-	s, n := block.sequence, block.n
-	number := 0 // of the block's wave
-	for j := i; j > 0 && b.blocks[j-1].sequence == s; j-- {
-		number++
+// liveAt is what rows see in a layer.
+func (c *CUDA) liveAt(b *cudaBatch, layer int) device.Pointer {
+	if !b.layered {
+		layer = 0
 	}
-	if number == len(b.waves) {
-		b.waves = append(b.waves, wave{})
-	}
-	w := &b.waves[number]
-	scratch := c.scratchPlace(b).After(block.first)
-
-	c.makeRoom(w, i, block)
-	c.see(b, block)
-	if s.watched() {
-		w.watched = append(w.watched, i)
-		own := n
-		if block.fits {
-			own = 0
-		}
-		c.watch(b, w, i, block.saw, own, scratch)
-	}
-	c.keep(b, w, block, scratch)
-
-	to, size := &w.blocks, c.heads.TileQueries()
-	if n == 1 && !work.Prompt {
-		to, size = &w.steps, 1
-	}
-	for at := 0; at < n; at += size {
-		to.rows.add(cuda.Tile{First: int32(block.first + at), Rows: int32(min(size, n-at))})
-		to.held.add(s.place)
-		to.own.add(scratch)
-	}
-	for row, token := range work.Tokens {
-		b.tokens.add(token)
-		w.rows.add(int32(block.first + row))
-		if work.Targets != nil {
-			b.pick.add(int32(block.first + row))
-		}
-	}
-	s.position += n
-}
-
-// makeRoom cuts the block's sequence down to its budget where the block has no room.
-func (c *CUDA) makeRoom(w *wave, i int, block *cudaBlock) {
-	s := block.sequence
-	if s.plan.Spec.Bounded() && s.held+block.n > s.room && s.held > s.plan.Keep {
-		block.evicts = true
-		s.evicted += s.held - s.plan.Keep
-		s.held, s.known = s.plan.Keep, 0
-	}
-	if block.evicts && !s.watched() {
-		w.evictions.add(s, 0, cuda.Place{}, s.books.makeRoom(0, block.n))
-	}
-	block.fits = s.held+block.n <= s.room
-}
-
-// see notes what the rows of a block see, and which state they ask.
-func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
-	s := block.sequence
-	for row := range block.n {
-		sees, own := s.held, row+1
-		if block.fits {
-			sees, own = s.held+row+1, 0
-		}
-		for range c.heads.KVHeads {
-			b.live.add(int32(sees))
-			b.ownLive.add(int32(own))
-		}
-		b.splits = max(b.splits, (sees+c.span-1)/c.span)
-		block.saw = sees
-		asked := int64(-1)
-		if s.asks(s.position + row) {
-			asked, b.asks = s.table, true
-		}
-		b.asked.add(asked)
-		b.at.add(int32(s.position + row))
-	}
-	b.own = b.own || !block.fits
-}
-
-// keep stores a block: before it is attended where it fits, and otherwise what stays of it afterwards.
-func (c *CUDA) keep(b *cudaBatch, w *wave, block *cudaBlock, scratch cuda.Place) {
-	s, n := block.sequence, block.n
-	if block.fits {
-		for row := range n {
-			w.stores.add(cuda.Move{From: scratch.After(row), To: s.place.After(s.held + row)})
-		}
-		s.held += n
-	} else {
-		stay := min(s.plan.Keep, s.held+n)
-		s.evicted += s.held + n - stay
-		s.held, s.known = stay, 0
-	}
-	if s.watched() {
-		return
-	}
-	if block.fits {
-		s.books.append(0, n)
-	} else {
-		w.inserts.add(s, 0, scratch, s.books.insert(0, n, nil))
-	}
-	s.books.Advance(n)
+	return b.live.at + device.Pointer(4*layer*b.rows*c.heads.KVHeads)
 }
 
 // scratchPlace is where rope leaves keys and values of the batch, in any layer.
@@ -288,8 +192,9 @@ func (c *CUDA) upload(b *cudaBatch) {
 func (w *wave) stage(u *upload) {
 	w.evictions.stage(u)
 	w.inserts.stage(u)
-	w.watchSteps.stage(u)
-	w.watchBlocks.stage(u)
+	for i := range w.watches {
+		w.watches[i].stage(u)
+	}
 	u.put(cuda.Bytes(w.stores.values), &w.stores.at)
 	u.put(cuda.Bytes(w.rows.values), &w.rows.at)
 	for _, t := range []*tiles{&w.steps, &w.blocks} {
@@ -315,11 +220,16 @@ func (c *CUDA) growTables(u *upload) {
 	u.memory, u.room = memory, 2*len(u.staged)
 }
 
-// advance tells the books of sequences that decide by attention that all layers have stored the batch.
+// advance tells the books of sequences that decide by attention that all layers have stored the batch, and takes back
+// the blocks that were only probes.
 func (b *cudaBatch) advance() {
 	for i := range b.blocks {
-		if block := &b.blocks[i]; block.sequence.watched() {
+		block := &b.blocks[i]
+		if block.sequence.watched() {
 			block.sequence.books.Advance(block.n)
+		}
+		if b.works[i].Probe {
+			block.sequence.rewind(block.n)
 		}
 	}
 }

@@ -12,45 +12,103 @@ import (
 // lay, and what a KV head holds is always its first slots.
 type books struct {
 	*cache.Sequence
-	cuts []cut // of the KV heads of the layer that evicts; of one alone where all hold the same
-	turn int   // by how many positions the eviction turns the sinks
-	used []bool
-	k, v []uint16
+	heads int   // KV heads of a layer; one alone where all hold the same
+	cuts  []cut // [layers, heads] what the last eviction in a layer has done
+	last  *cut  // whose tokens leave
+	used  []bool
+	k, v  []uint16
+	old   [][]int32 // [heads] positions before the eviction, where what stays is numbered anew
 }
 
 // cut is what an eviction does to a KV head.
 type cut struct {
+	means  []mean  // before anything moves
 	moved  []shift // tokens that come to another slot
 	stored []shift // tokens of the block, by their rows, that come to a slot
 	gone   []gone
+	turned []turned // afterwards
 }
 
 type shift struct{ from, to int }
 
-// gone is a token that has left: where it lies still, and its position.
+// gone is a token that has left: where it lies still, its position, and the one by which its key is turned.
 type gone struct {
-	slot     int
-	own      bool // slot is a row of the block
-	position int32
+	at               where
+	position, stands int32
 }
+
+// turned are tokens, in the order of their positions, whose keys are turned by so many positions.
+type turned struct{ from, to, by int }
+
+// mean is a key or a value that is replaced by the mean over those of some tokens, itself among them.
+type mean struct {
+	of  where
+	all []where
+	key bool
+}
+
+// where is the slot in which a token lies, or the row of the block.
+type where uint32
+
+func (w where) row() (row int, own bool) { return int(w &^ ownRow), w&ownRow != 0 }
 
 // ownRow marks the number of a row of the block that is not stored yet.
 const ownRow = 1 << 31
 
 func newBooks(p cache.Plan) (*books, error) {
 	ledger := p.Ledger()
-	b := &books{cuts: make([]cut, ledger.Shape.KVHeads)}
+	b := &books{heads: ledger.Shape.KVHeads, cuts: make([]cut, len(ledger.Slots))}
+	if p.Spec.Unlimited() {
+		b.old = make([][]int32, b.heads)
+	}
 	var err error
-	b.Sequence, err = cache.NewSequence(ledger, cache.Handlers{Absorb: b.leave, Turn: func(_, _ []uint16, by int) { b.turn = by }}, &cache.Scratch{})
+	b.Sequence, err = cache.NewSequence(ledger, cache.Handlers{Absorb: b.leave, Turn: b.turn, Mean: b.mean}, &cache.Scratch{})
 	return b, err
 }
 
-func (b *books) leave(_ *cache.State, _, head int, k, v, _ []uint16, positions []int32) {
+func (b *books) leave(_ *cache.State, layer, head int, k, v, _ []uint16, positions []int32) {
+	c := &b.of(layer)[head]
+	b.last = c
 	for i, position := range positions {
-		n := joined(k[i], v[i])
-		b.cuts[head].gone = append(b.cuts[head].gone, gone{int(n &^ ownRow), n&ownRow != 0, position})
+		stands := position
+		if b.old != nil { // what is held lies at the positions before the block
+			first := int32(b.Position() - len(b.old[head]))
+			if at, held := slices.BinarySearch(b.old[head], position); held {
+				stands = first + int32(at)
+			}
+		}
+		c.gone = append(c.gone, gone{where(joined(k[i], v[i])), position, stands})
 	}
 }
+
+// turn is told of keys of a KV head some of whose tokens have just left: a part of its segment.
+func (b *books) turn(k, _ []uint16, by int) {
+	from := b.Plan().Slots[0] - cap(k)
+	b.last.turned = append(b.last.turned, turned{from, from + len(k), by})
+}
+
+// mean is told of tokens that the anchor will stand for: of what is held, followed by the block.
+func (b *books) mean(layer, head, from, to, anchor int, key bool) {
+	k, v := b.Segment(layer, head)
+	at := func(i int) where {
+		if i < len(k) {
+			return where(joined(k[i], v[i]))
+		}
+		return where(ownRow | (i - len(k)))
+	}
+	m := mean{of: at(anchor), key: key}
+	for i := from; i < to; i++ {
+		m.all = append(m.all, at(i))
+	}
+	c := &b.of(layer)[head]
+	c.means = append(c.means, m)
+}
+
+// layers are those of the books: one alone where all hold the same.
+func (b *books) layers() int { return b.Plan().Shape.Layers }
+
+// of are the cuts of a layer's KV heads.
+func (b *books) of(layer int) []cut { return b.cuts[layer*b.heads : (layer+1)*b.heads] }
 
 func joined(low, high uint16) uint32 { return uint32(low) | uint32(high)<<16 }
 
@@ -63,15 +121,15 @@ func (b *books) makeRoom(layer, n int) []cut {
 
 // insert is Insert of a block of n rows.
 func (b *books) insert(layer, n int, columns []float32) []cut {
-	b.number(n*len(b.cuts), func(i int) uint32 { return ownRow | uint32(i%n) })
+	b.number(n*b.heads, func(i int) uint32 { return ownRow | uint32(i%n) })
 	return b.cut(layer, func() { b.Insert(layer, b.k, b.v, columns) })
 }
 
 // append is Append of a block that fits, to the next slots of every KV head.
 func (b *books) append(layer, n int) {
-	first := b.Len(layer, 0)
-	b.number(n, func(i int) uint32 { return uint32(first + i) })
-	for head := range b.cuts {
+	for head := range b.heads {
+		first := b.Len(layer, head)
+		b.number(n, func(i int) uint32 { return uint32(first + i) })
 		b.Append(layer, head, b.k, b.v)
 	}
 }
@@ -85,20 +143,62 @@ func (b *books) number(n int, of func(i int) uint32) {
 
 // cut lets the layer evict, and finds slots among the first for all that stays.
 func (b *books) cut(layer int, evict func()) []cut {
-	for i := range b.cuts {
-		c := &b.cuts[i]
-		c.moved, c.stored, c.gone = c.moved[:0], c.stored[:0], c.gone[:0]
+	cuts := b.of(layer)
+	b.begin(cuts)
+	for head := range b.old {
+		b.old[head] = append(b.old[head][:0], b.Positions(layer, head)...)
 	}
-	b.turn = 0
 	evict()
-	for head := range b.cuts {
+	for head := range cuts {
 		b.tidy(layer, head)
+	}
+	return cuts
+}
+
+func (b *books) begin(cuts []cut) {
+	for i := range cuts {
+		c := &cuts[i]
+		c.means, c.moved, c.stored, c.gone, c.turned = c.means[:0], c.moved[:0], c.stored[:0], c.gone[:0], c.turned[:0]
+	}
+}
+
+// retain is Retain; it tells what that does to all KV heads of all layers.
+func (b *books) retain(c cache.Choice) []cut {
+	b.begin(b.cuts)
+	b.Retain(c)
+	for i := range b.cuts {
+		b.tidy(i/b.heads, i%b.heads)
 	}
 	return b.cuts
 }
 
+// take is Take, from the books of a staging sequence: its slots are the rows of what is stored and
+// of what leaves.
+func (b *books) take(staging *books, c cache.Choice) []cut {
+	b.begin(b.cuts)
+	b.Take(staging.Sequence, c)
+	for i := range b.cuts {
+		to := &b.cuts[i]
+		for j := range to.gone {
+			to.gone[j].at |= ownRow
+		}
+		k, v := b.Segment(i/b.heads, i%b.heads)
+		for j := range k {
+			to.stored = append(to.stored, shift{int(joined(k[j], v[j])), j})
+			k[j], v[j] = halves(uint32(j))
+		}
+	}
+	return b.cuts
+}
+
+// slots are those in which a KV head's tokens lie, in the order of their positions.
+func (b *books) slots(layer, head int) func(i int) int {
+	k, v := b.Segment(layer, head)
+	return func(i int) int { return int(joined(k[i], v[i])) }
+}
+
 func (b *books) tidy(layer, head int) {
-	c := &b.cuts[head]
+	c := &b.of(layer)[head]
 	k, v := b.Segment(layer, head)
 	b.used = slices.Grow(b.used[:0], len(k))[:len(k)]
 	clear(b.used)
@@ -129,11 +229,11 @@ func (b *books) tidy(layer, head int) {
 // observe gives the policy what the slots of the layer's KV heads got of attention since the
 // last decision: sums [kvHeads, room], of which the first slots that are held count.
 func (b *books) observe(layer, room int, sums []float32) {
-	for head := range b.cuts {
-		k, v := b.Segment(layer, head)
-		columns := make([]float32, len(k))
-		for i := range k {
-			columns[i] = sums[head*room+int(joined(k[i], v[i]))]
+	for head := range b.heads {
+		slot := b.slots(layer, head)
+		columns := make([]float32, b.Len(layer, head))
+		for i := range columns {
+			columns[i] = sums[head*room+slot(i)]
 		}
 		b.Observe(layer, head, 0, columns)
 	}

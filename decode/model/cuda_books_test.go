@@ -13,8 +13,8 @@ import (
 func TestBooks(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 200 {
-		policy := []string{cache.Sinks, cache.H2O, cache.TOVA, cache.Streaming}[i%4]
-		keep, interval := 5+random.IntN(20), 1+random.IntN(6)
+		policy := []string{cache.Sinks, cache.H2O, cache.TOVA, cache.Streaming, cache.BUZZ, cache.Cascade, cache.Elastic}[i%7]
+		keep, interval := 8+random.IntN(20), 1+random.IntN(6)
 		plan, err := cache.NewPlan(cache.Spec{Policy: policy}, cache.Budget{Tokens: keep}, cache.Shape{Layers: 1, KVHeads: 2, HeadDim: 2, Context: 1000, Interval: interval})
 		if err != nil {
 			t.Fatal(err)
@@ -27,12 +27,16 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &shelves{t: t, books: got, slots: make([]map[int]int32, len(got.cuts)), left: make([]map[int32]bool, len(got.cuts))}
+		pace, err := cache.NewSequence(plan.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}}, &cache.Scratch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &shelves{t: t, books: got, pace: pace, slots: make([]map[int]int32, len(got.cuts)), left: make([]map[int32]bool, len(got.cuts)), stands: make([]map[int32]int32, len(got.cuts))}
 		if one := policy == cache.Sinks || policy == cache.Streaming; one != (len(got.cuts) == 1) {
 			t.Fatalf("%s: books of %d KV heads", policy, len(got.cuts))
 		}
 		for head := range w.slots {
-			w.slots[head], w.left[head] = map[int]int32{}, map[int32]bool{}
+			w.slots[head], w.left[head], w.stands[head] = map[int]int32{}, map[int32]bool{}, map[int32]int32{}
 		}
 		for position := 0; position < 100; {
 			n := 1 + random.IntN(keep+10)
@@ -57,11 +61,20 @@ func TestBooks(t *testing.T) {
 						t.Fatalf("token %d is not in slot %d of %d", p, slot, len(held))
 					}
 				}
+				if pace.Len(0, 0) != len(held) {
+					t.Fatalf("%s: %d tokens are held, and %d were foretold", policy, len(held), pace.Len(0, 0))
+				}
+				for i, p := range held {
+					if at := position - len(held) + i; plan.Spec.Unlimited() && w.stands[head][p] != int32(at) {
+						t.Fatalf("%s: the key of token %d of %d, which is turned by %d, is to be turned by %d", policy, p, len(held), w.stands[head][p], at)
+					}
+				}
 				if len(w.left[head])+len(held) != position {
 					t.Fatalf("%d tokens have left and %d are held of %d", len(w.left[head]), len(held), position)
 				}
 			}
 		}
+		pace.Free()
 		want.Free()
 		got.Free()
 	}
@@ -71,14 +84,29 @@ func TestBooks(t *testing.T) {
 type shelves struct {
 	t        *testing.T
 	books    *books
+	pace     *cache.Sequence
 	position int
 	slots    []map[int]int32
 	left     []map[int32]bool
+	stands   []map[int32]int32 // what a token's key is turned by
 }
 
 // feed takes a block through the books and through a sequence that they must agree with.
 func (w *shelves) feed(want *cache.Sequence, n, room int, columns func(slots int) []float32) {
 	b := w.books
+	zeros := make([]uint16, n)
+	w.pace.MakeRoom(0, n)
+	if w.pace.Fits(0, n) {
+		w.pace.Append(0, 0, zeros, zeros)
+	} else {
+		w.pace.Insert(0, zeros, zeros, nil)
+	}
+	w.pace.Advance(n)
+	for head := range w.stands {
+		for i := range n {
+			w.stands[head][int32(w.position+i)] = int32(w.position + i)
+		}
+	}
 	want.MakeRoom(0, n)
 	w.follow(b.makeRoom(0, n))
 	fits := want.Fits(0, n)
@@ -126,7 +154,11 @@ func (w *shelves) follow(cuts []cut) {
 	for head, cut := range cuts {
 		slots := w.slots[head]
 		for _, g := range cut.gone {
-			if w.left[head][g.position] || !g.own && slots[g.slot] != g.position || g.own && w.position+g.slot != int(g.position) {
+			n, own := g.at.row()
+			if w.books.old != nil && g.stands != w.stands[head][g.position] {
+				w.t.Fatalf("token %d leaves as turned by %d, and is turned by %d", g.position, g.stands, w.stands[head][g.position])
+			}
+			if w.left[head][g.position] || !own && slots[n] != g.position || own && w.position+n != int(g.position) {
 				w.t.Fatalf("%+v leaves, of %v", g, slots)
 			}
 			w.left[head][g.position] = true
@@ -138,6 +170,14 @@ func (w *shelves) follow(cuts []cut) {
 				}
 			}
 			slots[m.to] = slots[m.from]
+		}
+		for _, turned := range cut.turned {
+			for i, p := range w.books.Positions(0, head)[turned.from:turned.to] {
+				if turned.from+i < cache.SinkTokens { // from an exact copy
+					w.stands[head][p] = p
+				}
+				w.stands[head][p] += int32(turned.by)
+			}
 		}
 		for _, m := range cut.stored {
 			slots[m.to] = int32(w.position + m.from)

@@ -6,78 +6,116 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// cutTables are what evictions of some sequences need in a layer: of every KV head, what states
+// cutTables are what evictions of some sequences need in a layer: of every KV head, what becomes a mean, what states
 // absorb, what moves, and which keys are turned anew. They are carried out in this order.
 type cutTables struct {
+	means    table[cuda.Mean]
+	members  table[int64]
 	jobs     table[cuda.Job]
 	leaving  table[cuda.Leaving]
 	moves    table[cuda.Move]
 	turns    table[cuda.Turn]
-	cos, sin table[float32] // [turns, headDim/2]
+	cos, sin table[float32] // [angles, headDim/2]
 }
 
 // add notes what an eviction does to the KV heads of a layer, or of all. own is where the
-// sequence's block lies, newest the position of its last token.
+// sequence's block lies.
 func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) {
-	c, first := s.backend, len(t.jobs.values)
-	for head := range c.heads.KVHeads {
+	renumbered := false
+	for head := range s.backend.heads.KVHeads {
 		cut := &cuts[head%len(cuts)]
-		slot, row := s.place.OfHead(head), own.OfHead(head)
+		slot, row := s.placeOf(layer, head), own.OfHead(head)
+		for _, m := range cut.means {
+			t.mean(m, slot.In(layer), row.In(layer))
+		}
 		for _, m := range cut.moved {
 			t.moves.add(cuda.Move{From: slot.After(m.from), To: slot.After(m.to)})
 		}
 		for _, m := range cut.stored {
 			t.moves.add(cuda.Move{From: row.After(m.from), To: slot.After(m.to)})
 		}
-		if s.states == 0 || len(cut.gone) == 0 {
-			continue
+		if len(cut.gone) > 0 {
+			s.gave = true
+			t.absorb(s, head, slot, row, cut.gone)
 		}
-		job := cuda.Job{Table: s.table, KVHead: int64(head), First: int64(len(t.leaving.values))}
-		for _, g := range cut.gone {
-			if int(g.position) >= s.asked { // nobody will ask for it
-				continue
-			}
-			from := slot
-			if g.own {
-				from = row
-			}
-			t.leaving.add(cuda.Leaving{Key: from.Key + int64(g.slot), Value: from.Value + int64(g.slot), Layer: from.Layer, Position: int64(g.position)})
-			job.Count++
-			job.Newest = max(job.Newest, int64(g.position))
+		for _, turned := range cut.turned {
+			renumbered = true
+			t.turn(s, layer, head, turned)
 		}
-		if !s.begun[layer] {
-			job.Fresh = 1
-		}
-		t.jobs.add(job)
 	}
-	if len(t.jobs.values) > first {
-		s.begun[layer] = true
-	}
-	if by := s.books.turn; by != 0 {
-		t.turn(s, by)
+	if renumbered {
+		s.copied[layer] = true
 	}
 }
 
-// turn turns the sinks of all KV heads of a sequence by a number of positions.
-func (t *cutTables) turn(s *cudaSequence, by int) {
+// absorb notes what the state of a KV head absorbs.
+func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, tokens []gone) {
+	if s.states == 0 {
+		return
+	}
+	job := cuda.Job{Table: s.table, KVHead: int64(head), First: int64(len(t.leaving.values))}
+	for _, g := range tokens {
+		if int(g.position) >= s.asked { // nobody will ask for it
+			continue
+		}
+		from := slot
+		n, own := g.at.row()
+		if own {
+			from = row
+		}
+		from = from.After(n)
+		t.leaving.add(cuda.Leaving{Key: from.Key, Value: from.Value, Layer: from.Layer, Position: int64(g.position), Turned: int64(g.stands)})
+		job.Count++
+		job.Newest = max(job.Newest, int64(g.position))
+	}
+	t.jobs.add(job)
+}
+
+// mean notes a mean over slots of a KV head and rows of the block, in a layer.
+func (t *cutTables) mean(m mean, slot, row cuda.Place) {
+	at := func(w where) int64 {
+		n, own := w.row()
+		from := slot
+		if own {
+			from = row
+		}
+		if m.key {
+			return from.After(n).Key
+		}
+		return from.After(n).Value
+	}
+	t.means.add(cuda.Mean{Row: at(m.of), First: int64(len(t.members.values)), Count: int64(len(m.all))})
+	for _, w := range m.all {
+		t.members.add(at(w))
+	}
+}
+
+// turn turns keys of a KV head: the sinks from an exact copy, others where they lie.
+func (t *cutTables) turn(s *cudaSequence, layer, head int, keys turned) {
 	half := s.backend.heads.Dim / 2
+	angle := int64(len(t.cos.values) / half)
 	cos, sin := make([]float32, half), make([]float32, half)
-	rotation(cos, sin, s.backend.frequencies, by)
-	for i := range int64(cache.SinkTokens) {
-		turn := cuda.Turn{Copy: s.sinks.Key + i, CopyLayer: s.sinks.Layer, CopyHead: s.sinks.Head,
-			Key: s.place.Key + i, KeyLayer: s.place.Layer, KeyHead: s.place.Head}
-		if !s.copied {
-			turn.Make = 1
+	rotation(cos, sin, s.backend.frequencies, keys.by)
+	t.cos.add(cos...)
+	t.sin.add(sin...)
+	slot, sinks := s.books.slots(layer, head%s.books.heads), s.sinks.OfHead(head)
+	for i := keys.from; i < keys.to; i++ {
+		key := s.placeOf(layer, head).After(slot(i))
+		turn := cuda.Turn{Copy: key.Key, CopyLayer: key.Layer, Key: key.Key, KeyLayer: key.Layer, Angle: angle}
+		if i < cache.SinkTokens {
+			turn.Copy, turn.CopyLayer = sinks.Key+int64(i), sinks.Layer
+			if !s.copied[layer] {
+				turn.Make = 1
+			}
 		}
 		t.turns.add(turn)
-		t.cos.add(cos...)
-		t.sin.add(sin...)
 	}
-	s.copied = true
 }
 
 // stage puts the tables among what is uploaded.
 func (t *cutTables) stage(u *upload) {
+	u.put(cuda.Bytes(t.means.values), &t.means.at)
+	u.put(cuda.Bytes(t.members.values), &t.members.at)
 	u.put(cuda.Bytes(t.jobs.values), &t.jobs.at)
 	u.put(cuda.Bytes(t.leaving.values), &t.leaving.at)
 	u.put(cuda.Bytes(t.moves.values), &t.moves.at)
@@ -88,16 +126,19 @@ func (t *cutTables) stage(u *upload) {
 
 // cut carries out evictions in a layer.
 func (c *CUDA) cut(layer int, t *cutTables) {
+	one := c.heads
+	one.Heads, one.KVHeads = c.heads.Group(), 1 // every KV head has moves and turns of its own
+	if n := len(t.means.values); n > 0 {
+		c.check(c.kernels.Mean(c.stream, c.heads, 0, t.means.at, t.members.at, n))
+	}
 	if n := len(t.jobs.values); n > 0 {
 		c.check(c.kernels.Absorb(c.stream, c.heads, &c.maps.layers[layer], 0, t.jobs.at, t.leaving.at, c.maps.turns, 0, n, layer))
 	}
 	if n := len(t.moves.values); n > 0 {
-		one := c.heads
-		one.Heads, one.KVHeads = c.heads.Group(), 1 // every KV head has moves of its own
 		c.check(c.kernels.Move(c.stream, one, 0, t.moves.at, n, layer))
 	}
 	if n := len(t.turns.values); n > 0 {
-		c.check(c.kernels.Turn(c.stream, c.heads, 0, t.turns.at, t.cos.at, t.sin.at, n, layer))
+		c.check(c.kernels.Turn(c.stream, one, 0, t.turns.at, t.cos.at, t.sin.at, n, layer))
 	}
 }
 

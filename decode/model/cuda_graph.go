@@ -7,12 +7,12 @@ import "lessrag/lesskernels/cuda/device"
 type step struct {
 	tables  device.Pointer
 	rows    int
-	picked  int  // rows whose logits are wanted
-	search  bool // for likely tokens
-	watched int  // sequences that decide by attention
-	most    int  // slots that these have at most
+	picked  int                 // rows whose logits are wanted
+	search  bool                // for likely tokens
+	watched [len(sights)][2]int // rows that are observed, and slots that they see at most
 	splits  int
 	asks    bool
+	layered bool
 }
 
 // mostGraphs is how many graphs are kept. There is one for each number of answers, and for as many spans of
@@ -33,7 +33,11 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 			return step{}, false
 		}
 	}
-	return step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), watched: len(w.watched), most: w.watchSteps.most, splits: b.splits, asks: b.asks}, true
+	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, layered: b.layered}
+	for i := range w.watches {
+		s.watched[i] = [2]int{len(w.watches[i].held.values), w.watches[i].most}
+	}
+	return s, true
 }
 
 // repeat runs the launches of a step from their graph, which the first such step makes.

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,35 +11,43 @@ import (
 )
 
 // cudaCaches are what a card holds.
-var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less"}
+var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less",
+	"snapkv", "snapkv+less", "vote", "vote+less", "buzz", "buzz+less", "cascade", "cascade+less", "elastic", "elastic-values"}
 
-// cudaSequence is the cache of one running sequence on a device. Every KV head holds as many
-// tokens as every other, though not the same ones where the policy watches attention.
+// cudaSequence is the cache of one running sequence on a device. Who decides which tokens stay depends on the policy:
+// positions alone, before a pass, the same for all KV heads; attention, layer by layer while a pass runs, of every KV
+// head as many; or a question, once and for all, of every KV head as many as it was given.
 type cudaSequence struct {
 	backend *CUDA
 	of      int // the backend's generation
 	plan    cache.Plan
 	books   *books
-	memory  device.Pointer // as it was taken
-	place   cuda.Place     // of keys and values [layers, kvHeads, slots, headDim] bf16
-	sinks   cuda.Place     // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
-	table   int64          // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states; 0: there are none
-	sums    int64          // likewise: what slots got of attention [layers, kvHeads, slots]; 0: nobody asks
+	pace    *cache.Sequence // tells how many tokens every KV head holds, before policies have decided; nil where each
+	memory  device.Pointer  // as it was taken
+	place   cuda.Place      // of keys and values [layers, kvHeads, slots, headDim] bf16
+	begin   []int64         // [layers·kvHeads] slots before those of a KV head; nil: all have as many
+	sinks   cuda.Place      // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
+	table   int64           // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states
+	sums    int64           // likewise: what slots got of attention [layers, kvHeads, slots, width]
 
 	position int    // of the next token
-	room     int    // slots of a KV head
-	held     int    // of them
-	evicted  int    // tokens of every KV head
+	room     int    // slots of the smallest KV head
+	each     bool   // KV heads hold numbers of tokens of their own: it is a staging sequence, or a choice was made
 	known    int    // so many first slots have sums
-	copied   bool   // there are exact copies of the sinks
-	begun    []bool // [layers], one alone where all hold the same: states have absorbed something
+	seen     int    // of a staging sequence: the tokens before this position have sums; below 0, none do
+	gave     bool   // tokens have left
+	copied   []bool // [layers] of the books: there are exact copies of the sinks
 	asked    int    // positions before this one ask the states
 	states   int    // KV heads that have one
 }
 
+// never is cudaSequence.seen where nothing was.
+const never = -1
+
 // NewSequence takes the Plan's memory on the device.
 func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
-	if !slices.Contains(cudaCaches, p.Spec.String()) || p.Staging || slices.Min(p.Slots) != slices.Max(p.Slots) {
+	even := slices.Min(p.Slots) == slices.Max(p.Slots)
+	if !slices.Contains(cudaCaches, p.Spec.String()) || (p.Staging || !even) && !p.Spec.AsksQuestion() {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
 	if c.gone != nil {
@@ -48,34 +57,60 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, room: p.Slots[0], begun: make([]bool, kept.Plan().Shape.Layers)}
+	pace := kept.Sequence
+	if p.Watches() && !p.Staging {
+		pace, err = cache.NewSequence(p.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}}, &cache.Scratch{})
+		if err != nil {
+			kept.Free()
+			return nil, err
+		}
+	}
+	return c.newSequence(p, kept, pace)
+}
+
+func (c *CUDA) newSequence(p cache.Plan, kept *books, pace *cache.Sequence) (*cudaSequence, error) {
+	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, pace: pace, room: slices.Min(p.Slots),
+		each: p.Staging, seen: never, copied: make([]bool, kept.layers())}
 	if err := s.take(); err != nil {
-		kept.Free()
+		s.freeBooks()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)
 	}
 	return s, nil
+}
+
+func (s *cudaSequence) freeBooks() {
+	if s.pace != s.books.Sequence {
+		s.pace.Free()
+	}
+	s.books.Free()
 }
 
 // take lays the sequence out: all of it is its Plan's.
 func (s *cudaSequence) take() error {
 	c, dim := s.backend, int64(s.backend.heads.Dim)
 	heads, layerHeads := int64(len(s.plan.Slots)), int64(c.heads.KVHeads)
-	slots, sinks := heads*int64(s.room), int64(0)
-	if s.plan.Spec.Policy == cache.Streaming {
+	slots, sinks := int64(0), int64(0)
+	var begin []int64
+	for _, n := range s.plan.Slots {
+		begin = append(begin, slots)
+		slots += int64(n)
+	}
+	if s.plan.Spec.Unlimited() { // what is kept is numbered anew
 		sinks = cache.SinkTokens
 	}
 	rows := 2*slots + heads*sinks // of headDim numbers in bf16
-	floats := rows * dim / 2
-	var entries []cuda.StateEntry
-	table, sums := floats, floats
+	starts := rows * dim / 2
+	table := starts
+	if uneven := slots != heads*int64(s.room); uneven {
+		s.begin = begin
+		table += 2 * heads
+	}
+	sums := table
 	if s.plan.Spec.State == cache.Less {
-		entries = s.entries()
-		sums += 2*heads + int64(s.stateFloats())
+		s.states, s.asked = s.gate()
+		sums += s.stateFloats()
 	}
-	floats = sums
-	if s.plan.Watches() {
-		floats += slots
-	}
+	floats := sums + slots*int64(s.plan.Width())
 	var err error
 	if s.memory, err = c.device.Alloc(4*floats + rowSlack(c.heads.Dim)); err != nil {
 		return err
@@ -85,11 +120,23 @@ func (s *cudaSequence) take() error {
 	s.place = cuda.Place{Key: first, Value: first + slots, Layer: layerHeads * int64(s.room), Head: int64(s.room)}
 	s.sinks = cuda.Place{Key: first + 2*slots, Layer: layerHeads * sinks, Head: sinks}
 	s.table, s.sums = int64(base)/4+table, int64(base)/4+sums
-	if err := c.stream.Upload(device.Pointer(4*s.table), cuda.Bytes(entries)); err != nil {
-		c.device.Free(s.memory)
-		return err
+	if s.begin != nil {
+		s.place.Layer, s.place.Head = cuda.Uneven, int64(base)+4*starts
+		err = c.stream.Upload(device.Pointer(s.place.Head), cuda.Bytes(s.begin))
 	}
-	return nil
+	if err = errors.Join(err, s.forget()); err != nil {
+		c.device.Free(s.memory)
+	}
+	return err
+}
+
+// placeOf is where keys and values of a KV head lie; where all have the same room, in any layer.
+func (s *cudaSequence) placeOf(layer, head int) cuda.Place {
+	if s.begin == nil {
+		return s.place.OfHead(head)
+	}
+	begin := s.begin[layer*s.backend.heads.KVHeads+head]
+	return cuda.Place{Key: s.place.Key + begin, Value: s.place.Value + begin}
 }
 
 // rowSlack is how much memory that holds rows of dim numbers in bf16 takes more, for rowAligned: a device's begins at a
@@ -102,47 +149,63 @@ func rowAligned(p device.Pointer, dim int) device.Pointer {
 	return (p + row - 1) / row * row
 }
 
-// entries are where the states lie, behind the table, and how much they count.
-func (s *cudaSequence) entries() []cuda.StateEntry {
-	gate := s.backend.maps.source.GateOf(s.plan.Spec.Policy)
-	s.asked = min(gate.Validated, s.plan.Shape.Context)
+// gate tells how many KV heads have a state, and up to which position they are asked.
+func (s *cudaSequence) gate() (states, asked int) {
+	for _, rank := range s.plan.Shape.Ranks {
+		if rank > 0 {
+			states++
+		}
+	}
+	return states, min(s.backend.maps.source.GateOf(s.plan.Spec.Policy).Validated, s.plan.Shape.Context)
+}
+
+// forget writes the table of states anew: none has absorbed anything.
+func (s *cudaSequence) forget() error {
+	if s.plan.Spec.State != cache.Less {
+		return nil
+	}
+	gate, kvHeads := s.backend.maps.source.GateOf(s.plan.Spec.Policy), s.plan.Shape.KVHeads
 	further := 2 * len(s.plan.Slots)
 	var entries []cuda.StateEntry
 	for i, rank := range s.plan.Shape.Ranks {
-		e := cuda.StateEntry{Further: -1}
+		e := cuda.StateEntry{Further: cuda.NoState}
 		if rank > 0 {
-			kvHeads := s.plan.Shape.KVHeads
-			e = cuda.StateEntry{Further: int32(further), Gate: gate.LogScale[i/kvHeads][i%kvHeads]}
+			e = cuda.StateEntry{Further: cuda.Untouched(further), Gate: gate.LogScale[i/kvHeads][i%kvHeads]}
 			further += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
-			s.states++
 		}
 		entries = append(entries, e)
 	}
-	return entries
+	return s.backend.stream.Upload(device.Pointer(4*s.table), cuda.Bytes(entries))
 }
 
-// stateFloats is how many numbers all states have.
-func (s *cudaSequence) stateFloats() int {
-	n := 0
+// stateFloats is how many numbers the table and all states have.
+func (s *cudaSequence) stateFloats() int64 {
+	n := 2 * len(s.plan.Slots)
 	for _, rank := range s.plan.Shape.Ranks {
 		if rank > 0 {
 			n += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
 		}
 	}
-	return n
+	return int64(n)
 }
 
 func (s *cudaSequence) Position() int    { return s.position }
 func (s *cudaSequence) Plan() cache.Plan { return s.plan }
 
 // Held tells what the sequence holds now.
-func (s *cudaSequence) Held() cache.Held {
-	return cache.Held{Bytes: s.plan.HeldBytes(s.held), Kept: s.held, Evicted: s.evicted, Absorbed: s.evicted * s.states / len(s.plan.Slots)}
+func (s *cudaSequence) Held() cache.Held { return s.books.HeldOf(s.plan) }
+
+// holds is how many tokens a KV head holds.
+func (s *cudaSequence) holds(layer, head int) int {
+	if s.each {
+		return s.books.Len(layer, head)
+	}
+	return s.pace.Len(0, 0)
 }
 
 // Free gives the memory back.
 func (s *cudaSequence) Free() error {
-	s.books.Free()
+	s.freeBooks()
 	if s.of != s.backend.generation {
 		return nil // the device has forgotten it
 	}
@@ -150,9 +213,9 @@ func (s *cudaSequence) Free() error {
 }
 
 // watched tells whether the policy decides by attention, layer by layer while a pass runs.
-func (s *cudaSequence) watched() bool { return s.plan.Watches() }
+func (s *cudaSequence) watched() bool { return s.plan.Watches() && !s.each }
 
 // asks tells whether the row of a position asks the states.
 func (s *cudaSequence) asks(position int) bool {
-	return s.states > 0 && s.evicted > 0 && position < s.asked
+	return s.states > 0 && s.gave && position < s.asked
 }

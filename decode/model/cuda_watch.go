@@ -39,30 +39,57 @@ func (w *watches) stage(u *upload) {
 	u.put(cuda.Bytes(w.ownPlace.values), &w.ownPlace.at)
 }
 
-// watch notes that a block's attention is observed, over the held first slots of its sequence and
-// over so many of its own rows.
-func (c *CUDA) watch(b *cudaBatch, w *wave, i, held, own int, scratch cuda.Place) {
-	block := &b.blocks[i]
+// sights are all that is observed; what a block of an answer and one of a prompt are told apart by, the first two are.
+var sights = [...]cuda.Sight{cuda.Few, cuda.Block, cuda.Most, cuda.Decayed}
+
+// sightOf is what rows of a sequence are observed for: an index of sights.
+func (s *cudaSequence) sightOf(reduce cache.Reduce, rows int) int {
+	switch {
+	case reduce == cache.Decayed:
+		return 3
+	case reduce == cache.Max:
+		return 2
+	case rows*s.backend.heads.Group() <= oneTile:
+		return 0
+	}
+	return 1
+}
+
+// watch notes which rows of a block are observed: over what its sequence holds, and over its own rows where
+// these are not stored.
+func (c *CUDA) watch(w *wave, block *cudaBlock, question int, scratch cuda.Place) {
 	s := block.sequence
-	rows, to := cuda.Watch{First: int64(block.first), Rows: int64(block.n)}, &w.watchBlocks
-	if newest := cache.NewPolicy(s.plan.Spec).Observes().Rows == cache.NewestRow; newest {
-		rows.First, rows.Rows = rows.First+rows.Rows-1, 1
-		s.known = 0
+	first, reduce := s.books.Observed(block.n, question)
+	if first == block.n {
+		return
 	}
-	if int(rows.Rows)*c.heads.Group() <= oneTile {
-		to = &w.watchSteps
+	rows := cuda.Watch{First: int64(block.first + first), Rows: int64(block.n - first)}
+	to := &w.watches[s.sightOf(reduce, block.n-first)]
+	over, most := rows, block.saw
+	width := int64(s.plan.Width())
+	over.Sums, over.SumsLayer, over.SumsHead, over.Known = s.sums, s.place.Layer*width, s.place.Head*width, int64(s.known)
+	switch {
+	case s.plan.Staging && s.seen == never:
+		over.Known = 0
+	case s.plan.Staging: // the tokens since then have none
+		over.Known = int64(s.seen - s.position - first - 1)
+	case s.books.Observes().Rows == cache.NewestRow:
+		over.Known = 0
 	}
-	over := rows
-	over.Sums, over.SumsLayer, over.SumsHead, over.Known = s.sums, s.place.Layer, s.place.Head, int64(s.known)
-	most := held
-	if to == &w.watchSteps && held > 0 {
+	if !s.plan.Staging && block.n == 1 && block.saw > 0 {
 		most = s.room // the same in every step
 	}
 	to.add(true, over, s.place, most)
-	over = rows
-	over.Sums, over.SumsHead = int64(c.blockSums/4)+int64(block.first), int64(c.limits.Tokens)
-	to.add(false, over, scratch, own)
-	s.known = held
+	if !block.fits {
+		over = rows
+		over.Sums, over.SumsHead = int64(c.blockSums/4)+int64(block.first), int64(c.limits.Tokens)
+		to.add(false, over, scratch, block.n)
+	}
+	if s.plan.Staging {
+		s.seen = s.position + block.n
+	} else {
+		s.known = block.saw
+	}
 }
 
 // decide lets the policies of a wave's sequences make room in a layer, by what was observed since the last time.
@@ -104,7 +131,7 @@ func (c *CUDA) decideInserts(b *cudaBatch, layer int, w *wave) {
 }
 
 func (c *CUDA) cutLate(layer int, late *cutTables) {
-	if len(late.moves.values)+len(late.jobs.values) == 0 {
+	if len(late.moves.values)+len(late.jobs.values)+len(late.means.values)+len(late.turns.values) == 0 {
 		return
 	}
 	late.stage(&c.late)
@@ -134,17 +161,18 @@ func (c *CUDA) ownSums(block *cudaBlock) []float32 {
 func (c *CUDA) observe(b *cudaBatch, layer int, w *wave) {
 	a := c.attention(b)
 	a.Layer = layer
-	for _, kind := range []struct {
-		*watches
-		block bool
-	}{{&w.watchSteps, false}, {&w.watchBlocks, true}} {
-		if n := len(kind.held.values); n > 0 {
-			a.Places, a.Live = kind.heldPlace.at, b.live.at
-			c.check(c.kernels.Observe(c.stream, &a, kind.held.at, n, b.parts(), kind.most, kind.block))
-		}
-		if n := len(kind.own.values); n > 0 {
-			a.Places, a.Live = kind.ownPlace.at, b.ownLive.at
-			c.check(c.kernels.Observe(c.stream, &a, kind.own.at, n, b.parts(), kind.mostOwn, kind.block))
+	for i := range w.watches {
+		k := &w.watches[i]
+		for _, over := range []struct {
+			watched *table[cuda.Watch]
+			places  device.Pointer
+			live    device.Pointer
+			most    int
+		}{{&k.held, k.heldPlace.at, c.liveAt(b, layer), k.most}, {&k.own, k.ownPlace.at, b.ownLive.at, k.mostOwn}} {
+			if n := len(over.watched.values); n > 0 {
+				a.Places, a.Live = over.places, over.live
+				c.check(c.kernels.Observe(c.stream, &a, sights[i], over.watched.at, n, b.parts(), over.most, b.at.at, float32(cache.Rise(1))))
+			}
 		}
 	}
 }

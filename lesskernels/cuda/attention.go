@@ -37,8 +37,12 @@ func (k *Kernels) Rope(s device.Stream, h Heads, qkv, cos, sin, q, keys, values 
 
 // Place is where keys and values lie: the rows of memory, of dim numbers in bf16 each, of
 // the first of layer 0, KV head 0, and how many rows further those of the next layer
-// and of the next head do. Those of one head follow one another.
+// and of the next head do. Where KV heads have not the same room, Layer is Uneven, and Head the address of a
+// table [layers, kvHeads] i64 of how many rows further each begins. Those of one head follow one another.
 type Place struct{ Key, Value, Layer, Head int64 }
+
+// Uneven in place of Place.Layer tells that Head is a table's address.
+const Uneven = -1
 
 // After is the place of the token n further.
 func (p Place) After(n int) Place {
@@ -47,7 +51,12 @@ func (p Place) After(n int) Place {
 	return p
 }
 
-// OfHead is the place in one KV head, as if there were no others.
+// In is the place in a layer, as if there were no others.
+func (p Place) In(layer int) Place {
+	return Place{Key: p.Key + int64(layer)*p.Layer, Value: p.Value + int64(layer)*p.Layer, Head: p.Head}
+}
+
+// OfHead is the place in one KV head, as if there were no others, where all have the same room.
 func (p Place) OfHead(head int) Place {
 	return Place{Key: p.Key + int64(head)*p.Head, Value: p.Value + int64(head)*p.Head, Layer: p.Layer}
 }
@@ -59,6 +68,27 @@ type Move struct{ From, To Place }
 // source. memory is where row 0 is.
 func (k *Kernels) Move(s device.Stream, h Heads, memory, moves device.Pointer, n, layer int) error {
 	return k.launch(s, fmt.Sprintf("move_d%d", h.Dim), device.Grid{X: n, Y: h.KVHeads, Z: 1}, address(memory), address(moves), device.I32(layer))
+}
+
+// Store is a row of the batch whose key and value are stored in the last slot of a place that the row sees.
+type Store struct {
+	Row int64
+	To  Place
+}
+
+// Store stores n rows of keys and values [kvHeads, rows, dim] bf16 in a layer. a is what the rows will be attended with.
+func (k *Kernels) Store(s device.Stream, a *Attention, keys, values, stores device.Pointer, n int) error {
+	return k.launch(s, fmt.Sprintf("store_d%d", a.Dim), device.Grid{X: n, Y: a.KVHeads, Z: 1}, address(a.Memory), address(keys), address(values),
+		address(stores), address(a.Live), device.I32(a.Layer), device.I32(a.Rows), device.I32(a.KVHeads))
+}
+
+// Mean is a key or a value that is replaced by the mean over so many rows of memory, from one of a list on: itself is
+// among them.
+type Mean struct{ Row, First, Count int64 }
+
+// Mean replaces n rows of dim numbers. No row is a member of two of them. memory is where row 0 is.
+func (k *Kernels) Mean(s device.Stream, h Heads, memory, means, members device.Pointer, n int) error {
+	return k.launch(s, fmt.Sprintf("mean_d%d", h.Dim), device.Grid{X: n, Y: 1, Z: 1}, address(memory), address(means), address(members))
 }
 
 // Of src/build.py: rows of a tile of attention, query heads times queries.
@@ -120,19 +150,26 @@ func (k *Kernels) Merge(s device.Stream, a *Attention, list device.Pointer, n, s
 // Watch is a block whose rows' attention is observed.
 type Watch struct {
 	First, Rows               int64 // of the batch
-	Sums, SumsLayer, SumsHead int64 // where the sums of layer 0, head 0 begin, in numbers of f32 from 0, and how much further the next ones do
-	Known                     int64 // so many first slots have sums, which are added to; the others' begin anew
+	Sums, SumsLayer, SumsHead int64 // where the numbers of layer 0, head 0 begin, counted in f32 from 0, and how much further the next ones do
+	Known                     int64 // so many first slots have numbers that what is observed joins; below 0, so many fewer than the first row sees. The others' begin anew
 }
 
-// Observe adds up what slots get of the attention of blocks' rows, over rows and the query heads of a
-// group: softmax weights over all splits. a is what the blocks were attended with, and Places has one
-// for each of n blocks, of which none sees more than most slots.
-func (k *Kernels) Observe(s device.Stream, a *Attention, watched device.Pointer, n, splits, most int, block bool) error {
-	name := "one"
-	if block {
-		name = "block"
-	}
-	return k.launch(s, fmt.Sprintf("observe_d%d_%s", a.Dim, name), device.Grid{X: blocks(most, spanGrain), Y: a.KVHeads, Z: n},
-		address(a.Q), address(a.Memory), address(a.LSE), address(watched), address(a.Places), address(a.Live), 0,
-		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.F32(a.Scale))
+// Sight is what is observed of attention, and how many rows at a time.
+type Sight string
+
+// What a slot is told. Few and Block are the same, for up to 16 rows times heads of a group and for more.
+const (
+	Few     Sight = "one"
+	Block   Sight = "block"   // what it gets, added up over rows and the heads of a group
+	Most    Sight = "most"    // of each head of a group, the most that a row gives it
+	Decayed Sight = "decayed" // what it gets over rows that weigh more the later they come, of the head of a group that gives most
+)
+
+// Observe tells slots what they get of the attention of blocks' rows: softmax weights over all splits. a is what the
+// blocks were attended with, and Places has one for each of n blocks, of which none sees more than most slots.
+// Decayed, the logarithm of a row's weight grows by rise with its position.
+func (k *Kernels) Observe(s device.Stream, a *Attention, what Sight, watched device.Pointer, n, splits, most int, positions device.Pointer, rise float32) error {
+	return k.launch(s, fmt.Sprintf("observe_d%d_%s", a.Dim, what), device.Grid{X: blocks(most, spanGrain), Y: a.KVHeads, Z: n},
+		address(a.Q), address(a.Memory), address(a.LSE), address(watched), address(a.Places), address(a.Live), address(positions), 0,
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.F32(a.Scale), device.F32(rise))
 }

@@ -99,7 +99,15 @@ func look(r *rig, h Heads, seen []int, rowsOf func(tile int) int) *sight {
 		slots := n + count + 70 // of a head; keys of all heads of both layers come before values
 		place := Place{Key: int64(len(memory) / h.Dim), Layer: int64(h.KVHeads * slots), Head: int64(slots)}
 		place.Value = place.Key + 2*place.Layer
-		places = append(places, place)
+		if i%2 == 1 { // as where heads have not the same room
+			var begin []int64
+			for at := range 2 * h.KVHeads {
+				begin = append(begin, int64(at*slots))
+			}
+			places = append(places, Place{Key: place.Key, Value: place.Value, Layer: Uneven, Head: int64(put(r, begin))})
+		} else {
+			places = append(places, place)
+		}
 		for _, part := range []*[][]float32{&c.k, &c.v} {
 			dead(int(place.Layer))
 			for kv := range h.KVHeads {
@@ -249,6 +257,79 @@ func TestMove(t *testing.T) {
 			if !slices.Equal(get[uint16](r, p, len(memory)), want) {
 				t.Errorf("%+v: other tokens", h)
 			}
+		}
+	})
+}
+
+// A row's key and value go to the last slot that the row sees, and nowhere else.
+func TestStore(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range []Heads{{6, 2, 64}, {3, 3, 128}, {2, 2, 256}} {
+			const rows, slots, layers, layer = 5, 40, 3, 1
+			bits := func(n int) []uint16 {
+				x := make([]uint16, n*h.Dim)
+				for i := range x {
+					x[i] = uint16(r.random.Uint32())
+				}
+				return x
+			}
+			keys, values, memory := bits(h.KVHeads*rows), bits(h.KVHeads*rows), bits(2*layers*h.KVHeads*slots)
+			var live []int32
+			var begin []int64
+			for range rows * h.KVHeads {
+				live = append(live, 1+r.random.Int32N(20))
+			}
+			for i := range layers * h.KVHeads {
+				begin = append(begin, int64(r.random.IntN(8)+i*slots))
+			}
+			even := Place{Key: 3, Value: int64(layers*h.KVHeads*slots) + 1, Layer: int64(h.KVHeads * slots), Head: slots}
+			uneven := Place{Key: 20, Value: int64(layers * h.KVHeads * slots), Layer: Uneven, Head: int64(put(r, begin))}
+			stores := []Store{{0, even}, {4, uneven}, {2, even.After(1)}}
+			want := slices.Clone(memory)
+			for i, m := range stores {
+				for kv := range h.KVHeads {
+					at := (layer*h.KVHeads + kv) * slots
+					if i == 1 {
+						at = int(begin[layer*h.KVHeads+kv])
+					}
+					at += int(live[int(m.Row)*h.KVHeads+kv]) - 1
+					from := (kv*rows + int(m.Row)) * h.Dim
+					copy(want[(int(m.To.Key)+at)*h.Dim:][:h.Dim], keys[from:])
+					copy(want[(int(m.To.Value)+at)*h.Dim:][:h.Dim], values[from:])
+				}
+			}
+			a := Attention{Heads: h, Layer: layer, Rows: rows, Memory: put(r, memory), Live: put(r, live)}
+			r.must(r.Store(r.s, &a, put(r, keys), put(r, values), put(r, stores), len(stores)))
+			if !slices.Equal(get[uint16](r, a.Memory, len(memory)), want) {
+				t.Errorf("%+v: other tokens", h)
+			}
+		}
+	})
+}
+
+// Rows are replaced by means of rows, and nothing else is.
+func TestMean(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, h := range []Heads{{6, 2, 64}, {3, 3, 128}, {2, 2, 256}} {
+			bits, x := brains(r.normal(50*h.Dim, 1))
+			members := []int64{4, 3, 5, 9, 40, 41, 30, 49, 20}
+			means := []Mean{{3, 0, 3}, {9, 3, 1}, {30, 4, 5}}
+			want := make([]float64, len(x))
+			for i, v := range x {
+				want[i] = float64(v)
+			}
+			for _, m := range means {
+				for d := range h.Dim {
+					sum := 0.0
+					for _, row := range members[m.First : m.First+m.Count] {
+						sum += float64(x[int(row)*h.Dim+d])
+					}
+					want[int(m.Row)*h.Dim+d] = sum / float64(m.Count)
+				}
+			}
+			p := put(r, bits)
+			r.must(r.Mean(r.s, h, p, put(r, means), put(r, members), len(means)))
+			near(t, fmt.Sprintf("means of %+v", h), fromBrains(get[uint16](r, p, len(x))), want, roundedTo)
 		}
 	})
 }

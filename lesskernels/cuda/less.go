@@ -71,9 +71,16 @@ type States struct {
 
 // StateEntry is one KV head's in the table of a sequence.
 type StateEntry struct {
-	Further int32   // where its state begins, in numbers from the table's beginning; below 0, it has none
+	Further int32   // where its state begins, in numbers from the table's beginning; NoState, or Untouched
 	Gate    float32 // added to the log-sum-exp of the state
 }
+
+// NoState in place of StateEntry.Further is a KV head without one.
+const NoState = -1
+
+// Untouched in place of StateEntry.Further is a state that will begin so much further: it has absorbed nothing, and its
+// memory may hold anything.
+func Untouched(further int) int32 { return int32(-2 - further) }
 
 // Phi writes to states.Phi φ of the queries of a batch, qkv [rows, heads+2·kvHeads, dim] f32 before
 // positions turn them, where rows ask states.
@@ -84,15 +91,14 @@ func (k *Kernels) Phi(s device.Stream, h Heads, m *Maps, qkv device.Pointer, sta
 }
 
 // Leaving is a token that a KV head gives up: the rows of memory where its key and value of layer 0 lie, how many
-// rows further those of the next layer do, and its position.
-type Leaving struct{ Key, Value, Layer, Position int64 }
+// rows further those of the next layer do, its position, and the one by which its key is turned.
+type Leaving struct{ Key, Value, Layer, Position, Turned int64 }
 
 // Job is what one state absorbs, always in the same order.
 type Job struct {
 	Table        int64 // where in the memory of states the table of the sequence begins
 	KVHead       int64
 	First, Count int64 // of the leaving tokens
-	Fresh        int64 // 1: the state has absorbed nothing, and its memory may hold anything
 	Newest       int64 // the highest position among the tokens
 }
 
@@ -106,14 +112,15 @@ func (k *Kernels) Absorb(s device.Stream, h Heads, m *Maps, memory, jobs, leavin
 }
 
 // Turn is a key that is turned anew from an exact copy: the rows of memory where both of layer 0, head 0 lie,
-// and how many rows further those of the next layer and of the next head do.
+// and how many rows further those of the next layer and of the next head do. One that is its own copy is turned where it lies.
 type Turn struct {
 	Copy, CopyLayer, CopyHead int64
 	Key, KeyLayer, KeyHead    int64
 	Make                      int64 // 1: the copy is still to be made
+	Angle                     int64 // by which of the angles
 }
 
-// Turn turns n keys of every KV head of a layer by cos and sin [n, dim/2] f32.
+// Turn turns n keys of every KV head of a layer by angles, of which cos and sin [·, dim/2] are f32.
 func (k *Kernels) Turn(s device.Stream, h Heads, memory, turns, cos, sin device.Pointer, n, layer int) error {
 	return k.launch(s, fmt.Sprintf("turn_d%d", h.Dim), device.Grid{X: n, Y: h.KVHeads, Z: 1},
 		address(memory), address(turns), address(cos), address(sin), device.I32(layer))

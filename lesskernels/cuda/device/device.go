@@ -48,6 +48,7 @@ type Signature struct {
 type Stream interface {
 	Upload(dst Pointer, src []byte) error   // src may be changed afterwards
 	Download(dst []byte, src Pointer) error // waits for all work before it
+	Copy(dst, src Pointer, bytes int64) error
 	Launch(f Function, grid Grid, args ...uint64) error
 
 	// Capture records the launches of a function without running them; Run repeats

@@ -118,19 +118,21 @@ func TestDriverCalls(t *testing.T) {
 
 	p, err := d.Alloc(1000)
 	must(t, err)
-	src, dst := []byte("what is written is read"), make([]byte, 23)
+	src, dst := []byte("what is written is copied"), make([]byte, 25)
 	must(t, st.Upload(p, src))
 	must(t, st.Launch(f, Grid{5, 6, 7}, 1<<40+3, F32(1), I32(-1)))
 	must(t, st.Launch(g, Grid{1, 1, 1}))
-	must(t, st.Download(dst, p))
+	must(t, st.Copy(p+100, p, 25))
+	must(t, st.Copy(p, p, 0)) // nothing
+	must(t, st.Download(dst, p+100))
 	if string(dst) != string(src) {
 		t.Errorf("read %q", dst)
 	}
 	must(t, d.Free(p))
-	expect("cuMemAlloc 1000", "cuMemcpyHtoDAsync 23 on 1001",
+	expect("cuMemAlloc 1000", "cuMemcpyHtoDAsync 25 on 1001",
 		"cuLaunchKernel 1003 grid 5 6 7 block 128 1 1 shared 49152 on 1001: 10000000003 3f800000 ffffffff",
 		"cuLaunchKernel 1004 grid 1 1 1 block 256 1 1 shared 49153 on 1001:",
-		"cuMemcpyDtoHAsync 23 on 1001", "cuStreamSynchronize 1001", "cuMemFree")
+		"cuMemcpyDtoDAsync 25 on 1001", "cuMemcpyDtoHAsync 25 on 1001", "cuStreamSynchronize 1001", "cuMemFree")
 
 	captured, err := st.Capture(func() error { return st.Launch(f, Grid{1, 1, 1}, 1, 2, 3) })
 	must(t, err)
@@ -237,6 +239,10 @@ func TestFailures(t *testing.T) {
 		},
 		"captured in a graph": func() error {
 			_, err := st.Capture(func() error { return st.Download([]byte{1}, 1) })
+			return err
+		},
+		"to or from the device cannot": func() error {
+			_, err := st.Capture(func() error { return st.Copy(1, 2, 3) })
 			return err
 		},
 		"captured in a graph ": func() error {

@@ -63,6 +63,19 @@ func (s *stream) Download(dst []byte, src Pointer) error {
 	})
 }
 
+// Copy copies memory of the device, between parts that do not overlap.
+func (s *stream) Copy(dst, src Pointer, bytes int64) error {
+	if s.capturing {
+		return errCopyCaptured
+	}
+	if bytes == 0 {
+		return nil
+	}
+	return s.run(func() error {
+		return s.do(cuMemcpyDtoDAsync, uintptr(dst), uintptr(src), uintptr(bytes), s.handle)
+	})
+}
+
 func (s *stream) Launch(f Function, grid Grid, args ...uint64) error {
 	made, ok := f.(*function)
 	if !ok {

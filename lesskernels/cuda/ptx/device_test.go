@@ -36,7 +36,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("closed with memory: %v", err)
 	}
 	s, _ := d.NewStream()
-	for _, err := range []error{s.Upload(a, make([]byte, 601)), s.Download(make([]byte, 8), a+596), s.Upload(a-1, []byte{1}), d.Free(a + 1)} {
+	for _, err := range []error{s.Upload(a, make([]byte, 601)), s.Download(make([]byte, 8), a+596), s.Upload(a-1, []byte{1}), s.Copy(a, a+596, 8), s.Copy(a+596, a, 8), d.Free(a + 1)} {
 		if err == nil {
 			t.Error("memory beyond what is allocated is taken")
 		}

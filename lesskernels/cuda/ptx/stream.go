@@ -45,6 +45,16 @@ func (s *stream) Download(dst []byte, src device.Pointer) error {
 	return err
 }
 
+func (s *stream) Copy(dst, src device.Pointer, bytes int64) error {
+	to, err := s.span(dst, int(bytes))
+	if err != nil {
+		return err
+	}
+	from, err := s.span(src, int(bytes))
+	copy(to, from)
+	return err
+}
+
 // span is memory that is copied.
 func (s *stream) span(p device.Pointer, n int) ([]byte, error) {
 	switch {

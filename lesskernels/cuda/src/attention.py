@@ -4,6 +4,20 @@ import triton.language as tl
 
 
 @triton.jit
+def start_of(place, layer, kv, kv_heads):
+    """How many rows of memory after a place's first those of a KV head begin. place [4] i64: the rows of memory where the first
+    key and the first value of layer 0, head 0 lie, and how many rows further those of the next layer and of the next head do;
+    or, the third below 0, how many rows further all heads' begin stands in a table [layers, kv_heads] i64 at the address that is the
+    fourth. Those of one head follow one another."""
+    step = tl.load(place + 2)
+    further = tl.load(place + 3)
+    start = layer * step + kv * further
+    if step < 0:
+        start = tl.load(further.to(tl.pointer_type(tl.int64)) + layer * kv_heads + kv)
+    return start
+
+
+@triton.jit
 def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_heads, span, scale,
            D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr):
     """Softmax attention of one tile of queries of one KV head over one span of its slots; program
@@ -12,9 +26,7 @@ def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_head
         q      [rows, heads, D] bf16
         memory [·, D] bf16
         tiles  [tiles, 2] i32: first row, and how many, at most M/group
-        places [tiles, 4] i64: the rows of memory where the first key and the first value of layer 0, head 0
-               lie, and how many rows further those of the next layer and of the next head do; those of one head
-               follow one another
+        places [tiles, 4] i64: see start_of
         live   [rows, kv_heads] i32: so many first slots the row sees
         out    [splits, rows, heads, D] f32, normalised within the span
         lse    [splits, rows, heads] f32, natural; -inf where the span is empty
@@ -35,7 +47,7 @@ def attend(q, memory, tiles, places, live, out, lse, layer, rows, heads, kv_head
     sees = tl.minimum(sees, to)
     at = (row.to(tl.int64) * heads + head) * D
     query = tl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0)
-    start = layer * tl.load(places + 4 * tile + 2) + kv * tl.load(places + 4 * tile + 3)
+    start = start_of(places + 4 * tile, layer, kv, kv_heads)
     keys = memory + (tl.load(places + 4 * tile) + start) * D
     values = memory + (tl.load(places + 4 * tile + 1) + start) * D
     peak = tl.full([M], float("-inf"), tl.float32)
@@ -121,15 +133,43 @@ def merge(parts, lse, list, phi, states, asked, positions, rates, out, layer, ro
 
 
 @triton.jit
-def observe(q, memory, lse, blocks, places, live, out, layer, rows, heads, kv_heads, splits, scale,
-            D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr):
-    """What slots of one KV head get of the attention of a block's rows, added up over rows and the heads of the group:
-    softmax weights over all that the splits hold; program (BS slots, KV head, block). M is at least the group.
+def shares(q, lse, live, key, slot, row, head, have, kv, rows, heads, kv_heads, splits, scale,
+           D: tl.constexpr, M: tl.constexpr):
+    """What M rows and heads of the batch give of their attention to slots of which key [·, D] are the keys: softmax weights over
+    all that the splits hold."""
+    d = tl.arange(0, D)
+    sees = tl.load(live + row * kv_heads + kv, mask=have, other=0)
+    query = tl.load(q + ((row * heads + head) * D)[:, None] + d[None, :], mask=have[:, None], other=0.0)
+    peak = tl.full([M], float("-inf"), tl.float32)
+    sum_ = tl.zeros([M], tl.float32)
+    for s in range(0, splits):
+        x = tl.load(lse + (s.to(tl.int64) * rows + row) * heads + head, mask=have, other=0.0)
+        higher = tl.maximum(peak, x)
+        base = tl.where(higher == float("-inf"), 0.0, higher)
+        sum_ = sum_ * tl.exp(peak - base) + tl.exp(x - base)
+        peak = higher
+    whole = peak * 1.4426950408889634 + tl.log2(sum_)
+    x = tl.dot(query, tl.trans(key)) * (scale * 1.4426950408889634) - whole[:, None]
+    return tl.where(slot[None, :] < sees[:, None], tl.exp2(x), 0.0)
+
+
+SUM, MOST, DECAYED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+
+
+@triton.jit
+def observe(q, memory, lse, blocks, places, live, positions, out, layer, rows, heads, kv_heads, splits, scale, rise,
+            D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr, KIND: tl.constexpr):
+    """What slots of one KV head get of the attention of a block's rows; program (BS slots, KV head, block). SUM: added up over
+    rows and the heads of the group; M is at least the group. MOST: of each head the most that a row gives. DECAYED: added up
+    over rows, which weigh more the later they come, the most of the heads (arXiv 2406.17808).
 
         q, memory, places, live and lse are those of attend
-        blocks [blocks, 6] i64: first row, and how many; where in out the sums of layer 0, head 0 begin, and how much further
-               those of the next layer and of the next head do; and so many first slots have sums already, which are added to
-        out    f32
+        blocks    [blocks, 6] i64: first row, and how many; where in out the numbers of layer 0, head 0 begin, and how much further
+                  those of the next layer and of the next head do; and so many first slots have numbers already, which those that
+                  come are joined with; below 0, so many fewer than the first row sees
+        positions [rows] i32
+        rise      by how much the logarithm of a row's weight grows with its position
+        out       f32, a number for each slot, MOST for each slot and head of the group
     """
     block = blocks + tl.program_id(2) * 6
     kv = tl.program_id(1)
@@ -142,27 +182,36 @@ def observe(q, memory, lse, blocks, places, live, out, layer, rows, heads, kv_he
     if tl.program_id(0) * BS < to:
         inside = slot < to
         place = places + 4 * tl.program_id(2)
-        start = tl.load(place) + layer * tl.load(place + 2) + kv * tl.load(place + 3)
+        start = tl.load(place) + start_of(place, layer, kv, kv_heads)
         key = tl.load(memory + (start + slot)[:, None] * D + d[None, :], mask=inside[:, None], other=0.0)
+        known = tl.load(block + 5)
+        known = tl.where(known < 0, known + tl.load(live + first * kv_heads + kv), known)
+        numbers = out + tl.load(block + 2) + layer * tl.load(block + 3) + kv * tl.load(block + 4)
         total = tl.zeros([BS], tl.float32)
-        for from_ in range(0, count * group, M):
-            i = from_ + tl.arange(0, M)
-            have = i < count * group
-            row = first + i // group
-            head = kv * group + i % group
-            sees = tl.load(live + row * kv_heads + kv, mask=have, other=0)
-            query = tl.load(q + ((row * heads + head) * D)[:, None] + d[None, :], mask=have[:, None], other=0.0)
-            peak = tl.full([M], float("-inf"), tl.float32)
-            sum_ = tl.zeros([M], tl.float32)
-            for s in range(0, splits):
-                x = tl.load(lse + (s.to(tl.int64) * rows + row) * heads + head, mask=have, other=0.0)
-                higher = tl.maximum(peak, x)
-                base = tl.where(higher == float("-inf"), 0.0, higher)
-                sum_ = sum_ * tl.exp(peak - base) + tl.exp(x - base)
-                peak = higher
-            whole = peak * 1.4426950408889634 + tl.log2(sum_)
-            x = tl.dot(query, tl.trans(key)) * (scale * 1.4426950408889634) - whole[:, None]
-            total += tl.sum(tl.where(slot[None, :] < sees[:, None], tl.exp2(x), 0.0), 0)
-        sums = out + tl.load(block + 2) + layer * tl.load(block + 3) + kv * tl.load(block + 4)
-        old = tl.load(sums + slot, mask=slot < tl.load(block + 5), other=0.0)
-        tl.store(sums + slot, old + total, mask=inside)
+        if KIND == SUM:
+            for from_ in range(0, count * group, M):
+                i = from_ + tl.arange(0, M)
+                p = shares(q, lse, live, key, slot, first + i // group, kv * group + i % group, i < count * group, kv,
+                           rows, heads, kv_heads, splits, scale, D, M)
+                total += tl.sum(p, 0)
+        else:
+            for g in range(0, group):
+                of_head = tl.zeros([BS], tl.float32)
+                for from_ in range(0, count, M):
+                    i = from_ + tl.arange(0, M)
+                    p = shares(q, lse, live, key, slot, first + i, kv * group + g, i < count, kv,
+                               rows, heads, kv_heads, splits, scale, D, M)
+                    if KIND == MOST:
+                        of_head = tl.maximum(of_head, tl.max(p, 0))
+                    else:
+                        position = tl.load(positions + first + i, mask=i < count, other=0).to(tl.float32)
+                        of_head += tl.sum(p * tl.exp(position * rise)[:, None], 0)
+                if KIND == MOST:
+                    at = numbers + slot * group + g
+                    old = tl.load(at, mask=slot < known, other=0.0)
+                    tl.store(at, tl.maximum(old, of_head), mask=inside)
+                else:
+                    total = tl.maximum(total, of_head)
+        if KIND != MOST:
+            old = tl.load(numbers + slot, mask=slot < known, other=0.0)
+            tl.store(numbers + slot, old + total, mask=inside)

@@ -38,8 +38,9 @@ ATTEND = dict(q="*bf16", memory="*bf16", tiles="*i32", places="*i64", live="*i32
               rows="i32", heads="i32", kv_heads="i32", span="i32", scale="fp32")
 MERGE = dict(parts="*fp32", lse="*fp32", list="*i32", phi="*fp32", states="*fp32", asked="*i64", positions="*i32",
              rates="*fp32", out="*bf16", layer="i32", rows="i32", heads="i32", kv_heads="i32", splits="i32", rank="i32")
-OBSERVE = dict(q="*bf16", memory="*bf16", lse="*fp32", blocks="*i64", places="*i64", live="*i32", out="*fp32", layer="i32",
-               rows="i32", heads="i32", kv_heads="i32", splits="i32", scale="fp32")
+OBSERVE = dict(q="*bf16", memory="*bf16", lse="*fp32", blocks="*i64", places="*i64", live="*i32", positions="*i32", out="*fp32",
+               layer="i32", rows="i32", heads="i32", kv_heads="i32", splits="i32", scale="fp32", rise="fp32")
+STORE = dict(memory="*bf16", keys="*bf16", values="*bf16", stores="*i64", live="*i32", layer="i32", rows="i32", kv_heads="i32")
 PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32", rows="i32", heads="i32", kv_heads="i32", hidden="i32", rank="i32")
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
               s1="*fp32", s2="*fp32", rates="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
@@ -75,10 +76,14 @@ def kernels():
         slots, stages = (32, 2) if d == 256 else (64, 3)  # as much as the shared memory of the smallest card holds
         yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1
         yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
+        yield f"store_d{d}", rows.store, STORE, dict(D=d), 1
+        yield f"mean_d{d}", rows.mean, dict(memory="*bf16", means="*i64", members="*i64"), dict(D=d), 1
         for name, m in ("one", 16), ("block", 64):
             warps = 8 if d == 256 and m == 64 else 4
             yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=slots), warps, stages
-            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64), warps, stages
+            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64, KIND=attention.SUM.value), warps, stages
+        for name, kind in ("most", attention.MOST.value), ("decayed", attention.DECAYED.value):
+            yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=16, BS=64, KIND=kind), 4, stages
         for name, r in ("", 0), ("_less", 16):
             yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
         yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4, stages

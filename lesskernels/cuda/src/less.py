@@ -63,23 +63,26 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
     it holds, and they, fade until the state's clock, the highest position that it has been told of; program (job).
 
         memory  [·, D] bf16
-        jobs    [jobs, 6] i64: where in states the table of the sequence is, the KV head, the first of its leaving
-                tokens, how many, whether they are the first that the state absorbs, and the highest position of theirs
-        leaving [·, 4] i64: the rows of memory where key and value of layer 0 lie, how many rows further those of the next
-                layer do, and the token's position
+        jobs    [jobs, 5] i64: where in states the table of the sequence is, the KV head, the first of its leaving
+                tokens, how many, and the highest position of theirs
+        leaving [·, 5] i64: the rows of memory where key and value of layer 0 lie, how many rows further those of the next
+                layer do, the token's position, and the one by which its key is turned
         turns   [positions, D] f32: cos, and then sin, of the angles that the position turned the key by
-        states  f32, the tables of sequences: [layers, kv_heads, 2], how much further the state is (i32; below 0, there is
-                none) and its gate; and states, each H [rank, D], Z [rank] and then the clock (i32)
+        states  f32, the tables of sequences: [layers, kv_heads, 2], how much further the state is (i32; -1, there is none, and
+                -2 - n, it will be n further when it has absorbed something) and its gate; and states, each H [rank, D],
+                Z [rank] and then the clock (i32)
         first   [kv_heads, D, hidden], second [kv_heads, hidden, rank], third [kv_heads, rank, rank], s1, s2, rates [kv_heads, rank], f32
     """
-    job = jobs + tl.program_id(0) * 6
+    job = jobs + tl.program_id(0) * 5
     table = tl.load(job)
     kv = tl.load(job + 1).to(tl.int32)
-    further = tl.load(states + table + (layer * kv_heads + kv) * 2).to(tl.int32, bitcast=True)
-    if further >= 0:
-        tokens = leaving + tl.load(job + 2) * 4
+    entry = states + table + (layer * kv_heads + kv) * 2
+    further = tl.load(entry).to(tl.int32, bitcast=True)
+    if further != -1:
+        old = further >= 0
+        further = tl.where(old, further, -2 - further)
+        tokens = leaving + tl.load(job + 2) * 5
         count = tl.load(job + 3).to(tl.int32)
-        old = tl.load(job + 4) == 0
         i = tl.arange(0, D // 2)
         d = tl.arange(0, D)
         r = tl.arange(0, R)
@@ -89,7 +92,7 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
         rate = tl.load(rates + kv * rank + r, mask=real, other=0.0)
         hand = states + table + further + rank * D + rank
         before = tl.load(hand, mask=old, other=0.0).to(tl.int32, bitcast=True)
-        clock = tl.maximum(before, tl.load(job + 5).to(tl.int32))
+        clock = tl.maximum(before, tl.load(job + 4).to(tl.int32))
         left = tl.exp(-rate * (clock - before).to(tl.float32))
         mix = tl.load(h, mask=real[:, None] & old, other=0.0) * left[:, None]
         mass = tl.load(z, mask=real & old, other=0.0) * left
@@ -100,12 +103,12 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
         for from_ in range(0, count, T):
             t = from_ + tl.arange(0, T)
             inside = t < count
-            at = tokens + t * 4
+            at = tokens + t * 5
             step = layer * tl.load(at + 2, mask=inside, other=0)
             key = memory + ((tl.load(at, mask=inside, other=0) + step) * D)[:, None] + 2 * i[None, :]
             value = memory + ((tl.load(at + 1, mask=inside, other=0) + step) * D)[:, None] + d[None, :]
             position = tl.load(at + 3, mask=inside, other=0)
-            turn = turns + (position * D)[:, None] + i[None, :]
+            turn = turns + (tl.load(at + 4, mask=inside, other=0) * D)[:, None] + i[None, :]
             a = tl.load(key, mask=inside[:, None], other=0.0).to(tl.float32)
             b = tl.load(key + 1, mask=inside[:, None], other=0.0).to(tl.float32)
             c = tl.load(turn, mask=inside[:, None], other=0.0)
@@ -120,7 +123,9 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
             mass += tl.sum(f, 0)
         tl.store(h, mix, mask=real[:, None])
         tl.store(z, mass, mask=real)
+        tl.debug_barrier()
         tl.store(hand, clock.to(tl.float32, bitcast=True))
+        tl.store(entry, further.to(tl.float32, bitcast=True))
 
 
 @triton.jit
@@ -129,14 +134,15 @@ def turn(memory, turns, cos, sin, layer, D: tl.constexpr):
     anew whenever tokens were evicted); program (turn, KV head).
 
         memory   [·, D] bf16
-        turns    [turns, 7] i64: of the copy, and of the key, the rows of memory where those of layer 0, head 0 lie, and how many
-                 rows further those of the next layer and of the next head do; and whether the copy is still to be made
-        cos, sin [turns, D/2] f32
+        turns    [turns, 8] i64: of the copy, and of the key, the rows of memory where those of layer 0, head 0 lie, and how many
+                 rows further those of the next layer and of the next head do; whether the copy is still to be made; and by which
+                 of the angles the key is turned. A key that is its own copy is turned where it lies.
+        cos, sin [angles, D/2] f32
     """
     n = tl.program_id(0)
     head = tl.program_id(1)
     i = tl.arange(0, D // 2)
-    m = turns + n * 7
+    m = turns + n * 8
     copy = memory + (tl.load(m) + layer * tl.load(m + 1) + head * tl.load(m + 2)) * D
     key = memory + (tl.load(m + 3) + layer * tl.load(m + 4) + head * tl.load(m + 5)) * D
     make = tl.load(m + 6) != 0
@@ -145,8 +151,9 @@ def turn(memory, turns, cos, sin, layer, D: tl.constexpr):
         source = key
     x = tl.load(source + 2 * i)
     y = tl.load(source + 2 * i + 1)
-    c = tl.load(cos + n * (D // 2) + i)
-    s = tl.load(sin + n * (D // 2) + i)
+    angle = tl.load(m + 7) * (D // 2) + i
+    c = tl.load(cos + angle)
+    s = tl.load(sin + angle)
     a = x.to(tl.float32)
     b = y.to(tl.float32)
     tl.store(copy + 2 * i, x, mask=make)

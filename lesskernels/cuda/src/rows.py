@@ -6,6 +6,8 @@
 import triton
 import triton.language as tl
 
+from attention import start_of
+
 
 @triton.jit
 def add_norm(x, delta, weight, normed, pick, width, epsilon,
@@ -99,3 +101,40 @@ def move(memory, moves, layer, D: tl.constexpr):
     value = tl.load(memory + (tl.load(m + 1) + source) * D + d)
     tl.store(memory + (tl.load(m + 4) + target) * D + d, key)
     tl.store(memory + (tl.load(m + 5) + target) * D + d, value)
+
+
+@triton.jit
+def store(memory, keys, values, stores, live, layer, rows, kv_heads, D: tl.constexpr):
+    """Puts the key and the value of a row of the batch into the last slot that the row sees; program (store, KV head).
+
+        memory       [·, D] bf16
+        keys, values [kv_heads, rows, D] bf16
+        stores       [·, 5] i64: the row, and the place of its sequence (attention.start_of)
+        live         [rows, kv_heads] i32: so many first slots the row sees
+    """
+    m = stores + tl.program_id(0) * 5
+    kv = tl.program_id(1)
+    d = tl.arange(0, D)
+    row = tl.load(m)
+    slot = start_of(m + 1, layer, kv, kv_heads) + tl.load(live + row * kv_heads + kv) - 1
+    source = (kv.to(tl.int64) * rows + row) * D + d
+    tl.store(memory + (tl.load(m + 1) + slot) * D + d, tl.load(keys + source))
+    tl.store(memory + (tl.load(m + 2) + slot) * D + d, tl.load(values + source))
+
+
+@triton.jit
+def mean(memory, means, members, D: tl.constexpr):
+    """Replaces a key or a value by the mean over several of them, itself among these; program (mean).
+
+        memory  [·, D] bf16
+        means   [·, 3] i64: the row that is replaced, the first of its members, and how many
+        members [·] i64: rows
+    """
+    m = means + tl.program_id(0) * 3
+    d = tl.arange(0, D)
+    first = members + tl.load(m + 1)
+    count = tl.load(m + 2).to(tl.int32)
+    total = tl.zeros([D], tl.float32)
+    for i in range(0, count):
+        total += tl.load(memory + tl.load(first + i) * D + d).to(tl.float32)
+    tl.store(memory + tl.load(m) * D + d, (total / count).to(tl.bfloat16))

@@ -140,6 +140,12 @@ func (c *conformance) copies() {
 	if !bytes.Equal(part, []byte{0xf4, 1, 0, 0, 0xf5, 1, 0, 0}) {
 		c.t.Errorf("the middle is %v", part)
 	}
+	c.must(c.s.Copy(p+4*900, p+4*500, 8))
+	c.must(c.s.Download(part, p+4*900))
+	if !bytes.Equal(part, []byte{0xf4, 1, 0, 0, 0xf5, 1, 0, 0}) {
+		c.t.Errorf("the middle was copied as %v", part)
+	}
+	c.must(c.s.Copy(p, p, 0))
 	c.must(c.s.Upload(p, nil))
 	c.must(c.s.Download(nil, p))
 }

@@ -57,6 +57,7 @@ int cuMemAlloc_v2(uint64_t *p, size_t n) { FAIL("cuMemAlloc %zu", n); *p = (uint
 int cuMemFree_v2(uint64_t p) { FAIL("cuMemFree"); free((void *)p); return 0; }
 int cuMemcpyHtoDAsync_v2(uint64_t d, const void *s, size_t n, uintptr_t st) { FAIL("cuMemcpyHtoDAsync %zu on %lx", n, st); memcpy((void *)d, s, n); return 0; }
 int cuMemcpyDtoHAsync_v2(void *d, uint64_t s, size_t n, uintptr_t st) { FAIL("cuMemcpyDtoHAsync %zu on %lx", n, st); memcpy(d, (void *)s, n); return 0; }
+int cuMemcpyDtoDAsync_v2(uint64_t d, uint64_t s, size_t n, uintptr_t st) { FAIL("cuMemcpyDtoDAsync %zu on %lx", n, st); memcpy((void *)d, (void *)s, n); return 0; }
 int cuModuleLoadDataEx(uintptr_t *m, const char *text, unsigned n, int *options, void **values) {
 	int failed = note("cuModuleLoadDataEx %s", text);
 	if (failed && n == 2 && options[0] == 5 && options[1] == 6) snprintf(values[0], (size_t)values[1], "ptxas: line 3 is wrong\n");

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"lessrag/decode/cache"
+	"lessrag/lesskernels/cuda"
+	"lessrag/lesskernels/cuda/device"
+)
+
+// Prompts are staged as on the CPU: see staging.go. The books of the staging sequence tell which token lies where; what
+// the question's rows attended to is read when it is asked for. What fails here is told by the next Forward.
+
+// Staged describes what a staging sequence holds and what its question's rows attended to.
+func (c *CUDA) Staged(staging Sequence) cache.Staged {
+	s := staging.(*cudaSequence)
+	shape, width := s.plan.Shape, s.plan.Width()
+	staged := s.books.Staged()
+	staged.Group = shape.Group
+	c.sums = resize(c.sums, shape.KVHeads*s.room*width)
+	for layer := range shape.Layers {
+		if s.seen != never {
+			c.download(cuda.Bytes(c.sums), device.Pointer(4*(s.sums+int64(layer*len(c.sums)))))
+		}
+		for head := range shape.KVHeads {
+			i := layer*shape.KVHeads + head
+			n, slot := len(staged.Positions[i]), s.books.slots(layer, head)
+			attention := make([]float32, n*width)
+			for j := range n {
+				if s.seen == never || c.failed != nil || int(staged.Positions[i][j]) >= s.seen {
+					break // this one and later ones were not seen
+				}
+				copy(attention[j*width:(j+1)*width], c.sums[(head*s.room+slot(j))*width:])
+			}
+			staged.Attention[i] = attention
+		}
+	}
+	return staged
+}
+
+// Retain leaves in a staging sequence what was chosen; its states absorb the rest.
+func (c *CUDA) Retain(staging Sequence, choice cache.Choice) {
+	s := staging.(*cudaSequence)
+	s.carryOut(cuda.Place{}, s.books.retain(choice))
+	s.seen = never
+}
+
+// Take fills a new sequence with what was chosen of a staging sequence, and with
+// its states, which absorb the rest. The staging sequence stays as it is.
+func (c *CUDA) Take(sequence, staging Sequence, choice cache.Choice) {
+	s, from := sequence.(*cudaSequence), staging.(*cudaSequence)
+	s.copyStates(from)
+	s.carryOut(from.place, s.books.take(from.books, choice))
+	s.each, s.position, s.known = true, from.position, 0
+}
+
+// Reset empties a staging sequence for the next prompt.
+func (c *CUDA) Reset(staging Sequence) {
+	s := staging.(*cudaSequence)
+	s.books.Reset()
+	s.position, s.gave, s.seen = 0, false, never
+	c.check(s.forget())
+}
+
+// carryOut does what was decided about all KV heads [layers·kvHeads]. own is where what is stored lies.
+func (s *cudaSequence) carryOut(own cuda.Place, cuts []cut) {
+	c, kvHeads := s.backend, s.backend.heads.KVHeads
+	for layer := range c.config.Layers {
+		late := cutTables{}
+		late.add(s, layer, own, cuts[layer*kvHeads:(layer+1)*kvHeads])
+		c.cutLate(layer, &late)
+	}
+}
+
+// copyStates gives a sequence the states of another one with the same maps and policy.
+func (s *cudaSequence) copyStates(from *cudaSequence) {
+	if s.states > 0 {
+		c := s.backend
+		c.check(c.stream.Copy(device.Pointer(4*s.table), device.Pointer(4*from.table), 4*s.stateFloats()))
+		s.gave = from.gave
+	}
+}
