@@ -91,8 +91,8 @@ func (c *CPU) store(b *batch, layer, wave int) {
 			}
 			tasks := len(b.tasks)
 			c.addTasks(b, i, kvHead, first)
-			if alone := len(b.tasks) == tasks+1; alone {
-				b.tasks[tasks].appends = block.fits
+			if last := &b.tasks[len(b.tasks)-1]; len(b.tasks) == tasks+1 || block.n == 1 {
+				last.appends = block.fits // to the last span
 			} else if block.fits {
 				s.Append(layer, kvHead, k, v)
 			}
@@ -101,7 +101,6 @@ func (c *CPU) store(b *batch, layer, wave int) {
 	c.absorb()
 	c.keepWeights(b)
 	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
-	c.Clock.Mark(Cache)
 }
 
 // split adds the spans of a segment of which query i sees visible+i slots.
@@ -168,20 +167,23 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 
 // attend runs the listed tasks. Partial results are joined by the task that ends last.
 func (c *CPU) attend(b *batch, layer int) {
-	c.run(len(b.tasks), func(i int, w *attendWorker) {
-		t := &b.tasks[i]
-		if t.appends {
-			c.append(b, layer, t)
-		}
-		c.attendTile(b, layer, t, w)
-		if t.partial < 0 {
-			return
-		}
-		if h := &c.partials.heads[t.head]; atomic.AddInt32(&h.left, -1) == 0 {
-			c.partials.join(c, b, layer, h, w)
-		}
-	})
+	c.run(len(b.tasks), func(i int, w *attendWorker) { c.attendOne(b, layer, i, w) })
 	c.Clock.Mark(Attention)
+}
+
+// attendOne does a listed task.
+func (c *CPU) attendOne(b *batch, layer, i int, w *attendWorker) {
+	t := &b.tasks[i]
+	if t.appends {
+		c.append(b, layer, t)
+	}
+	c.attendTile(b, layer, t, w)
+	if t.partial < 0 {
+		return
+	}
+	if h := &c.partials.heads[t.head]; atomic.AddInt32(&h.left, -1) == 0 {
+		c.partials.join(c, b, layer, h, w)
+	}
 }
 
 // append stores the keys and values of a task's block.
@@ -223,7 +225,6 @@ func (c *CPU) evict(b *batch, layer, wave int) {
 		block.sequence.Advance(-block.ahead)
 	}
 	c.absorb()
-	c.Clock.Mark(Cache)
 }
 
 // attendWorker is the scratch of one thread: a tile's queries, its merged result
@@ -237,8 +238,11 @@ type attendWorker struct {
 	visible  []int32
 
 	columns []float32 // [group, slots] of a span
-	keys    []float32 // [absorbTile, headDim], and one row more
-	phi     []float32 // [tileQueries, group, R] or [absorbTile, R]
+	input   cpu.Input // of rows that every thread makes for itself: see together
+	normed  []float32 // [fewTogether, width]
+
+	keys []float32 // [absorbTile, headDim], and one row more
+	phi  []float32 // [tileQueries, group, R] or [absorbTile, R]
 }
 
 func newAttendWorker(group, stored int) *attendWorker {

@@ -39,6 +39,7 @@ type CPU struct {
 	steps       steps
 	turning     []float32 // [2, headDim] scratch of turn
 	batch       batch
+	programs    []program // of steps of few answers; nil: there are none
 	activations
 
 	// Clock, if not nil, is given the time of every stage of Forward. Whoever calls
@@ -65,9 +66,11 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 	if m == Float32 {
 		stored *= 2
 	}
-	return &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
+	backend := &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
 		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
-		activations: newActivations(c, stored, limits, pool.Threads())}, nil
+		activations: newActivations(c, stored, limits, pool.Threads())}
+	backend.programs = backend.newPrograms()
+	return backend, nil
 }
 
 // Config describes the model.
@@ -108,6 +111,15 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 	}
 	c.Clock.Pass()
 	c.embed(b)
+	if b.abandon(); b.rows == 0 {
+		return b.results, nil
+	}
+	if c.together(b) {
+		c.layersTogether(b)
+		b.advance()
+		c.logits(b)
+		return b.results, nil
+	}
 	for i := range c.weights.layers {
 		if b.abandon(); b.rows == 0 {
 			return b.results, nil
@@ -117,9 +129,11 @@ func (c *CPU) Forward(work []Work) ([]Result, error) {
 		c.qkv(b, l)
 		for wave := range b.waves {
 			c.store(b, i, wave)
+			c.Clock.Mark(Cache)
 			c.attend(b, i)
 			c.observe(b, i)
 			c.evict(b, i, wave)
+			c.Clock.Mark(Cache)
 		}
 		c.project(b, l)
 		c.norm(b, l.ffnNorm)

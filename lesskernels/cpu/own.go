@@ -47,12 +47,16 @@ func (in *Input) mine(thread int, products []Product) *Input {
 		own.sets = in.sets
 	}
 	for _, product := range products {
-		f, isa := product.form(), product.Matrix.isa
-		if t, ready := own.begin(f, isa); !ready {
-			for i := range tileCount(own.n, t.width) {
-				own.fill(t, f, isa, i, 0, own.cols)
-			}
-		}
+		own.round(product.form(), product.Matrix.isa)
 	}
 	return own
+}
+
+// round makes all of a form on this thread, unless it is there.
+func (in *Input) round(f form, isa ISA) {
+	if t, ready := in.begin(f, isa); !ready {
+		for i := range tileCount(in.n, t.width) {
+			in.fill(t, f, isa, i, 0, in.cols)
+		}
+	}
 }

@@ -42,8 +42,14 @@ type Pool struct {
 	job     atomic.Pointer[job] // the newest job; workers compare it with the last they saw
 	parked  atomic.Int32        // workers that wait for a token from wake
 	wake    chan struct{}
-	done    chan struct{} // the last task of a job tells a parked Run
+	ended   chan struct{} // the last task of a job tells a parked Run
 	workers sync.WaitGroup
+
+	seats    []seat // of each thread in a Crew
+	stage    uint64 // how many stages of programs there were; of the Run that owns the workers
+	due      int64  // and their units
+	sleepers atomic.Int32
+	bell     sync.Cond
 }
 
 // job is the work of one Run. What one thread writes shares no cache line with what
@@ -54,7 +60,11 @@ type job struct {
 	some    func(from, to, thread int) // all of [from, to)
 	more    []share                    // of the threads beyond fewThreads
 	failure atomic.Pointer[failure]
-	stop    bool // workers leave
+	program func(c *Crew) // runs on every thread that comes, or
+	stop    bool          // workers leave
+
+	stage uint64 // with which the program begins
+	due   int64
 
 	left    atomic.Int64 // tasks not yet done
 	waiting atomic.Int32 // 0: nobody parked, 1: Run parked, 2: all done
@@ -119,7 +129,8 @@ func NewPool(threads int) *Pool {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, wake: make(chan struct{}, threads), done: make(chan struct{}, 1)}
+	p := &Pool{threads: threads, wake: make(chan struct{}, threads), ended: make(chan struct{}, 1), seats: make([]seat, threads)}
+	p.bell.L = new(sync.Mutex)
 	idle := &job{}
 	p.job.Store(idle)
 	for thread := range threads - 1 {
@@ -181,6 +192,11 @@ func (p *Pool) start(tasks int, j *job) {
 	j.drain(p, 0)
 	j.wait(p)
 	p.busy.Unlock()
+	j.fail()
+}
+
+// fail passes a task's panic on.
+func (j *job) fail() {
 	if fail := j.failure.Load(); fail != nil {
 		panic(fail.value)
 	}
@@ -201,6 +217,10 @@ func (p *Pool) work(seen *job, thread int) {
 		seen = p.await(seen)
 		if seen.stop {
 			return
+		}
+		if seen.program != nil {
+			seen.join(p, thread)
+			continue
 		}
 		seen.drain(p, thread)
 	}
@@ -259,17 +279,13 @@ func (j *job) drain(p *Pool, thread int) {
 		}
 	}
 	if done > 0 && j.left.Add(int64(-done)) == 0 && !j.waiting.CompareAndSwap(0, 2) {
-		p.done <- struct{}{}
+		p.ended <- struct{}{}
 	}
 }
 
 // do runs tasks and keeps the panic of one.
 func (j *job) do(from, to, thread int) {
-	defer func() {
-		if v := recover(); v != nil {
-			j.failure.CompareAndSwap(nil, &failure{fmt.Sprintf("cpu: task %d: %v", from, v)})
-		}
-	}()
+	defer j.keep(from)
 	switch {
 	case j.some != nil:
 		j.some(from, to, thread)
@@ -280,10 +296,17 @@ func (j *job) do(from, to, thread int) {
 	}
 }
 
+// keep keeps a panic, deferred by who does a task.
+func (j *job) keep(task int) {
+	if v := recover(); v != nil {
+		j.failure.CompareAndSwap(nil, &failure{fmt.Sprintf("cpu: task %d: %v", task, v)})
+	}
+}
+
 // wait returns when every task is done.
 func (j *job) wait(p *Pool) {
 	spin(func() bool { return j.left.Load() == 0 })
 	if j.waiting.CompareAndSwap(0, 1) {
-		<-p.done
+		<-p.ended
 	}
 }

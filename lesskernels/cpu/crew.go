@@ -1,0 +1,173 @@
+package cpu
+
+import "sync/atomic"
+
+// Crew is one of a pool's threads in a program of many short stages, each of which needs
+// what all threads did in the one before. All run the same program, and a stage costs them
+// two lines of memory that one writes and another reads, where a Run costs a dozen, one
+// after the other: between processors that share no cache, microseconds.
+//
+// A thread that is late finds the stages done that others have done without it, and
+// goes through them: nobody waits for one that has taken nothing. So what a program does
+// outside of its stages is to depend on nothing that stages change.
+type Crew struct {
+	Thread int
+
+	pool  *Pool // nil: alone
+	job   *job
+	stage uint64 // how many stages came before, of all programs
+	due   int64  // and their units
+}
+
+// seat is what one thread tells the others, a cache line for each.
+type seat struct {
+	done atomic.Int64 // units of all stages of all programs
+	_    [56]byte
+	rest atomic.Uint64 // of its share of a stage: the units [first, end), and the stage's last bits
+	_    [56]byte
+}
+
+// A stage has fewer units than unitLimit: rest holds two such numbers.
+const (
+	unitBits  = 20
+	unitLimit = 1 << unitBits
+	stageBits = 64 - 2*unitBits
+)
+
+// Crew runs a program on the threads and returns when all of its stages are done. When the
+// workers belong to another Run, the caller does all of it alone. A stage's panic reaches
+// the caller when the program has ended.
+func (p *Pool) Crew(program func(c *Crew)) {
+	if p.threads == 1 || !p.busy.TryLock() {
+		program(&Crew{})
+		return
+	}
+	j := &job{program: program, stage: p.stage, due: p.due}
+	p.job.Store(j)
+	p.unpark()
+	c := Crew{pool: p, job: j, stage: p.stage, due: p.due}
+	program(&c)
+	p.stage, p.due = c.stage, c.due
+	p.busy.Unlock()
+	j.fail()
+}
+
+// join runs a worker's part of a program.
+func (j *job) join(p *Pool, thread int) {
+	j.program(&Crew{Thread: thread, pool: p, job: j, stage: j.stage, due: j.due})
+}
+
+// Stage shares out units [0, units): do does some of them, after ready, which is called
+// on every thread that does any. All threads give the same number, and none goes on
+// before all are done.
+func (c *Crew) Stage(units int, ready func(), do func(from, to int)) {
+	p := c.pool
+	if p == nil {
+		ready()
+		do(0, units)
+		return
+	}
+	if units >= unitLimit {
+		panic("cpu: a stage of too many units")
+	}
+	c.stage++
+	c.due += int64(units)
+	if p.done() >= c.due {
+		return
+	}
+	done := 0
+	for i := range p.threads {
+		owner := (c.Thread + i) % p.threads
+		s := &p.seats[owner].rest
+		c.open(s, owner*units/p.threads, (owner+1)*units/p.threads)
+		for {
+			from, to := c.take(s, i > 0)
+			if from == to {
+				break
+			}
+			c.do(done == 0, ready, do, from, to)
+			done += to - from
+		}
+	}
+	if done > 0 {
+		p.seats[c.Thread].done.Add(int64(done))
+		p.ring()
+	}
+	p.reach(c.due)
+}
+
+// do does units, and keeps the panic of one.
+func (c *Crew) do(first bool, ready func(), do func(from, to int), from, to int) {
+	defer c.job.keep(from)
+	if first {
+		ready()
+	}
+	do(from, to)
+}
+
+// tag is the stage's in a share.
+func (c *Crew) tag() uint64 { return c.stage & (1<<stageBits - 1) }
+
+// open makes a share that of this stage, unless another thread has.
+func (c *Crew) open(s *atomic.Uint64, first, end int) {
+	for {
+		rest := s.Load()
+		if later := int64(c.tag()<<(2*unitBits)-rest&^(unitLimit*unitLimit-1)) <= 0; later {
+			return
+		}
+		if s.CompareAndSwap(rest, c.tag()<<(2*unitBits)|uint64(first)<<unitBits|uint64(end)) {
+			return
+		}
+	}
+}
+
+// take takes half of what is left of a share of this stage, from the front or the back.
+func (c *Crew) take(s *atomic.Uint64, back bool) (from, to int) {
+	for {
+		rest := s.Load()
+		first, end := rest>>unitBits%unitLimit, rest%unitLimit
+		if rest>>(2*unitBits) != c.tag() || first >= end {
+			return 0, 0
+		}
+		n := max(1, (end-first)/takeParts)
+		from, to, less := first, first+n, rest+n<<unitBits
+		if back {
+			from, to, less = end-n, end, rest-n
+		}
+		if s.CompareAndSwap(rest, less) {
+			return int(from), int(to)
+		}
+	}
+}
+
+// done is how many units of all programs are done.
+func (p *Pool) done() int64 {
+	total := int64(0)
+	for i := range p.seats {
+		total += p.seats[i].done.Load()
+	}
+	return total
+}
+
+// ring wakes those that sleep until more units are done.
+func (p *Pool) ring() {
+	if p.sleepers.Load() > 0 {
+		p.bell.L.Lock()
+		p.bell.L.Unlock()
+		p.bell.Broadcast()
+	}
+}
+
+// reach returns when so many units are done.
+func (p *Pool) reach(due int64) {
+	if spin(func() bool { return p.done() >= due }) {
+		return
+	}
+	p.bell.L.Lock()
+	defer p.bell.L.Unlock()
+	p.sleepers.Add(1)
+	defer p.sleepers.Add(-1)
+	for p.done() < due {
+		p.bell.Wait()
+	}
+}
