@@ -120,6 +120,41 @@ func TestCUDAGraphs(t *testing.T) {
 	if launches, captured, _ := step(all[0]); launches != 0 || captured != 0 {
 		t.Errorf("the next step makes %d graphs", captured)
 	}
+
+	// An answer that a question chose for takes a graph too, until it evicts.
+	staging := one.staging(t, cache.Vote, cache.Less, 64)
+	var long []int32
+	for i := range int32(60) {
+		long = append(long, i)
+	}
+	choice := one.stage(t, staging, long, 5, 40, []float32{1, 0, 0, 0.5})
+	shape := c.Shape(cache.Vote)
+	shape.Interval = 3
+	plan, err := cache.NewPlan(staging.Plan().Spec, cache.Budget{Tokens: 40}, shape)
+	if err == nil {
+		plan, err = plan.Divide(choice.Keep)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.NewSequence(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Free() })
+	c.Take(s, staging, choice)
+	captures = nil
+	for i := range 5 {
+		before := s.Held().Evicted
+		launches, captured, runs := step(s)
+		captures = append(captures, captured)
+		if evicted := s.Held().Evicted > before; evicted != (launches > 0) || evicted == (runs == 1) || evicted != (i == 3) {
+			t.Errorf("step %d of what was chosen evicted %v: %d launches, %d graphs made and %d run", i, evicted, launches, captured, runs)
+		}
+	}
+	if want := []int{1, 0, 0, 0, 0}; !slices.Equal(captures, want) {
+		t.Errorf("graphs were made %v, want %v", captures, want)
+	}
 }
 
 // Where the likeliest tokens are enough, these are what comes from the device; they are those of the logits, which

@@ -103,6 +103,7 @@ func TestCUDAShapes(t *testing.T) {
 		{Layers: 1, Width: 96, Hidden: 64, Heads: 3, KVHeads: 1, HeadDim: 256, Matrices: lesskernels.F16, Embedding: lesskernels.BF16},
 		{Layers: 1, Width: 256, Hidden: 256, Heads: 2, KVHeads: 1, HeadDim: 256, Matrices: lesskernels.Q4_K, Embedding: lesskernels.Q5_K, Output: lesskernels.F16},
 		{Layers: 1, Width: 64, Hidden: 32, Heads: 2, KVHeads: 2, HeadDim: 64, Matrices: lesskernels.Q5_0, Embedding: lesskernels.Q5_1},
+		{Layers: 1, Width: 32, Hidden: 64, Heads: 4, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.F32, Embedding: lesskernels.F32},
 	} {
 		t.Run(fmt.Sprintf("%d heads for %d of %d, %v", q.Heads, q.KVHeads, q.HeadDim, q.Matrices), func(t *testing.T) {
 			ids, logits := reference(t, q)
@@ -182,16 +183,14 @@ func TestCUDAMemory(t *testing.T) {
 // What does not fit on a card, or is not read by it, is refused by its name, and leaves
 // nothing behind.
 func TestCUDARefuses(t *testing.T) {
-	good, narrow, half := quantised, quantised, quantised
+	good, narrow := quantised, quantised
 	narrow.HeadDim = 32
-	half.Embedding = lesskernels.F32
 	for want, test := range map[string]struct {
 		gguftest.Model
 		limits Limits
 		memory int64
 	}{
 		"head dimension of 32":                     {narrow, Limits{8, 1}, 1 << 28},
-		"token_embd.weight: cuda: pack F32":        {half, Limits{8, 1}, 1 << 28},
 		"limits of 0 tokens":                       {good, Limits{0, 1}, 1 << 28},
 		"100000 bytes are free on PTX interpreter": {good, Limits{8, 1}, 100000},
 	} {

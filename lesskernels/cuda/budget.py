@@ -28,6 +28,7 @@ UNITS = {
     "multiply_offset32_few": (CODES * 32, (32 + 4) / 32),
     "multiply_f16_few": (64 * 32, 2),
     "multiply_bf16_few": (64 * 32, 2),
+    "multiply_f32_few": (64 * 32, 4),
     "attend_d64_one": (64 * 64, 4),
     "attend_d128_one": (64 * 128, 4),
     "attend_d256_one": (32 * 256, 4),

@@ -45,7 +45,7 @@ func (m *Matrix) Free(d device.Device) error { return d.Free(m.memory) }
 
 // weights are the arguments of a kernel that name the matrix.
 func (m *Matrix) weights() []uint64 {
-	if m.layout.numbers() {
+	if m.layout.numbers() > 0 {
 		return []uint64{address(m.memory)}
 	}
 	return []uint64{address(m.memory), address(m.scales)}
@@ -68,7 +68,7 @@ func (k *Kernels) Multiply(s device.Stream, m *Matrix, x, y device.Pointer, rows
 	if rows > fewRows {
 		name, tile, outs = "many", manyRows, manyOuts
 	}
-	if m.layout.numbers() {
+	if m.layout.numbers() > 0 {
 		outs = numbersOuts
 	}
 	args := append([]uint64{address(x)}, m.weights()...)
@@ -79,7 +79,7 @@ func (k *Kernels) Multiply(s device.Stream, m *Matrix, x, y device.Pointer, rows
 // Embed writes to x [rows, cols] f32 the rows of a matrix that tokens [rows] i32 name.
 func (k *Kernels) Embed(s device.Stream, m *Matrix, tokens, x device.Pointer, rows int) error {
 	args := append([]uint64{address(tokens)}, m.weights()...)
-	if args = append(args, address(x)); m.layout.numbers() {
+	if args = append(args, address(x)); m.layout.numbers() > 0 {
 		args = append(args, device.I32(m.Outs))
 	}
 	args = append(args, device.I32(m.Cols))

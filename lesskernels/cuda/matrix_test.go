@@ -16,7 +16,7 @@ import (
 // weightTypes are those that a card reads, with what their packed form may be off by, of the largest
 // result: only scales of scales are rounded.
 var weightTypes = map[lesskernels.DType]float64{
-	lesskernels.F16: 2e-6, lesskernels.BF16: 2e-6, lesskernels.Q4_0: 2e-6, lesskernels.Q4_1: 2e-6, lesskernels.Q5_0: 2e-6, lesskernels.Q5_1: 2e-6,
+	lesskernels.F32: 2e-6, lesskernels.F16: 2e-6, lesskernels.BF16: 2e-6, lesskernels.Q4_0: 2e-6, lesskernels.Q4_1: 2e-6, lesskernels.Q5_0: 2e-6, lesskernels.Q5_1: 2e-6,
 	lesskernels.Q8_0: 2e-6, lesskernels.Q4_K: 2e-3, lesskernels.Q5_K: 2e-3, lesskernels.Q6_K: 5e-4,
 }
 
@@ -30,6 +30,8 @@ func (r *rig) weights(kind lesskernels.DType, outs, cols int) (data []byte, valu
 	for at := 0; at < len(data); at += int(size) {
 		block := data[at:][:size]
 		switch kind {
+		case lesskernels.F32:
+			binary.LittleEndian.PutUint32(block, math.Float32bits(float32(r.random.NormFloat64()*0.1)))
 		case lesskernels.F16:
 			binary.LittleEndian.PutUint16(block, toHalf(float32(r.random.NormFloat64()*0.1)))
 		case lesskernels.BF16:
@@ -88,13 +90,17 @@ func (r *rig) checkMultiply(kind lesskernels.DType, p product) {
 	all := get[float32](r, y, p.rows*stride)
 	var got []float32
 	var want []float64
+	largest, terms := 0.0, 0.0 // what comes out, and what it would be if signs did not cancel
 	for row := range p.rows {
 		for o := range p.outs {
-			sum := 0.0
+			sum, squares := 0.0, 0.0
 			for c := range p.cols {
-				sum += float64(x[row*p.cols+c]) * float64(w[o*p.cols+c])
+				term := float64(x[row*p.cols+c]) * float64(w[o*p.cols+c])
+				sum += term
+				squares += term * term
 			}
 			want = append(want, sum)
+			largest, terms = max(largest, math.Abs(sum)), max(terms, math.Sqrt(squares))
 		}
 		line := all[row*stride:][:stride]
 		got = append(got, line[:p.outs]...)
@@ -104,7 +110,7 @@ func (r *rig) checkMultiply(kind lesskernels.DType, p product) {
 			}
 		}
 	}
-	near(r.t, fmt.Sprintf("%v %+v", kind, p), got, want, weightTypes[kind])
+	near(r.t, fmt.Sprintf("%v %+v", kind, p), got, want, weightTypes[kind]*max(1, terms/largest))
 }
 
 // A row gives the same alone and among many: what runs beside an answer does not change it.
@@ -162,7 +168,7 @@ func TestPackRefuses(t *testing.T) {
 		bytes, outs, cols int
 		want              string
 	}{
-		{lesskernels.F32, 128, 1, 32, "F32 [1, 32]: the type is not read on a card yet"},
+		{lesskernels.DType(10), 128, 1, 32, "type 10 [1, 32]: the type is not read on a card"},
 		{lesskernels.F16, 96, 1, 48, "columns are no multiple of 32"},
 		{lesskernels.Q4_1, 20, 1, 33, "20 bytes are not of that shape"},
 		{lesskernels.Q4_1, 21, 1, 32, "21 bytes"},
@@ -178,7 +184,7 @@ func TestPackRefuses(t *testing.T) {
 // What packing keeps exactly: everything but scales of scales, which it rounds to 11 bits.
 func TestPackedBytes(t *testing.T) {
 	for kind, want := range map[lesskernels.DType]float64{lesskernels.Q4_0: 5, lesskernels.Q4_1: 5, lesskernels.Q8_0: 8.5, lesskernels.Q6_K: 9,
-		lesskernels.F16: 16, lesskernels.BF16: 16, lesskernels.Q5_0: 8.5, lesskernels.Q5_1: 9, lesskernels.Q4_K: 5, lesskernels.Q5_K: 9} {
+		lesskernels.F32: 32, lesskernels.F16: 16, lesskernels.BF16: 16, lesskernels.Q5_0: 8.5, lesskernels.Q5_1: 9, lesskernels.Q4_K: 5, lesskernels.Q5_K: 9} {
 		_, size, _ := kind.BlockSize()
 		elements, _, _ := kind.BlockSize()
 		const outs = 16

@@ -18,10 +18,12 @@ const (
 	offset32 layout = "offset32" // and an offset
 	f16      layout = "f16"      // numbers as they are
 	bf16     layout = "bf16"
+	f32      layout = "f32"
 )
 
 // layouts of the types that are read, all of which keep their codes as they are.
 var layouts = map[lesskernels.DType]layout{
+	lesskernels.F32:  f32,
 	lesskernels.F16:  f16,
 	lesskernels.BF16: bf16,
 	lesskernels.Q4_0: nibbles,
@@ -34,8 +36,16 @@ var layouts = map[lesskernels.DType]layout{
 	lesskernels.Q6_K: octets16,
 }
 
-// numbers tells whether there are no codes, but numbers of 16 bits.
-func (l layout) numbers() bool { return l == f16 || l == bf16 }
+// numbers is how many bytes a number has where there are no codes; 0, where there are.
+func (l layout) numbers() int {
+	switch l {
+	case f16, bf16:
+		return 2
+	case f32:
+		return 4
+	}
+	return 0
+}
 
 // group is how many columns stand together.
 func (l layout) group() int {
@@ -66,7 +76,7 @@ const (
 type Packed struct {
 	Outs, Cols int
 	layout     layout
-	codes      []byte // codes [tiles, groups, 32, laneWords] u32, or numbers [groups, outs, 32] of 16 bits
+	codes      []byte // codes [tiles, groups, 32, laneWords] u32, or numbers [groups, outs, 32]
 	scales     []byte // [tiles, groups, 8, 2] f16, where there are codes; each with its offset where there are offsets
 }
 
@@ -74,7 +84,7 @@ type Packed struct {
 func Pack(t lesskernels.DType, data []byte, outs, cols int) (*Packed, error) {
 	l, ok := layouts[t]
 	if !ok {
-		return nil, fmt.Errorf("cuda: pack %v [%d, %d]: the type is not read on a card yet", t, outs, cols)
+		return nil, fmt.Errorf("cuda: pack %v [%d, %d]: the type is not read on a card", t, outs, cols)
 	}
 	values, size, _ := t.BlockSize()
 	if outs < 1 || cols < 1 || outs > math.MaxInt32 || cols > math.MaxInt32 || cols%int(values) != 0 ||
@@ -85,8 +95,8 @@ func Pack(t lesskernels.DType, data []byte, outs, cols int) (*Packed, error) {
 		return nil, fmt.Errorf("cuda: pack %v [%d, %d]: columns are no multiple of %d", t, outs, cols, l.group())
 	}
 	p := &Packed{Outs: outs, Cols: cols, layout: l}
-	if l.numbers() {
-		p.codes = make([]byte, 2*outs*cols)
+	if size := l.numbers(); size > 0 {
+		p.codes = make([]byte, size*outs*cols)
 	} else {
 		cells := blocks(outs, tileRows) * p.groups()
 		p.codes = make([]byte, cells*128*l.laneWords())
@@ -121,8 +131,8 @@ func (p *Packed) factors() int {
 func (p *Packed) block(t lesskernels.DType, row, i int, src []byte) {
 	var codes [32]byte
 	switch t {
-	case lesskernels.F16, lesskernels.BF16:
-		copy(p.codes[(i*p.Outs+row)*64:][:64], src)
+	case lesskernels.F32, lesskernels.F16, lesskernels.BF16:
+		copy(p.codes[(i*p.Outs+row)*len(src):][:len(src)], src)
 	case lesskernels.Q4_0: // d f16, nibbles; w = d·(q − 8)
 		for j := range codes {
 			codes[j] = codeQ4(src[2:], j)

@@ -51,11 +51,11 @@ func (q Model) Bytes() []byte {
 	if q.Output != 0 {
 		add("output", q.Output, q.Width, Vocab, 1.5/math.Sqrt(float64(q.Width)))
 	}
-	add("output_norm", lesskernels.F32, q.Width, 0, 1)
+	add("output_norm", lesskernels.F32, q.Width, 0, 0)
 	for i := range q.Layers {
 		block := fmt.Sprintf("blk.%d.", i)
-		add(block+"attn_norm", lesskernels.F32, q.Width, 0, 1)
-		add(block+"ffn_norm", lesskernels.F32, q.Width, 0, 1)
+		add(block+"attn_norm", lesskernels.F32, q.Width, 0, 0)
+		add(block+"ffn_norm", lesskernels.F32, q.Width, 0, 0)
 		matrix(block+"attn_q", q.Width, q.Heads*q.HeadDim)
 		matrix(block+"attn_k", q.Width, q.KVHeads*q.HeadDim)
 		matrix(block+"attn_v", q.Width, q.KVHeads*q.HeadDim)
@@ -67,7 +67,7 @@ func (q Model) Bytes() []byte {
 	return file.Bytes()
 }
 
-// blocksOf are n random values of a type, of a mean of 0 and a deviation.
+// blocksOf are n random values of a type, of a mean of 0 and a deviation; around 1, where that is 0.
 func blocksOf(random *rand.Rand, kind lesskernels.DType, n int, deviation float64) []byte {
 	values, size, _ := kind.BlockSize()
 	data := make([]byte, int64(n)/values*size)
@@ -79,7 +79,11 @@ func blocksOf(random *rand.Rand, kind lesskernels.DType, n int, deviation float6
 		b := data[at:][:size]
 		switch kind {
 		case lesskernels.F32:
-			binary.LittleEndian.PutUint32(b, math.Float32bits(float32(0.5+random.Float64())))
+			x := 0.5 + random.Float64() // what norms multiply by
+			if deviation != 0 {
+				x = deviation * random.NormFloat64()
+			}
+			binary.LittleEndian.PutUint32(b, math.Float32bits(float32(x)))
 		case lesskernels.F16:
 			half(b, deviation*random.NormFloat64())
 		case lesskernels.BF16:

@@ -47,7 +47,7 @@ ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
-NUMBERS_OF = (("f16", "*fp16"), ("bf16", "*bf16"))
+NUMBERS_OF = (("bf16", "*bf16", 1), ("f16", "*fp16", 2), ("f32", "*fp32", 3))  # and how many numbers in bf16 one is the sum of
 SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
 
 
@@ -65,13 +65,13 @@ def kernels():
     for name, of in CODES_OF:
         codes_type = "*u8" if of["BITS"] == 4 else "*i8"
         yield f"embed_{name}", codes.embed, dict(tokens="*i32", codes=codes_type, scales="*fp16", x="*fp32", cols="i32"), dict(BLOCK=256, **of), 2
-    for name, of in NUMBERS_OF:
+    for name, of, _ in NUMBERS_OF:
         yield f"embed_{name}", product.embed_numbers, dict(tokens="*i32", numbers=of, x="*fp32", outs="i32", cols="i32"), dict(BLOCK=256), 2
     for name, br, tiles in ("few", 16, 1), ("many", 64, 2):
         for of, kind in CODES_OF:
             yield f"multiply_{of}_{name}", codes.multiply, CODES, dict(M=tiles, BR=br, **kind), codes.WARPS.value
-        for of, number in NUMBERS_OF:
-            yield f"multiply_{of}_{name}", product.multiply_numbers, dict(x="*bf16", numbers=number, y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32"), dict(SPLIT=of == "f16", BO=64, BR=br), 4
+        for of, number, parts in NUMBERS_OF:
+            yield f"multiply_{of}_{name}", product.multiply_numbers, dict(x="*bf16", numbers=number, y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32"), dict(PARTS=parts, BO=64, BR=br), 4
     for d in 64, 128, 256:
         slots, stages = (32, 2) if d == 256 else (64, 3)  # as much as the shared memory of the smallest card holds
         yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1

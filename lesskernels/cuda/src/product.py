@@ -1,10 +1,10 @@
-"""Products with weights of 16 bits, and rows of them.
+"""Products with weights of 16 and of 32 bits, and rows of them.
 
 Weights [outs, cols] lie in groups of 32 neighbouring columns, for each group all rows one after the
 other, so that neighbouring rows are read together. Sums are float32, in whatever tile a row of activations stands in
 the same order.
 
-    numbers  w [cols/32, outs, 32] f16 or bf16
+    numbers  w [cols/32, outs, 32] bf16, f16 or f32
     x        [rows, cols] bf16
     y        [rows, stride] f32, of which the first outs are written
 """
@@ -14,9 +14,9 @@ import triton.language as tl
 
 @triton.jit
 def multiply_numbers(x, numbers, y, rows, outs, cols, stride,
-                     SPLIT: tl.constexpr, BO: tl.constexpr, BR: tl.constexpr):
-    """y[r, o] = Σ x[r, c] w[o, c] of BO outputs and BR rows. With SPLIT, a weight is the sum of two numbers in
-    bf16: an f16 is exactly that."""
+                     PARTS: tl.constexpr, BO: tl.constexpr, BR: tl.constexpr):
+    """y[r, o] = Σ x[r, c] w[o, c] of BO outputs and BR rows. A weight is the sum of PARTS numbers in bf16: of two an f16 is,
+    and of three an f32, exactly."""
     o = tl.program_id(0) * BO + tl.arange(0, BO)
     r = tl.program_id(1) * BR + tl.arange(0, BR)
     j = tl.arange(0, 32)
@@ -30,9 +30,11 @@ def multiply_numbers(x, numbers, y, rows, outs, cols, stride,
         v = tl.load(xs + g * 32, mask=have_r[None, :], other=0.0)
         high = w.to(tl.bfloat16)
         total = tl.dot(high, v, total)
-        if SPLIT:
-            low = w.to(tl.float32) - high.to(tl.float32)
-            total = tl.dot(low.to(tl.bfloat16), v, total)
+        left = w.to(tl.float32)
+        for _ in tl.static_range(1, PARTS):
+            left = left - high.to(tl.float32)
+            high = left.to(tl.bfloat16)
+            total = tl.dot(high, v, total)
     tl.store(y + r.to(tl.int64)[None, :] * stride + o[:, None], total, mask=have_o[:, None] & have_r[None, :])
 
 
