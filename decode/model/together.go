@@ -84,12 +84,14 @@ func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows int, watches bool)
 		p.heads.Do(&w.input, from-bookUnits, to-bookUnits)
 	})
 	c.mark(crew, Matmul)
+	crew.Expect(p.o, rows, bookUnits)
 	tasks(crew, func() int { return len(b.tasks) }, func(task int) { c.attendOne(b, i, task, w) })
 	c.mark(crew, Attention)
 	if watches {
 		tasks(crew, func() int { return len(b.watched) }, func(task int) { c.observeSpan(b, i, &b.watched[task], w) })
 	}
 	c.mark(crew, Cache)
+	crew.Expect(p.gateUp.Products[:1], rows, 0)
 	crew.Stage(bookUnits+p.o.Units(rows), func() {
 		w.input.Set(c.attention, rows, c.config.Heads*c.config.HeadDim)
 		p.o.Ready(&w.input)
@@ -99,10 +101,14 @@ func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows int, watches bool)
 		}
 		p.o.Do(&w.input, from-bookUnits, to-bookUnits)
 	})
+	crew.Expect(p.down, rows, 0)
 	crew.Stage(p.gateUp.Units(), func() {
 		w.norm(c, rows, l.ffnNorm)
 		p.gateUp.Ready(&w.input)
 	}, func(from, to int) { p.gateUp.Do(&w.input, from, to) })
+	if i+1 < len(c.programs) {
+		crew.Expect(c.programs[i+1].heads, rows, bookUnits)
+	}
 	crew.Stage(p.down.Units(rows), func() {}, func(from, to int) { p.down.Do(&c.hidden, from, to) })
 	c.mark(crew, Matmul)
 }

@@ -12,11 +12,11 @@ import "sync/atomic"
 // outside of its stages is to depend on nothing that stages change.
 type Crew struct {
 	Thread int
-
-	pool  *Pool // nil: alone
-	job   *job
-	stage uint64 // how many stages came before, of all programs
-	due   int64  // and their units
+	pool   *Pool // nil: alone
+	job    *job
+	stage  uint64 // how many stages came before, of all programs
+	due    int64  // and their units
+	ahead  []byte // what the thread will read, and asks for while it waits
 }
 
 // seat is what one thread tells the others, a cache line for each.
@@ -93,7 +93,7 @@ func (c *Crew) Stage(units int, ready func(), do func(from, to int)) {
 		p.seats[c.Thread].done.Add(int64(done))
 		p.ring()
 	}
-	p.reach(c.due)
+	c.wait()
 }
 
 // do does units, and keeps the panic of one.
@@ -158,16 +158,35 @@ func (p *Pool) ring() {
 	}
 }
 
-// reach returns when so many units are done.
-func (p *Pool) reach(due int64) {
-	if spin(func() bool { return p.done() >= due }) {
+// Expect tells that products of n tokens come in the stage after the next, behind some
+// other units: a thread that waits before it asks for the weights that it begins with.
+func (c *Crew) Expect(products Products, n, before int) {
+	if c.pool != nil {
+		weights := products.from(n, c.Thread*(before+products.Units(n))/c.pool.threads-before)
+		c.ahead = weights[:min(len(weights), mostAhead)]
+	}
+}
+
+const (
+	mostAhead  = 96 << 10 // a part of a thread's own cache
+	aheadBytes = 512      // are asked for between two looks
+)
+
+// wait returns when all units of the stage are done.
+func (c *Crew) wait() {
+	p := c.pool
+	for len(c.ahead) >= aheadBytes && p.done() < c.due {
+		prefetch(&c.ahead[0], aheadBytes/64)
+		c.ahead = c.ahead[aheadBytes:]
+	}
+	if spin(func() bool { return p.done() >= c.due }) {
 		return
 	}
 	p.bell.L.Lock()
 	defer p.bell.L.Unlock()
 	p.sleepers.Add(1)
 	defer p.sleepers.Add(-1)
-	for p.done() < due {
+	for p.done() < c.due {
 		p.bell.Wait()
 	}
 }

@@ -173,7 +173,9 @@ func TestCrewProducts(t *testing.T) {
 						pool.Crew(func(c *Crew) {
 							var own Input
 							own.Set(x, n, cols)
+							c.Expect(chain.Products[:1], n, 0)
 							c.Stage(first.Units(n), func() { first.Ready(&own) }, func(from, to int) { first.Do(&own, from, to) })
+							c.Expect(second, n, 7)
 							c.Stage(chain.Units(), func() { chain.Ready(&own) }, func(from, to int) { chain.Do(&own, from, to) })
 							c.Stage(second.Units(n), func() {}, func(from, to int) { second.Do(&next, from, to) })
 						})
@@ -184,6 +186,33 @@ func TestCrewProducts(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// Weights are expected from the first group of panels on that begins at a unit or later.
+func TestProductsFrom(t *testing.T) {
+	pack := func(rows int) *Matrix {
+		m, err := Pack(lesskernels.Q4_1, make([]byte, rows*20), rows, blockLen, Portable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	products := Products{{Matrix: pack(96), Together: 32}, {Matrix: pack(80), Pairs: true}}
+	for unit := -5; unit < products.Units(1)+5; unit++ {
+		var want []byte
+		begins := 0
+		for _, p := range products {
+			for panel := 0; panel < p.Matrix.panels(); panel += p.group() {
+				if begins >= unit && want == nil {
+					want = p.Matrix.data[panel*p.Matrix.panel:]
+				}
+				begins += p.unitsOfGroup(1)
+			}
+		}
+		if got := products.from(1, unit); len(got) != len(want) || len(got) > 0 && &got[0] != &want[0] {
+			t.Errorf("unit %d: %d bytes are left, want %d", unit, len(got), len(want))
 		}
 	}
 }

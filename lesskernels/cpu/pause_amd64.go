@@ -8,3 +8,8 @@ package cpu
 //
 //go:noescape
 func pause(rounds uintptr)
+
+// prefetch asks for some lines of memory; lines is at least 1.
+//
+//go:noescape
+func prefetch(from *byte, lines uintptr)

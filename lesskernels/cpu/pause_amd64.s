@@ -13,3 +13,16 @@ round:
 	DECQ AX
 	JNE  round
 	RET
+
+// func prefetch(from *byte, lines uintptr)
+// Requires: MMX+
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ from+0(FP), AX
+	MOVQ lines+8(FP), CX
+
+line:
+	PREFETCHT1 (AX)
+	ADDQ       $0x00000040, AX
+	DECQ       CX
+	JNE        line
+	RET

@@ -12,6 +12,18 @@ func (p Products) Units(n int) int {
 	return units
 }
 
+// from is the weights of the first product of which a group begins at a unit or later.
+func (p Products) from(n, unit int) []byte {
+	for _, product := range p {
+		each, group := product.unitsOfGroup(n), product.group()
+		if panel := (max(0, unit) + each - 1) / each * group; panel < product.Matrix.panels() {
+			return product.Matrix.data[panel*product.Matrix.panel:]
+		}
+		unit -= product.units(n)
+	}
+	return nil
+}
+
 // Ready makes the forms of an input, which is this thread's own, that they read.
 func (p Products) Ready(in *Input) {
 	for _, product := range p {

@@ -11,4 +11,16 @@ func pause(k *kernels) {
 	k.DECQ(p[0])
 	k.JNE(op.LabelRef("round"))
 	k.RET()
+	prefetch(k)
+}
+
+// prefetch asks for lines that will be read.
+func prefetch(k *kernels) {
+	p := k.begin("prefetch", "func(from *byte, lines uintptr)", "asks for some lines of memory; lines is at least 1.", "from", "lines")
+	k.Label("line")
+	k.PREFETCHT1(op.Mem{Base: p[0]})
+	k.ADDQ(op.U32(64), p[0])
+	k.DECQ(p[1])
+	k.JNE(op.LabelRef("line"))
+	k.RET()
 }
