@@ -81,6 +81,24 @@ func TestCrewLate(t *testing.T) {
 	}
 }
 
+// A share belongs to the latest stage that has opened it, across the end of what it tells
+// stages apart by.
+func TestCrewOpen(t *testing.T) {
+	const last = 1<<stageBits - 1
+	var s atomic.Uint64
+	s.Store((last - 2) << (2 * unitBits))
+	for _, test := range []struct {
+		stage    uint64
+		from, to int // taken
+	}{{last - 1, 10, 15}, {last, 10, 15}, {last - 1, 0, 0}, {last, 15, 17}, {last + 2, 10, 15}, {last, 0, 0}, {last + 2, 15, 17}} {
+		c := Crew{stage: test.stage}
+		c.open(&s, 10, 20)
+		if from, to := c.take(&s, false); from != test.from || to != test.to {
+			t.Errorf("stage %d took [%d, %d), want [%d, %d)", test.stage, from, to, test.from, test.to)
+		}
+	}
+}
+
 // A thread that waits long sleeps, and wakes.
 func TestCrewSleeps(t *testing.T) {
 	p := NewPool(3)
@@ -116,7 +134,7 @@ func TestCrewPanic(t *testing.T) {
 		})
 		return nil
 	}()
-	if s, _ := message.(string); !strings.Contains(s, "no such row") {
+	if s, _ := message.(string); !strings.HasPrefix(s, "cpu: task ") || !strings.HasSuffix(s, ": no such row") {
 		t.Errorf("recovered %v, want the stage's panic", message)
 	}
 	var units atomic.Int32
