@@ -108,7 +108,7 @@ gpu-check: fetch build ## on a machine with a card: test the kernels and the dec
 		go test -c -o bin/cuda.test ./lesskernels/cuda && cd lesskernels/cuda && \
 		LESSRAG_REQUIRE_CARD=1 compute-sanitizer --error-exitcode 1 ../../bin/cuda.test -test.run '/card'; \
 	else echo "compute-sanitizer is not installed: memory errors were not looked for"; fi
-	bin/api bench --device cuda --depths 0,2000,8000 --batches 1,8,32 --caches full,sinks@5%,sinks+less@5%,h2o@5%
+	bin/api bench --device cuda --depths 0,2000,8000 --batches 1,8,32 --caches full,sinks@5%,sinks+less@5%,h2o@5%,vote+less@5%
 
 .PHONY: peer
 peer: fetch ## build llama.cpp and onnxruntime into assets/peer/, for make bench (once; some ten minutes)

@@ -25,6 +25,7 @@ type cudaBatch struct {
 	cos, sin table[float32] // [rows, headDim/2]
 	live     table[int32]   // [layers, rows, kvHeads] slots that a row sees; of one layer where it is the same in all
 	layered  bool           // it is not
+	stride   int            // of layers in live
 	ownLive  table[int32]   // [rows, kvHeads] rows of its own block that it sees besides
 	asked    table[int64]   // [rows] the table of the row's states; below 0, it asks none
 	at       table[int32]   // [rows] positions
@@ -113,7 +114,8 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 	if b.layered {
 		layers = c.config.Layers
 	}
-	b.live.values = make([]int32, layers*b.rows*c.heads.KVHeads)
+	b.stride = (b.rows*c.heads.KVHeads + 3) &^ 3 // kernels expect an address that is a multiple of 16
+	b.live.values = make([]int32, layers*b.stride)
 	for i := range b.blocks {
 		c.layOut(b, i)
 	}
@@ -133,7 +135,7 @@ func (c *CUDA) liveAt(b *cudaBatch, layer int) device.Pointer {
 	if !b.layered {
 		layer = 0
 	}
-	return b.live.at + device.Pointer(4*layer*b.rows*c.heads.KVHeads)
+	return b.live.at + device.Pointer(4*layer*b.stride)
 }
 
 // scratchPlace is where rope leaves keys and values of the batch, in any layer.

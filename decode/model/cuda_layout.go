@@ -79,11 +79,11 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 	if block.fits {
 		fits = 1
 	}
-	for at := range len(b.live.values) / b.rows {
+	for at := range len(b.live.values) / b.stride * kvHeads {
 		layer, head := at/kvHeads, at%kvHeads
 		held := s.holds(layer, head)
 		for row := range block.n {
-			b.live.values[(layer*b.rows+block.first+row)*kvHeads+head] = int32(held + fits*(row+1))
+			b.live.values[layer*b.stride+(block.first+row)*kvHeads+head] = int32(held + fits*(row+1))
 		}
 		block.saw = max(block.saw, held+fits*block.n)
 	}
