@@ -25,6 +25,10 @@ type Blend struct {
 // DefaultShare is that of the paper (arXiv 2405.16444).
 const DefaultShare = 0.15
 
+// leastKnown is the share of a prompt that the store must have for it to be put together. Below, little is
+// spared, and the next turn of the conversation would have no beginning to go on from, which spares most.
+const leastKnown = 0.5
+
 // leastPassage is how many tokens a passage has that is worth its bookkeeping.
 const leastPassage = 32
 
@@ -110,7 +114,7 @@ func (e *Engine) find(r Request) *blending {
 		}
 		found.missing = append(found.missing, f)
 	}
-	if len(r.Prompt) > context {
+	if len(r.Prompt) > context || float64(found.stored) < leastKnown*float64(len(r.Prompt)) {
 		found.known = nil
 	}
 	e.mu.Lock()
@@ -137,16 +141,23 @@ func (j *job) blended() bool { return j.blend != nil && len(j.blend.known) > 0 }
 // waitsForBlend tells whether the next of the job's prompt is not the scheduler's.
 func (j *job) waitsForBlend() bool { return j.blended() && j.fed < len(j.prompt) }
 
-// preferPrefix gives up blending where a kept beginning gives as much of the prompt,
-// exactly.
-func (e *Engine) preferPrefix(j *job) {
+// preferPrefix gives up blending where going on from a kept beginning, which is exact, computes no more.
+func (e *Engine) preferPrefix(j *job) error {
 	if !j.blended() {
-		return
+		return nil
 	}
-	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(j.plan.Slots)) }
-	if _, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], j.plan, end); n >= j.blend.stored {
+	plan, err := e.fedUnder(j)
+	if err != nil {
+		return err
+	}
+	spared := float64(j.blend.stored)
+	if !j.blend.memory {
+		spared *= 1 - j.blend.share
+	}
+	if _, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], plan, e.seams(plan, len(j.prompt))); n > 0 && float64(n) >= spared {
 		j.blend.known = nil
 	}
+	return nil
 }
 
 // blend goes on with the first prompt that is being put together, for as long as a

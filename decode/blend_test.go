@@ -55,6 +55,9 @@ func TestBlend(t *testing.T) {
 				t.Helper()
 				prompt, b := asked(order, question)
 				b.Share = share
+				if share == 1 {
+					prompt[len(b.Head)]++ // no kept beginning gives as much
+				}
 				_, r, err := read(submit(t, e, context.Background(), Request{Prompt: prompt, Blend: b, Cache: spec(t, test.cache), Budget: test.budget, Question: 20, MaxTokens: 8}))
 				if err != nil {
 					t.Fatal(err)
@@ -81,6 +84,9 @@ func TestBlend(t *testing.T) {
 			if r := run([]int{0, 2}, 3, 1); r.ReusedTokens != 120 || r.RecomputedTokens != 120 {
 				t.Errorf("all computed: reused %d, computed %d", r.ReusedTokens, r.RecomputedTokens)
 			}
+			if r := run([]int{5, 0, 6}, 2, 0); r.RecomputedTokens != 0 {
+				t.Errorf("%d tokens computed anew of a prompt of which a third was known", r.RecomputedTokens)
+			}
 			if s := e.Stats(); s.Blended < 240 || s.Promised != 0 || s.Desk == 0 || s.Passages.MemoryBytes == 0 {
 				t.Errorf("%+v", s)
 			}
@@ -98,7 +104,8 @@ func TestBlendOfAllRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Share = 1
-	for _, name := range []string{"full", "sinks", "h2o+less", "tova", "vote", "snapkv+moment"} {
+	for i, name := range []string{"full", "sinks", "h2o+less", "tova", "vote", "snapkv+moment"} {
+		prompt[len(b.Head)] = int32(50 + i) // no kept beginning gives as much
 		r := Request{Prompt: prompt, Cache: spec(t, name), Budget: cache.Budget{Tokens: 300}, Question: 20, MaxTokens: 12}
 		_, want, err := read(submit(t, openSmall(t, o, smallMaps()), context.Background(), r))
 		if err != nil {
@@ -109,6 +116,44 @@ func TestBlendOfAllRows(t *testing.T) {
 		if err != nil || !slices.Equal(got.Tokens, want.Tokens) || got.ReusedTokens != 180 {
 			t.Errorf("%s: said %v, read whole %v; reused %d, %v", name, got.Tokens, want.Tokens, got.ReusedTokens, err)
 		}
+	}
+}
+
+// The next turn of a conversation goes on from what the turn before left, exactly, though all of its
+// passages are known; one that parts from it early is put together.
+func TestBeginningBeforeBlend(t *testing.T) {
+	for _, test := range blendedCaches[:2] {
+		testBeginningBeforeBlend(t, test.cache, test.budget)
+	}
+	testBeginningBeforeBlend(t, "vote+less", cache.Budget{Tokens: 100})
+}
+
+func testBeginningBeforeBlend(t *testing.T, name string, budget cache.Budget) {
+	o := Options{Block: 32, StagingTokens: 512, Passages: openStore(t)}
+	e := openSmall(t, o, smallMaps())
+	first, b := asked([]int{0, 1, 2}, 1)
+	request := func(prompt []int32, b *Blend) Request {
+		return Request{Prompt: prompt, Blend: b, Cache: spec(t, name), Budget: budget, Question: 20, MaxTokens: 6}
+	}
+	if _, _, err := read(submit(t, e, context.Background(), request(first, b))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Remember(context.Background(), first, *b, cache.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	second := slices.Concat(first, smallTokens(400, 20))
+	_, want, err := read(submit(t, openSmall(t, Options{Block: 32, StagingTokens: 512}, smallMaps()), context.Background(), request(second, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := read(submit(t, e, context.Background(), request(second, b)))
+	if err != nil || !slices.Equal(got.Tokens, want.Tokens) || got.ReusedTokens < len(first)-20-seam || got.RecomputedTokens != 0 {
+		t.Errorf("%s: said %v, read whole %v; reused %d of %d tokens, computed %d anew, %v", name, got.Tokens, want.Tokens, got.ReusedTokens, len(first), got.RecomputedTokens, err)
+	}
+	other := slices.Clone(second)
+	other[80]++ // inside the second passage
+	if _, got, err := read(submit(t, e, context.Background(), request(other, b))); err != nil || got.RecomputedTokens == 0 {
+		t.Errorf("%s: another prompt computed %d of %d reused tokens anew, %v", name, got.RecomputedTokens, got.ReusedTokens, err)
 	}
 }
 
@@ -131,7 +176,7 @@ func TestIdleTimeIsUsed(t *testing.T) {
 			t.Fatal("the passages were not computed")
 		}
 	}
-	prompt[len(prompt)-100]++ // no kept beginning gives as much
+	prompt[40]++ // no kept beginning gives as much
 	if r := run(b); r.ReusedTokens < 120 {
 		t.Errorf("reused %d tokens", r.ReusedTokens)
 	}

@@ -179,6 +179,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 		j.prefilled, j.first = j.last, j.last
 	}
 	if e.isEnd(token) && !j.ignoreEnd && len(j.force) == 0 {
+		e.keepRead(j)
 		e.finish(j, FinishStop, nil)
 		return
 	}
@@ -186,6 +187,7 @@ func (e *Engine) take(j *job, w model.Work, r model.Result) {
 	e.count(0, 1)
 	text, stopped := j.text.push(e.piece(token))
 	j.write(text)
+	e.keepRead(j)
 	switch {
 	case stopped:
 		e.finish(j, FinishStop, nil)
@@ -205,7 +207,9 @@ func (e *Engine) feed(j *job, w model.Work) error {
 	if e.staging.job == j {
 		e.staging.held += len(w.Tokens)
 	}
-	e.keep(j, w.Sequence)
+	if j.read = w.Sequence; w.Sequence.Plan().Plain() < len(j.prompt) || e.options.Device != nil {
+		e.keep(j, w.Sequence) // before more is evicted or counted
+	}
 	if e.staging.job == j && e.staging.ended(j, e) {
 		return e.settle(j)
 	}

@@ -33,6 +33,7 @@ type job struct {
 	blend      *blending      // nil where nothing is blended
 	recomputed int            // of the reused tokens, how many were computed anew
 	keepAt     []int          // where the cache is copied: see keepPoints
+	read       model.Sequence // what the prompt was last fed to: its own sequence, or the staging
 	passed     int            // passes that fed other prompts since this one was fed
 	tokens     []int32        // produced; the last one is fed next
 	written    []byte         // text sent

@@ -8,8 +8,8 @@ import (
 )
 
 // prefixes are the beginnings of prompts that were kept: copies of their caches,
-// from which a prompt that begins the same goes on. A copy is taken where a block
-// ends, and blocks end at the same places in every prompt, so that a prompt gives
+// from which a prompt that begins the same goes on. A copy is taken where Engine.seams
+// says that a prompt may be parted, so that it gives
 // the same answer, bit for bit, with it as without. They belong to the engine's
 // goroutine, the least recently used first, and take memory that nobody needs.
 type prefixes []*prefix
@@ -28,7 +28,7 @@ func (p *prefix) plain() bool { return len(p.tokens) <= p.plan.Plain() }
 // find is the prefix that gives a prompt, which may reuse at most all of tokens,
 // the most of them: n; nil where none gives any. shared is how far any prefix
 // agrees with the prompt, whether it can be used or not. end is the last place at
-// or before n where a block ends.
+// or before n where the prompt may be parted: see Engine.seams.
 func (ps prefixes) find(tokens []int32, plan cache.Plan, end func(n int) int) (found *prefix, n, shared int) {
 	for _, p := range ps {
 		common := agree(tokens, p.tokens)
@@ -93,7 +93,7 @@ func keepPoints(most, reused, shared int, plan cache.Plan, end func(n int) int) 
 // where its own cache will be copied. The sequence is the one that it is fed to.
 func (e *Engine) resume(j *job, s model.Sequence) {
 	plan, most := s.Plan(), j.reusable(e.options)
-	end := func(n int) int { return e.scheduler.lastEnd(n, slices.Max(plan.Slots)) }
+	end := e.seams(plan, len(j.prompt))
 	p, n, shared := e.prefixes.find(j.prompt[:most], plan, end)
 	if p != nil {
 		e.prefixes.use(p)
@@ -107,18 +107,50 @@ func (e *Engine) resume(j *job, s model.Sequence) {
 	j.keepAt = keepPoints(most, n, shared, plan, end)
 }
 
-// keep copies the cache of a job that stands at one of its keepPoints, if there is
-// memory that nobody needs, in place of older copies if need be.
-func (e *Engine) keep(j *job, s model.Sequence) {
-	if len(j.keepAt) == 0 || j.keepAt[0] > j.fed {
-		return
+// seam is where prompts may be parted inside a block: kernels take so many queries of it together,
+// from its beginning, and round them alike.
+const seam = 16
+
+// seams tells where a prompt of that many tokens may be parted: the last such place at or before n.
+// It is where a block ends; or, where the cache holds the whole prompt, at every seam behind the first
+// block: what a token gives does not depend on the block that it is read in, but what is evicted does.
+// On a card it may.
+func (e *Engine) seams(plan cache.Plan, prompt int) func(n int) int {
+	slots, whole := slices.Max(plan.Slots), prompt <= plan.Plain() && e.options.Device == nil
+	return func(n int) int {
+		last := e.scheduler.lastEnd(n, slots)
+		if last > 0 && whole {
+			last = max(last, n-n%seam)
+		}
+		return last
 	}
-	j.keepAt = j.keepAt[1:]
-	tokens, plan := j.prompt[:j.fed], s.Plan()
+}
+
+// keep copies the cache of a job that has reached some of its keepPoints.
+func (e *Engine) keep(j *job, s model.Sequence) {
+	for len(j.keepAt) > 0 && j.keepAt[0] <= j.fed {
+		e.keepFirst(j.prompt[:j.keepAt[0]], s)
+		j.keepAt = j.keepAt[1:]
+	}
+}
+
+// keepRead is keep for a prompt that has been read, when its first token is on its way and nobody waits for
+// the copy: neither its sequence nor the staging has been fed anything else yet.
+func (e *Engine) keepRead(j *job) {
+	if j.read != nil {
+		e.keep(j, j.read)
+		j.read = nil
+	}
+}
+
+// keepFirst copies what a sequence held after these tokens, its first ones, if there is
+// memory that nobody needs, in place of older copies if need be.
+func (e *Engine) keepFirst(tokens []int32, s model.Sequence) {
+	plan := s.Plan()
 	if e.prefixes.covers(tokens, plan) || !e.reclaim(s.Held().Bytes) {
 		return
 	}
-	c, err := e.backend.Copy(s, j.fed)
+	c, err := e.backend.Copy(s, len(tokens))
 	if err != nil {
 		return // the system has no memory for it; the answer needs none
 	}

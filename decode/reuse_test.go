@@ -64,3 +64,42 @@ func TestReuse(t *testing.T) {
 		})
 	}
 }
+
+// Where a cache holds the whole prompt, it goes on from inside a block too, and what follows is as
+// likely as where it was read whole, bit for bit.
+func TestSeams(t *testing.T) {
+	o := Options{Block: 64, StagingTokens: 512}
+	ids := smallTokens(1, 2000)
+	for _, test := range []struct {
+		cache         string
+		budget        cache.Budget
+		shared, reuse int
+	}{
+		{"full", cache.Budget{}, 184, 176},
+		{"full", cache.Budget{}, 191, 176},
+		{"full", cache.Budget{}, 60, 0}, // less than a block
+		{"sinks", cache.Budget{Tokens: 400}, 184, 176},
+		{"sinks", cache.Budget{Tokens: 200}, 184, 128}, // which will evict
+		{"vote+less", cache.Budget{Tokens: 100}, 184, 176},
+		{"full+kivi4", cache.Budget{}, 100, 96},
+	} {
+		request := func(rest int) Request {
+			return Request{Prompt: slices.Concat(ids[:test.shared], ids[rest:rest+130]), Cache: spec(t, test.cache), Budget: test.budget, Question: 12, Force: ids[1900:1906]}
+		}
+		e := openSmall(t, o, smallMaps())
+		if _, _, err := read(submit(t, e, context.Background(), request(500))); err != nil {
+			t.Fatal(err)
+		}
+		_, got, err := read(submit(t, e, context.Background(), request(700)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want, err := read(submit(t, openSmall(t, o, smallMaps()), context.Background(), request(700)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.Scores, want.Scores) || got.Memory != want.Memory || got.ReusedTokens != test.reuse {
+			t.Errorf("%s, %d tokens shared: reused %d, want %d; scores %v, want %v", test.cache, test.shared, got.ReusedTokens, test.reuse, got.Scores, want.Scores)
+		}
+	}
+}

@@ -75,7 +75,10 @@ func (e *Engine) admit() {
 // prompt has been read.
 func (e *Engine) start(j *job) (err error) {
 	e.reclaim(0) // what admission promised beyond what was free
-	if e.preferPrefix(j); j.blend != nil {
+	if err := e.preferPrefix(j); err != nil {
+		return err
+	}
+	if j.blend != nil {
 		e.idle.learn(j.blend.missing)
 	}
 	if j.staged || j.blended() {

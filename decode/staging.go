@@ -85,10 +85,18 @@ func (s *staging) ended(j *job, e *Engine) bool {
 	return !j.asks() && s.held+e.scheduler.Tokens(j.task(e)) > e.options.StagingTokens
 }
 
+// fedUnder is the plan of the sequence that a job's prompt is fed to.
+func (e *Engine) fedUnder(j *job) (cache.Plan, error) {
+	if !j.staged {
+		return j.plan, nil
+	}
+	return cache.NewStaging(j.plan.Spec, e.options.StagingTokens, j.plan.Shape)
+}
+
 // enter readies the staging for a job's prompt.
 func (e *Engine) enter(j *job) error {
 	s := &e.staging
-	plan, err := cache.NewStaging(j.plan.Spec, e.options.StagingTokens, j.plan.Shape)
+	plan, err := e.fedUnder(j)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,8 @@ func TestAnswersFromPassagesReadBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := decode.Open(asset(reader), decode.Options{CacheMemory: 256 << 20, Passages: store})
+	// Memory for one answer, and for no beginning beside it, from which the second would go on.
+	engine, err := decode.Open(asset(reader), decode.Options{CacheMemory: 8 << 20, Passages: store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestAnswersFromPassagesReadBefore(t *testing.T) {
 	if m := second.Memory; m.HeldBytes <= 0 || m.HeldBytes > m.BudgetBytes {
 		t.Errorf("%+v", m)
 	}
-	// No beginning was kept of a prompt that was put together: its next turn is put together as well.
+	// Its next turn is put together as well.
 	third := ask("And when was it opened?", second.ConversationID)
 	if got := third.Usage; third.Given != len(second.Passages) || got.ReusedTokens < u.ReusedTokens {
 		t.Errorf("of a turn after it: %+v, %d of %d passages given", got, third.Given, len(second.Passages))
