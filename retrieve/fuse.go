@@ -13,16 +13,16 @@ const (
 	repeatedSpan  = 0.5
 )
 
-// mostJoined is the tokens that a passage joined of neighbours may have.
+// mostJoined is the tokens that a passage joined of neighbours may have, where Query.Joined says nothing else.
 const mostJoined = 600
 
 // places returns the first limit different places that passages, best first,
 // are found at. Neighbours in one section become one passage, at the place of
 // the better: what answers a question often reaches over the end of a passage,
-// and five pieces of one section tell less than five places. One that repeats
-// another in nearly the same words is dropped.
-func places(passages []Passage, limit int) []Passage {
-	return gather(passages, limit, join)
+// and five pieces of one section tell less than five places. It has at most that many
+// tokens. One that repeats another in nearly the same words is dropped.
+func places(passages []Passage, limit, most int) []Passage {
+	return gather(passages, limit, func(kept *Passage, p Passage) bool { return join(kept, p, most) })
 }
 
 // distinct returns the passages that repeat none before them: by covering half
@@ -58,7 +58,7 @@ next:
 
 // join takes a neighbour in the same section into a passage, and tells whether
 // it is part of it now. The text between them was only space.
-func join(to *Passage, p Passage) bool {
+func join(to *Passage, p Passage, most int) bool {
 	if to.DocumentID != p.DocumentID || !slices.Equal(to.HeadingPath, p.HeadingPath) {
 		return false
 	}
@@ -69,7 +69,7 @@ func join(to *Passage, p Passage) bool {
 	if p.ordinal < to.ordinal {
 		first, second = p, *to
 	}
-	if second.ordinal > first.last+1 || to.Tokens+p.Tokens > mostJoined {
+	if second.ordinal > first.last+1 || to.Tokens+p.Tokens > most {
 		return false
 	}
 	text := first.Text

@@ -32,7 +32,7 @@ func TestPlaces(t *testing.T) {
 		{"the first take in what comes after the last", []Passage{a[0], b[0], a[1]}, 1, []string{"One two.\nThree four."}},
 		{"the same again", []Passage{a[0], a[0]}, 5, []string{"One two."}},
 	} {
-		got := places(c.found, c.limit)
+		got := places(c.found, c.limit, mostJoined)
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %d places, want %d", c.name, len(got), len(c.want))
 			continue
@@ -45,12 +45,15 @@ func TestPlaces(t *testing.T) {
 	}
 	other := a[1]
 	other.HeadingPath = []string{"Top", "Below"}
-	if got := places([]Passage{a[0], other}, 5); len(got) != 2 {
+	if got := places([]Passage{a[0], other}, 5, mostJoined); len(got) != 2 {
 		t.Errorf("neighbours under different headings: %d of 2 stay", len(got))
+	}
+	if got := places([]Passage{a[0], a[1]}, 5, a[0].Tokens+a[1].Tokens-1); len(got) != 2 {
+		t.Errorf("neighbours that are more than is asked for: %d of 2 stay", len(got))
 	}
 	large, next := a[0], a[1]
 	large.Tokens = mostJoined
-	if got := places([]Passage{large, next}, 5); len(got) != 2 {
+	if got := places([]Passage{large, next}, 5, mostJoined); len(got) != 2 {
 		t.Errorf("neighbours that are too much together: %d of 2 stay", len(got))
 	}
 }

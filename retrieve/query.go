@@ -27,6 +27,7 @@ type Query struct {
 	After      string // the question before, where Text follows up on it: both are searched for
 	Collection string
 	Limit      int    // 1…MaxLimit passages
+	Joined     int    // tokens that a passage joined of neighbours may have; 0: 600
 	Mode       string // Hybrid, Vector or Lexical
 	// Filter narrows by the documents' metadata, as decoded from JSON: {"key": value}
 	// for equality, {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
@@ -68,6 +69,9 @@ func (q Query) normalize() (Query, error) {
 	}
 	if q.Mode == "" {
 		q.Mode = Hybrid
+	}
+	if q.Joined == 0 {
+		q.Joined = mostJoined
 	}
 	if reason := checkText(q.words()); reason != "" {
 		return q, &InvalidError{"query", reason}

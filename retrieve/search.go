@@ -105,7 +105,7 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 		}
 		r.RerankTime = time.Since(start)
 	}
-	r.Passages = places(found, q.Limit)
+	r.Passages = places(found, q.Limit, q.Joined)
 	return r, nil
 }
 

@@ -12,11 +12,14 @@ import (
 // rewordTokens are the most that the wording of a question may have.
 const rewordTokens = 64
 
-// find searches for a question; one that follows up on the turn before is searched for together with
+// find searches for a question; in a later turn, passages are joined of neighbours only up to what it may add. One that follows up on the turn before is searched for together with
 // the question there. Where nothing is near enough to answer it, the reader words it so that it can be understood
 // alone, and that is searched for. searched is what was, "" where it is the question itself.
 func (s *Service) find(ctx context.Context, p plan) (found []retrieve.Passage, searched string, err error) {
 	q := retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
+	if len(p.turns) > 0 { // what is new should be little
+		q.Joined = max(1, p.context/followShare)
+	}
 	var last retrieve.Turn
 	if len(p.turns) > 0 && retrieve.FollowsUp(p.text) {
 		last = p.turns[len(p.turns)-1]
