@@ -12,7 +12,8 @@ type observeTask struct {
 	block  int
 	kvHead int
 	span   int
-	from   int // the span's first slot among those that hold the KV head's or the block's tokens
+	slots  [2]int // of the span
+	from   int    // the first one's place among those that hold the KV head's or the block's tokens
 	whose  slotOwner
 }
 
@@ -33,9 +34,28 @@ func (b *batch) watch(i, kvHead, first int, whose slotOwner) {
 	}
 	from := 0
 	for s := first; s < len(b.spans); s++ {
-		b.watched = append(b.watched, observeTask{block: i, kvHead: kvHead, span: s, from: from, whose: whose})
-		from += b.spans[s].slots
+		slots, parts := b.spans[s].slots, 1
+		if whose != packedSlots && b.blocks[i].n > 1 {
+			parts = (slots + watchedSlots - 1) / watchedSlots
+		}
+		for part := range parts {
+			some := [2]int{part * slots / parts, (part + 1) * slots / parts}
+			b.watched = append(b.watched, observeTask{block: i, kvHead: kvHead, span: s, slots: some, from: from + some[0], whose: whose})
+		}
+		from += slots
 	}
+}
+
+// watchedSlots is the most slots of one task of a block's rows: with more, threads would
+// not end together.
+const watchedSlots = 256
+
+// part is slots [from, to) of a span whose keys are of so many numbers.
+func (s *span) part(from, to, stored int) *span {
+	if from == 0 && to == s.slots {
+		return s
+	}
+	return &span{k: s.k[from*stored : to*stored], slots: to - from, visible: s.visible - from, rows: s.rows}
 }
 
 // keepWeights lets attention leave its softmax weights behind where a block of one
@@ -67,16 +87,16 @@ func (c *CPU) observe(b *batch, layer int) {
 // observeSpan joins what the span's slots got: w.columns [group, slots].
 func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) {
 	group := c.config.Group()
-	block, span := &b.blocks[t.block], &b.spans[t.span]
+	block, span := &b.blocks[t.block], b.spans[t.span].part(t.slots[0], t.slots[1], c.stored)
 	w.columns = resize(w.columns, group*span.slots)
 	clear(w.columns)
 	switch {
 	case span.weights != nil:
-		c.observeRow(b, t, w)
+		c.observeRow(b, t, span, w)
 	case block.reduce == cache.Last:
-		c.observeLast(b, t, w)
+		c.observeLast(b, t, span, w)
 	default:
-		c.observeRows(b, t, w)
+		c.observeRows(b, t, span, w)
 	}
 	switch t.whose {
 	case heldSlots:
@@ -93,8 +113,8 @@ func (c *CPU) observeSpan(b *batch, layer int, t *observeTask, w *attendWorker) 
 }
 
 // observeRow takes the weights that attention left behind for a block's one row.
-func (c *CPU) observeRow(b *batch, t *observeTask, w *attendWorker) {
-	block, span := &b.blocks[t.block], &b.spans[t.span]
+func (c *CPU) observeRow(b *batch, t *observeTask, span *span, w *attendWorker) {
+	block := &b.blocks[t.block]
 	group, position := c.config.Group(), b.positions[block.first]
 	lse := rowOf(c.lse, block.first*c.config.KVHeads+t.kvHead, group)
 	for g := range group {
@@ -112,9 +132,9 @@ func (c *CPU) observeRow(b *batch, t *observeTask, w *attendWorker) {
 }
 
 // observeRows adds up the rows tile by tile, or takes the most of them.
-func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
+func (c *CPU) observeRows(b *batch, t *observeTask, span *span, w *attendWorker) {
 	group, dim := c.config.Group(), c.stored
-	block, span := &b.blocks[t.block], &b.spans[t.span]
+	block := &b.blocks[t.block]
 	reduce := cpu.Sum
 	if block.reduce == cache.Max {
 		reduce = cpu.Max
@@ -130,9 +150,9 @@ func (c *CPU) observeRows(b *batch, t *observeTask, w *attendWorker) {
 }
 
 // observeLast goes row by row: it matters which of them found a slot important.
-func (c *CPU) observeLast(b *batch, t *observeTask, w *attendWorker) {
+func (c *CPU) observeLast(b *batch, t *observeTask, span *span, w *attendWorker) {
 	group := c.config.Group()
-	block, span := &b.blocks[t.block], &b.spans[t.span]
+	block := &b.blocks[t.block]
 	w.one = resize(w.one, max(len(w.one), group*span.slots))
 	row := w.one[:group*span.slots]
 	for i := block.observed; i < block.n; i++ {

@@ -17,11 +17,13 @@ type memory struct {
 	source   *lesskernels.Maps
 	postRoPE bool // the maps take keys and queries as attention does, rotated
 
-	leaving []leaving
-	k, v    []uint16 // [rows, stored] of leaving
-	psi     []uint16 // [tokens, rank] of those whose ψ was computed when their key was whole
-	at      []int32  // [rows] original positions
-	turns   turns    // for keys of positions that maps take as they were before RoPE
+	leaving  []leaving
+	tiles    []leavingTile
+	features []float32 // [rows, rank] ψ of the tiles' keys
+	k, v     []uint16  // [rows, stored] of leaving
+	psi      []uint16  // [tokens, rank] of those whose ψ was computed when their key was whole
+	at       []int32   // [rows] original positions
+	turns    turns     // for keys of positions that maps take as they were before RoPE
 }
 
 // leaving are consecutive rows of one KV head that its state will absorb.
@@ -30,6 +32,14 @@ type leaving struct {
 	layer, head int
 	first, n    int
 	psi         int // where their ψ begins in memory.psi; -1: their keys are whole
+	features    int // and in memory.features
+}
+
+// leavingTile is some rows of those that leave, whose ψ one task computes.
+type leavingTile struct {
+	leaving  int
+	first, n int
+	features int
 }
 
 // mostLeaving is how many rows wait at most, and absorbTile how many go through the
@@ -134,15 +144,44 @@ func (c *CPU) collect(state *cache.State, layer, head int, k, v, psi []uint16, p
 	m.k, m.v, m.at = append(m.k, k...), append(m.v, v...), append(m.at, positions...)
 }
 
-// absorb adds what was collected to the states: one task for each, which takes its
-// tokens in their order.
+// absorb adds what was collected to the states: first ψ of some rows in each task, then
+// a state in each, which takes its tokens in their order.
 func (c *CPU) absorb() {
 	m := &c.memory
 	if !m.postRoPE && m.maps != nil {
 		m.turns.prepare(m.at)
 	}
+	m.tiles = m.tiles[:0]
+	size := 0
+	for i := range m.leaving {
+		l := &m.leaving[i]
+		if l.features = size; l.psi >= 0 || l.state.KeyMean != nil {
+			continue
+		}
+		for from := 0; from < l.n; from += absorbTile {
+			n := min(absorbTile, l.n-from)
+			m.tiles = append(m.tiles, leavingTile{leaving: i, first: l.first + from, n: n, features: size})
+			size += n * len(l.state.Z)
+		}
+	}
+	m.features = resize(m.features, size)
+	c.run(len(m.tiles), func(i int, w *attendWorker) { c.featuresOf(&m.tiles[i], w) })
 	c.run(len(m.leaving), func(i int, w *attendWorker) { c.absorbOne(&m.leaving[i], w) })
 	m.leaving, m.k, m.v, m.psi, m.at = m.leaving[:0], m.k[:0], m.v[:0], m.psi[:0], m.at[:0]
+}
+
+// featuresOf computes ψ of a tile.
+func (c *CPU) featuresOf(t *leavingTile, w *attendWorker) {
+	m, l, dim := &c.memory, &c.memory.leaving[t.leaving], c.config.HeadDim
+	w.keys = resize(w.keys, (absorbTile+1)*dim)
+	for i := range t.n {
+		key := rowOf(w.keys, i, dim)
+		c.widen(key, rowOf(m.k, t.first+i, c.stored))
+		if !m.postRoPE {
+			m.turns.back(key, rowOf(w.keys, absorbTile, dim), int(m.at[t.first+i]))
+		}
+	}
+	m.maps[l.layer].Psi(m.features[t.features:], l.head, w.keys, t.n, &w.kernel)
 }
 
 // features writes ψ [n, rank] of keys [n, headDim] of at most absorbTile tokens, as
@@ -162,34 +201,28 @@ func (c *CPU) features(layer, head int, keys []float32, positions []int32, psi [
 
 func (c *CPU) absorbOne(l *leaving, w *attendWorker) {
 	m, dim := &c.memory, c.config.HeadDim
-	if l.psi >= 0 && l.state.KeyMean == nil {
-		psi := w.phi[:l.n*len(l.state.Z)]
+	if l.state.KeyMean != nil {
+		w.keys = resize(w.keys, absorbTile*dim)
+		for from := 0; from < l.n; from += absorbTile {
+			n := min(absorbTile, l.n-from)
+			for i := range n {
+				c.widen(rowOf(w.keys, i, dim), rowOf(m.k, l.first+from+i, c.stored))
+			}
+			c.absorbMoments(l, w, n, from, m.v[(l.first+from)*c.stored:(l.first+from+n)*c.stored])
+		}
+		return
+	}
+	size := l.n * len(l.state.Z)
+	var psi []float32
+	if l.psi < 0 {
+		psi = m.features[l.features:][:size]
+	} else {
+		psi = w.phi[:size]
 		for i := range psi {
 			psi[i] = math.Float32frombits(uint32(m.psi[l.psi+i]) << 16)
 		}
-		c.add(l.state, l.layer, l.head, psi, m.v[l.first*c.stored:(l.first+l.n)*c.stored], m.at[l.first:l.first+l.n])
-		return
 	}
-	w.keys = resize(w.keys, (absorbTile+1)*dim)
-	scratch := rowOf(w.keys, absorbTile, dim)
-	for from := l.first; from < l.first+l.n; from += absorbTile {
-		n := min(absorbTile, l.first+l.n-from)
-		for i := range n {
-			key := rowOf(w.keys, i, dim)
-			c.widen(key, rowOf(m.k, from+i, c.stored))
-			if l.state.KeyMean == nil && !m.postRoPE {
-				m.turns.back(key, scratch, int(m.at[from+i]))
-			}
-		}
-		values := m.v[from*c.stored : (from+n)*c.stored]
-		if l.state.KeyMean != nil {
-			c.absorbMoments(l, w, n, from-l.first, values)
-			continue
-		}
-		rank := len(l.state.Z)
-		m.maps[l.layer].Psi(w.phi, l.head, w.keys, n, &w.kernel)
-		c.add(l.state, l.layer, l.head, w.phi[:n*rank], values, m.at[from:from+n])
-	}
+	c.add(l.state, l.layer, l.head, psi, m.v[l.first*c.stored:(l.first+l.n)*c.stored], m.at[l.first:l.first+l.n])
 }
 
 // widen is the float32 key or value that stored bf16 numbers stand for.

@@ -192,5 +192,5 @@ func (k *attendKernels) scores(scores, pairs []float32, keys []uint16, group, he
 
 // naturalLSE turns a maximum in powers of two and a sum into a log-sum-exp.
 func naturalLSE(peak, sum float32) float32 {
-	return float32(math.Ln2*float64(peak) + math.Log(float64(sum)))
+	return float32(math.Ln2*float64(peak) + logOf(float64(sum)))
 }

@@ -76,7 +76,7 @@ func Query(isa ISA, out, lse, phi, h, z []float32, logScale float32) {
 	for i := range lse {
 		row := phi[i*rank:][:rank]
 		total := floor(dot(row, z), lesskernels.Epsilon)
-		lse[i] = float32(math.Log(float64(total))) + logScale
+		lse[i] = float32(logOf(float64(total))) + logScale
 		to := out[i*headDim:][:headDim]
 		queryRow(to, row, h, 1/total, queryRowAssembly(isa, to, row, h, 1/total))
 	}

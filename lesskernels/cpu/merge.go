@@ -25,7 +25,7 @@ func Merge(isa ISA, out, lse, other, otherLSE []float32, dim int) {
 			wa = math.Exp(float64(a - b))
 		}
 		sum := wa + wb
-		lse[i] = max(a, b) + float32(math.Log(sum))
+		lse[i] = max(a, b) + float32(logOf(sum))
 		fa, fb := float32(wa/sum), float32(wb/sum)
 		done := mixAssembly(isa, x, y, fa, fb)
 		mix(x[done:], y[done:], fa, fb)
