@@ -35,7 +35,7 @@ fetch-eval: fetch ## download the documents that evaluations read into assets/do
 	@python3 fetch/settings.py $(LESSRAG_ASSETS)/documents $(LESSRAG_ASSETS)/settings
 
 .PHONY: fetch-embedder
-fetch-embedder: fetch ## download bge-small-en-v1.5, which finds better and embeds half as fast, into assets/embedders (needs Maven)
+fetch-embedder: fetch ## download bge-small-en-v1.5, another embedder, half as fast, into assets/embedders (needs Maven)
 	@sh fetch/embedder.sh
 
 .PHONY: fetch-train

