@@ -153,8 +153,8 @@ func (p *Pool) done() int64 {
 func (p *Pool) ring() {
 	if p.sleepers.Load() > 0 {
 		p.bell.L.Lock()
-		p.bell.L.Unlock()
 		p.bell.Broadcast()
+		p.bell.L.Unlock()
 	}
 }
 
