@@ -7,8 +7,8 @@ import "lessrag/lesskernels/cpu"
 const fewTogether = 8
 
 const (
-	bookUnits = 12      // the room for a token, compared with a panel's 2 units
-	taskUnits = 1 << 12 // tasks that attention is listed in later, whatever their number
+	storeUnits = 36 // the room for a token, compared with a panel's 2 units
+	evictUnits = 4  // and what is done behind attention
 )
 
 // program is what the threads do with a layer's matrices in a step.
@@ -54,8 +54,9 @@ func (c *CPU) together(b *batch) bool {
 
 // layersTogether computes all layers of the step of a few answers.
 func (c *CPU) layersTogether(b *batch) {
-	hidden, rows, watches := c.config.Hidden, b.rows, false
+	hidden, rows, spans, watches := c.config.Hidden, b.rows, 0, false
 	for i := range b.blocks {
+		spans += c.config.KVHeads * (1 + b.positions[i]/spanSlots)
 		watches = watches || b.blocks[i].sequence.Plan().Watches()
 	}
 	c.hidden.SetColumns(c.gate, rows, hidden, func(row, from, to int) {
@@ -65,41 +66,41 @@ func (c *CPU) layersTogether(b *batch) {
 	c.programs[0].gateUp.Begin()
 	c.pool.Crew(func(crew *cpu.Crew) {
 		for i := range c.programs {
-			c.layerTogether(crew, b, i, rows, watches)
+			c.layerTogether(crew, b, i, rows, spans, watches)
 		}
 	})
 }
 
 // layerTogether is one thread's part of a layer. Its stages are those of Forward; what
 // is done for all threads is the first unit of the stage that need not wait for it.
-func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows int, watches bool) {
+func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows, spans int, watches bool) {
 	l, p, w := &c.weights.layers[i], &c.programs[i], c.workers[crew.Thread]
-	crew.Stage(bookUnits+p.heads.Units(rows), func() {
+	crew.Stage(storeUnits+p.heads.Units(rows), func() {
 		w.norm(c, rows, l.attentionNorm)
 		p.heads.Ready(&w.input)
 	}, func(from, to int) {
 		if from == 0 {
 			c.store(b, i, 0)
 		}
-		p.heads.Do(&w.input, from-bookUnits, to-bookUnits)
+		p.heads.Do(&w.input, from-storeUnits, to-storeUnits)
 	})
 	c.mark(crew, Matmul)
-	crew.Expect(p.o, rows, bookUnits)
-	tasks(crew, func() int { return len(b.tasks) }, func(task int) { c.attendOne(b, i, task, w) })
+	crew.Expect(p.o, rows, evictUnits)
+	tasks(crew, spans, func() int { return len(b.tasks) }, func(task int) { c.attendOne(b, i, task, w) })
 	c.mark(crew, Attention)
 	if watches {
-		tasks(crew, func() int { return len(b.watched) }, func(task int) { c.observeSpan(b, i, &b.watched[task], w) })
+		tasks(crew, spans, func() int { return len(b.watched) }, func(task int) { c.observeSpan(b, i, &b.watched[task], w) })
 	}
 	c.mark(crew, Cache)
 	crew.Expect(p.gateUp.Products[:1], rows, 0)
-	crew.Stage(bookUnits+p.o.Units(rows), func() {
+	crew.Stage(evictUnits+p.o.Units(rows), func() {
 		w.input.Set(c.attention, rows, c.config.Heads*c.config.HeadDim)
 		p.o.Ready(&w.input)
 	}, func(from, to int) {
 		if from == 0 {
 			c.evict(b, i, 0)
 		}
-		p.o.Do(&w.input, from-bookUnits, to-bookUnits)
+		p.o.Do(&w.input, from-evictUnits, to-evictUnits)
 	})
 	crew.Expect(p.down, rows, 0)
 	crew.Stage(p.gateUp.Units(), func() {
@@ -107,17 +108,17 @@ func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows int, watches bool)
 		p.gateUp.Ready(&w.input)
 	}, func(from, to int) { p.gateUp.Do(&w.input, from, to) })
 	if i+1 < len(c.programs) {
-		crew.Expect(c.programs[i+1].heads, rows, bookUnits)
+		crew.Expect(c.programs[i+1].heads, rows, storeUnits)
 	}
 	crew.Stage(p.down.Units(rows), func() {}, func(from, to int) { p.down.Do(&c.hidden, from, to) })
 	c.mark(crew, Matmul)
 }
 
-// tasks shares out tasks whose number is known when the stage begins.
-func tasks(crew *cpu.Crew, count func() int, do func(task int)) {
-	crew.Stage(taskUnits, func() {}, func(from, to int) {
+// tasks shares out tasks whose number is known when the stage begins, in so many units.
+func tasks(crew *cpu.Crew, units int, count func() int, do func(task int)) {
+	crew.Stage(units, func() {}, func(from, to int) {
 		n := count()
-		for task := (from*n + taskUnits - 1) / taskUnits; task*taskUnits < to*n; task++ {
+		for task := (from*n + units - 1) / units; task*units < to*n; task++ {
 			do(task)
 		}
 	})

@@ -16,6 +16,8 @@ type Crew struct {
 	job    *job
 	stage  uint64 // how many stages came before, of all programs
 	due    int64  // and their units
+	least  uint64 // units that it takes at a time, while there are so many
+	ready  func() // of the stage, until it has been called
 	ahead  []byte // what the thread will read, and asks for while it waits
 }
 
@@ -75,31 +77,39 @@ func (c *Crew) Stage(units int, ready func(), do func(from, to int)) {
 	if p.done() >= c.due {
 		return
 	}
-	done := 0
-	for i := range p.threads {
-		owner := (c.Thread + i) % p.threads
-		s := &p.seats[owner].rest
-		c.open(s, owner*units/p.threads, (owner+1)*units/p.threads)
-		for {
-			from, to := c.take(s, i > 0)
-			if from == to {
-				break
-			}
-			c.do(done == 0, ready, do, from, to)
-			done += to - from
-		}
+	c.least, c.ready = uint64(units/p.threads/leastParts), ready
+	c.share(0, units, do)
+	if c.soon() {
+		return
+	}
+	for i := 1; i < p.threads; i++ {
+		c.share(i, units, do)
+	}
+	c.wait()
+}
+
+// share does what there is to take of the share of the i-th thread from this one on.
+func (c *Crew) share(i, units int, do func(from, to int)) {
+	p := c.pool
+	owner, done := (c.Thread+i)%p.threads, 0
+	s := &p.seats[owner].rest
+	c.open(s, owner*units/p.threads, (owner+1)*units/p.threads)
+	for from, to := c.take(s, i > 0); from < to; from, to = c.take(s, i > 0) {
+		c.do(do, from, to)
+		done += to - from
 	}
 	if done > 0 {
 		p.seats[c.Thread].done.Add(int64(done))
 		p.ring()
 	}
-	c.wait()
 }
 
 // do does units, and keeps the panic of one.
-func (c *Crew) do(first bool, ready func(), do func(from, to int), from, to int) {
+func (c *Crew) do(do func(from, to int), from, to int) {
 	defer c.job.keep(from)
-	if first {
+	if c.ready != nil {
+		ready := c.ready
+		c.ready = nil
 		ready()
 	}
 	do(from, to)
@@ -121,7 +131,8 @@ func (c *Crew) open(s *atomic.Uint64, first, end int) {
 	}
 }
 
-// take takes half of what is left of a share of this stage, from the front or the back.
+// take takes most of what is left of a share of this stage from the front, which the
+// memory gives faster than small pieces, or half of it from the back.
 func (c *Crew) take(s *atomic.Uint64, back bool) (from, to int) {
 	for {
 		rest := s.Load()
@@ -129,9 +140,10 @@ func (c *Crew) take(s *atomic.Uint64, back bool) (from, to int) {
 		if rest>>(2*unitBits) != c.tag() || first >= end {
 			return 0, 0
 		}
-		n := max(1, (end-first)/takeParts)
+		n := min(end-first, max(1, c.least, (end-first)*3/4))
 		from, to, less := first, first+n, rest+n<<unitBits
 		if back {
+			n = min(end-first, max(1, c.least, (end-first)/takeParts))
 			from, to, less = end-n, end, rest-n
 		}
 		if s.CompareAndSwap(rest, less) {
@@ -172,13 +184,33 @@ const (
 	aheadBytes = 512      // are asked for between two looks
 )
 
-// wait returns when all units of the stage are done.
-func (c *Crew) wait() {
+// leastParts is the parts of a share of which a thread takes no less than one.
+const leastParts = 8
+
+// helpLooks are how often a thread looks, for about two microseconds, whether the others
+// have done their shares before it takes of them: to reach for a share costs both threads
+// as much as some units, and most of the time all end at once.
+const helpLooks = 40
+
+// soon waits for a moment and tells whether all units of the stage are done.
+func (c *Crew) soon() bool {
 	p := c.pool
 	for len(c.ahead) >= aheadBytes && p.done() < c.due {
 		prefetch(&c.ahead[0], aheadBytes/64)
 		c.ahead = c.ahead[aheadBytes:]
 	}
+	for range helpLooks {
+		if p.done() >= c.due {
+			return true
+		}
+		pause(spinRounds)
+	}
+	return false
+}
+
+// wait returns when all units of the stage are done.
+func (c *Crew) wait() {
+	p := c.pool
 	if spin(func() bool { return p.done() >= c.due }) {
 		return
 	}

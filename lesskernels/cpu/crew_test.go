@@ -90,7 +90,7 @@ func TestCrewOpen(t *testing.T) {
 	for _, test := range []struct {
 		stage    uint64
 		from, to int // taken
-	}{{last - 1, 10, 15}, {last, 10, 15}, {last - 1, 0, 0}, {last, 15, 17}, {last + 2, 10, 15}, {last, 0, 0}, {last + 2, 15, 17}} {
+	}{{last - 1, 10, 17}, {last, 10, 17}, {last - 1, 0, 0}, {last, 17, 19}, {last + 2, 10, 17}, {last, 0, 0}, {last + 2, 17, 19}} {
 		c := Crew{stage: test.stage}
 		c.open(&s, 10, 20)
 		if from, to := c.take(&s, false); from != test.from || to != test.to {

@@ -153,9 +153,13 @@ var productScratch = sync.Pool{New: func() any { return new([mostRows * panelRow
 func (p Product) panels(in *Input, from, to int) {
 	m, f := p.Matrix, p.form()
 	t := &in.forms[f]
-	scratch := productScratch.Get().(*[mostRows * panelRows]float32)
-	defer productScratch.Put(scratch)
-	product, kernels, group := scratch[:], rowsFor(m.isa), p.group()
+	var product []float32
+	if f == pairs || p.Add || to*panelRows > m.rows {
+		scratch := productScratch.Get().(*[mostRows * panelRows]float32)
+		defer productScratch.Put(scratch)
+		product = scratch[:]
+	}
+	kernels, group := rowsFor(m.isa), p.group()
 	to = min(to, m.panels())
 	tiles := tileCount(in.n, t.width)
 	var words []uint32
