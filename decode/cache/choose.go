@@ -128,7 +128,7 @@ func (c *Choice) fit(i, n int) {
 	if c.Scores != nil {
 		scores = c.Scores[i]
 	}
-	stay := Keep(nil, scores, n, make([]float32, len(scores)))
+	stay := Keep(nil, scores, n, make([]int32, len(scores)))
 	fewer, theirs := make([]int32, n), make([]float32, n)
 	for j, at := range stay {
 		fewer[j], theirs[j] = kept[at], scores[at]

@@ -159,3 +159,40 @@ func TestStreamingEqualsBulk(t *testing.T) {
 		}
 	}
 }
+
+// Where a policy that scores holds no more than its budget, an eviction would change nothing,
+// and none takes place.
+func TestNothingToEvict(t *testing.T) {
+	specs, _ := combinations()
+	within := 0
+	for _, spec := range specs {
+		if _, ok := NewPolicy(spec).(Decider); ok || !spec.Bounded() {
+			continue
+		}
+		f := newCombined(t, spec, Budget{Tokens: 300})
+		save := func() []byte {
+			var data bytes.Buffer
+			if err := f.s.Save(&data, "model"); err != nil {
+				t.Fatal(err)
+			}
+			return data.Bytes()
+		}
+		for range 6 {
+			f.feed(128)
+			before := save()
+			for layer := range combinedShape.Layers {
+				if f.s.exceeds(layer) {
+					continue
+				}
+				within++
+				f.s.evict(layer, nil, nil, nil, 0, 128)
+			}
+			if !bytes.Equal(save(), before) {
+				t.Errorf("%s: evicted of a budget that was kept", spec)
+			}
+		}
+	}
+	if within == 0 {
+		t.Error("no layer kept its budget")
+	}
+}

@@ -33,15 +33,14 @@ func (p corm) Decide(kept []int32, s Statistics) []int32 {
 	if len(kept) <= s.Keep {
 		return kept
 	}
-	scores := make([]float32, 2*len(kept))
-	scores, sorted := scores[:len(kept)], scores[len(kept):]
+	scores := make([]float32, len(kept))
 	for j, i := range kept {
 		position := int(s.Positions[i])
 		if scores[j] = s.Attention[i]; position < SinkTokens || position >= recent {
 			scores[j] = float32(math.Inf(1))
 		}
 	}
-	chosen := Keep(make([]int32, 0, s.Keep), scores, s.Keep, sorted)
+	chosen := Keep(make([]int32, 0, s.Keep), scores, s.Keep, make([]int32, len(kept)))
 	for j, at := range chosen {
 		kept[j] = kept[at]
 	}

@@ -43,13 +43,12 @@ func (elastic) Decide(kept []int32, s Statistics) []int32 {
 		}
 		return kept
 	}
-	scores := make([]float32, 2*n)
-	scores, sorted := scores[:n], scores[n:]
+	scores := make([]float32, n)
 	copy(scores, s.Attention)
 	for i := range n {
 		if i < elasticStart || i >= n-newest {
 			scores[i] = float32(math.Inf(1))
 		}
 	}
-	return Keep(kept, scores, s.Keep, sorted)
+	return Keep(kept, scores, s.Keep, make([]int32, n))
 }

@@ -64,5 +64,5 @@ func (p atEnd) decide(s Staged, i int) []int32 {
 	if scorer, ok := p.Policy.(Scorer); ok {
 		scorer.Score(scores, about)
 	}
-	return Keep(nil, scores, s.Keep[i], make([]float32, tokens))
+	return Keep(nil, scores, s.Keep[i], make([]int32, tokens))
 }

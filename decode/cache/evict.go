@@ -55,7 +55,7 @@ func (s *Sequence) choose(layer, kvHead, n, coming int, all bool) Statistics {
 		panic(fmt.Sprintf("cache: a cache of %d slots that evicts nothing was fed beyond them", slots))
 	}
 	s.scores = slices.Grow(s.scores[:0], total)[:total]
-	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
+	s.ranks = slices.Grow(s.ranks[:0], total)[:total]
 	about := Statistics{Layer: layer, Head: kvHead, Position: s.position + n, Decided: h.decided, Coming: coming,
 		Positions: s.positions, Attention: s.sum(layer, kvHead, n),
 		Keep: s.plan.Keeps[layer*s.plan.Shape.KVHeads+kvHead], Chosen: s.chosen}
@@ -73,7 +73,7 @@ func (s *Sequence) choose(layer, kvHead, n, coming int, all bool) Statistics {
 		about.Keep = total
 	}
 	if h.settled == 0 {
-		s.kept = Keep(s.kept[:0], s.scores, about.Keep, s.sorted)
+		s.kept = Keep(s.kept[:0], s.scores, about.Keep, s.ranks)
 		return about
 	}
 	s.units = appendUnits(s.units[:0], s.scores, h.front(), h.settled)

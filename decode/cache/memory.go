@@ -29,11 +29,11 @@ func (s *Sequence) Distil(desk *Sequence, first int) {
 		panic(fmt.Sprintf("cache: a memory of %s distilled from %s", s.plan.Spec, desk.plan.Spec))
 	}
 	dim, n := s.plan.Shape.HeadDim, desk.position-first
-	sorted := make([]float32, n)
+	ranks := make([]int32, n)
 	for i := range s.heads {
 		h := &desk.heads[i]
 		source := head{k: h.k[first*dim:], v: h.v[first*dim:], positions: h.positions[first:], len: n}
-		kept := Keep(nil, h.attention[first:first+n], s.plan.Keeps[i], sorted)
+		kept := Keep(nil, h.attention[first:first+n], s.plan.Keeps[i], ranks)
 		s.sift(i, source, 0, n, kept)
 	}
 	s.position = desk.position

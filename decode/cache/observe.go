@@ -113,12 +113,8 @@ func (s *Sequence) sum(layer, kvHead, n int) []float32 {
 	held := s.head(layer, first).len
 	s.attention = zeros(s.attention, held+n)
 	for head := first; head < last; head++ {
-		for i, p := range s.head(layer, head).attention[:held] {
-			s.attention[i] += p
-		}
-		for i, p := range s.block[head*n : (head+1)*n] {
-			s.attention[held+i] += p
-		}
+		cpu.Axpy(s.attention[:held], 1, s.head(layer, head).attention[:held])
+		cpu.Axpy(s.attention[held:], 1, s.block[head*n:(head+1)*n])
 	}
 	return s.attention
 }

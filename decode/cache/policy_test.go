@@ -25,7 +25,7 @@ func TestKeep(t *testing.T) {
 		{"none", []float32{1, 2}, 0, nil},
 		{"of nothing", nil, 3, nil},
 	} {
-		if got := Keep(nil, test.scores, test.n, make([]float32, len(test.scores))); !slices.Equal(got, test.want) {
+		if got := Keep(nil, test.scores, test.n, make([]int32, len(test.scores))); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -34,13 +34,18 @@ func TestKeep(t *testing.T) {
 // Against a stable sort of everything.
 func TestKeepRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	odd := []float32{0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), math.MaxFloat32, -1e-45}
+	for round := range 1000 {
 		scores := make([]float32, random.IntN(60))
 		for i := range scores {
-			scores[i] = float32(random.IntN(12)) // many ties
-		}
-		if len(scores) > 3 && random.IntN(9) == 0 {
-			scores[random.IntN(len(scores))] = float32(math.NaN())
+			switch round % 3 {
+			case 0:
+				scores[i] = float32(random.IntN(12)) // many ties
+			case 1:
+				scores[i] = float32(random.NormFloat64())
+			default:
+				scores[i] = odd[random.IntN(len(odd))]
+			}
 		}
 		n := random.IntN(70)
 		order := make([]int32, len(scores))
@@ -51,7 +56,7 @@ func TestKeepRandom(t *testing.T) {
 			return cmp.Or(cmp.Compare(scores[b], scores[a]), cmp.Compare(b, a))
 		})
 		want := slices.Sorted(slices.Values(order[:min(n, len(order))]))
-		if got := Keep(nil, scores, n, make([]float32, len(scores))); !slices.Equal(got, want) {
+		if got := Keep(nil, scores, n, make([]int32, len(scores))); !slices.Equal(got, want) {
 			t.Fatalf("%d of %v: %v, want %v", n, scores, got, want)
 		}
 	}
@@ -61,7 +66,7 @@ func TestSinksScores(t *testing.T) {
 	positions := []int32{0, 1, 2, 3, 40, 41, 42, 43}
 	scores := make([]float32, len(positions))
 	sinks{SinkTokens}.Score(scores, Statistics{Positions: positions})
-	kept := Keep(nil, scores, 6, make([]float32, len(scores)))
+	kept := Keep(nil, scores, 6, make([]int32, len(scores)))
 	if want := []int32{0, 1, 2, 3, 6, 7}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
 	}

@@ -94,7 +94,7 @@ type Scratch struct {
 	attention []float32
 	block     []float32 // [kvHeads, n] attention over a block that is not stored yet
 	scores    []float32
-	sorted    []float32
+	ranks     []int32
 	kept      []int32
 	original  []uint16  // keys as they were before they were numbered anew
 	merged    []float64 // [headDim/Parts] a mean
@@ -241,7 +241,7 @@ func (s *Sequence) Fits(layer, n int) bool {
 // KV heads that exceed their budget are cut down to it; and where a few tokens only
 // want room in 16 bits, older ones are packed. A larger block is attended first.
 func (s *Sequence) MakeRoom(layer, n int) {
-	if !s.holds(layer, n) || s.due(layer) {
+	if s.exceeds(layer) && !s.holds(layer, n) || s.due(layer) {
 		s.evict(layer, nil, nil, nil, 0, n)
 	}
 	if !s.plan.packs() || n > GroupTokens {
@@ -263,6 +263,20 @@ func (s *Sequence) holds(layer, n int) bool {
 		}
 	}
 	return true
+}
+
+// exceeds tells whether there may be something to evict of what the layer holds: a Scorer
+// keeps as much as the budget has room for.
+func (s *Sequence) exceeds(layer int) bool {
+	if _, ok := s.policy.(Decider); ok {
+		return true
+	}
+	for kvHead := range s.plan.Shape.KVHeads {
+		if i := layer*s.plan.Shape.KVHeads + kvHead; s.heads[i].len > s.plan.Keeps[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // due tells whether the policy wants to decide although all fits.

@@ -39,17 +39,18 @@ func (snapKV) Score(scores []float32, s Statistics) {
 // first.
 func (p snapKV) Choose(s Staged) Choice {
 	c := Choice{Kept: make([][]int32, len(s.Positions)), Scores: make([][]float32, len(s.Positions))}
-	var pooled, sorted []float32
+	var pooled []float32
+	var ranks []int32
 	for i, positions := range s.Positions {
 		n := len(positions)
 		before, _ := slices.BinarySearch(positions, int32(s.Question))
 		before = min(before, max(0, n-p.window))
 		last := max(before, n-s.Keep[i]) // of what stays in any case, as much as may
 		pooled = slices.Grow(pooled[:0], before)[:before]
-		sorted = slices.Grow(sorted[:0], before)[:before]
+		ranks = slices.Grow(ranks[:0], before)[:before]
 		maxPool(pooled, s.Attention[i][:before], p.pool)
 		slices.Reverse(pooled) // Keep prefers the last of equals
-		kept := Keep(make([]int32, 0, min(n, s.Keep[i])), pooled, s.Keep[i]-(n-last), sorted)
+		kept := Keep(make([]int32, 0, min(n, s.Keep[i])), pooled, s.Keep[i]-(n-last), ranks)
 		slices.Reverse(pooled)
 		slices.Reverse(kept)
 		for j, at := range kept {

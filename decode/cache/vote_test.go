@@ -342,7 +342,7 @@ func TestVoteScore(t *testing.T) {
 	}
 	scores := make([]float32, 200)
 	vote{}.Score(scores, Statistics{Positions: positions, Attention: attention, Keep: 160, Chosen: 300})
-	kept := Keep(nil, scores, 160, make([]float32, 200))
+	kept := Keep(nil, scores, 160, make([]int32, 200))
 	// The 40 newest stay, the 10 older ones without a score go first.
 	if !slices.Equal(kept[120:], []int32{160, 161, 162, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179,
 		180, 181, 182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198, 199}) || kept[119] >= 150 {
