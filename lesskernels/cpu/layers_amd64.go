@@ -18,7 +18,7 @@ var mapKernelsFor = [...]*mapKernels{
 	},
 	AVX512: {
 		[...]func(hidden, x *float32, step uintptr, w *uint16, headDim, blocks uintptr){1: mapHidden1AVX512, mapHidden2AVX512, mapHidden3AVX512, mapHidden4AVX512, mapHidden5AVX512, mapHidden6AVX512},
-		mapFeaturesAVX512, geluAVX512,
+		mapFeaturesAVX512, mapGELUAVX512,
 	},
 }
 

@@ -58,3 +58,8 @@ func queryRowAVX512(out *float32, phi *float32, h *float32, weight float32, rank
 //
 //go:noescape
 func mixAVX512(x *float32, y *float32, a float32, b float32, n uintptr)
+
+// mapGELUAVX512 writes x·Φ(x) to an error of 1e-7.
+//
+//go:noescape
+func mapGELUAVX512(dst *float32, x *float32, n uintptr)

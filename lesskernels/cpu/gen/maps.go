@@ -15,7 +15,10 @@ const mapRows = 6
 const mapAhead = 4096
 
 // mapsAVX512 writes the feature maps and the low-rank state.
-func mapsAVX512(k *kernels) { avx512(k).maps() }
+func mapsAVX512(k *kernels) {
+	avx512(k).maps()
+	k.mapGELU512()
+}
 
 // mapsAVX2 is mapsAVX512 with half the width, and what it needs of whole rows.
 func mapsAVX2(k *kernels) {
