@@ -133,7 +133,6 @@ func (c *CPU) observeRow(b *batch, t *observeTask, span *span, w *attendWorker) 
 
 // observeRows adds up the rows tile by tile, or takes the most of them.
 func (c *CPU) observeRows(b *batch, t *observeTask, span *span, w *attendWorker) {
-	group, dim := c.config.Group(), c.stored
 	block := &b.blocks[t.block]
 	reduce := cpu.Sum
 	if block.reduce == cache.Max {
@@ -142,10 +141,9 @@ func (c *CPU) observeRows(b *batch, t *observeTask, span *span, w *attendWorker)
 	for from := block.observed; from < block.n; from += tileQueries {
 		n := min(tileQueries, block.n-from)
 		for i := range n {
-			c.gatherObserved(b, t, from+i, w.q[i*group*dim:], w.lse[i*group:(i+1)*group])
 			w.visible[i] = span.sees(from + i)
 		}
-		c.columns(c.attentionISA(block), w.columns, w, block, span, n, reduce)
+		c.columns(c.attentionISA(block), w.columns, w, b, t, span, from, n, reduce)
 	}
 }
 
@@ -160,35 +158,40 @@ func (c *CPU) observeLast(b *batch, t *observeTask, span *span, w *attendWorker)
 			continue
 		}
 		clear(row)
-		c.gatherObserved(b, t, i, w.q, w.lse[:group])
-		c.columns(min(c.attentionISA(block), cpu.AVX512), row, w, block, span, 1, cpu.Sum) // pairs of bf16 would pad one row to a block
+		c.columns(min(c.attentionISA(block), cpu.AVX512), row, w, b, t, span, i, 1, cpu.Sum) // pairs of bf16 would pad one row to a block
 		markImportant(w.columns, row, b.positions[block.first+i], 1)
 	}
 }
 
-// columns joins dst [group, slots] with what a span's slots get from n rows, whose
-// queries, log-sum-exps and visible slots are in w.
-func (c *CPU) columns(isa cpu.ISA, dst []float32, w *attendWorker, block *block, span *span, n int, reduce cpu.Reduce) {
-	group, dim := c.config.Group(), c.stored
-	q, lse := w.q[:n*group*dim], w.lse[:n*group]
+// columns joins dst [group, slots] with what a span's slots get from n rows of a block, whose
+// visible slots are in w.
+func (c *CPU) columns(isa cpu.ISA, dst []float32, w *attendWorker, b *batch, t *observeTask, span *span, from, n int, reduce cpu.Reduce) {
+	group, dim, kvHeads := c.config.Group(), c.stored, c.config.KVHeads
+	block := &b.blocks[t.block]
+	first, lse := block.first+from, w.lse[:n*group]
+	for i := range n {
+		row := rowOf(lse, i, group)
+		copy(row, rowOf(c.lse, (first+i)*kvHeads+t.kvHead, group))
+		if block.reduce == cache.Decayed {
+			for g := range row {
+				row[g] = float32(float64(row[g]) - cache.Rise(b.positions[first+i]))
+			}
+		}
+	}
+	if span.packed.Groups == nil && dim == c.config.HeadDim { // as they lie
+		q := c.q[(first*kvHeads+t.kvHead)*group*dim:]
+		cpu.Columns(isa, dst, q, lse, span.k, group, kvHeads*group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
+		return
+	}
+	q := w.q[:n*group*dim]
+	for i := range n {
+		c.gather(rowOf(q, i, group*dim), first+i, t.kvHead)
+	}
 	if span.packed.Groups != nil {
 		cpu.ColumnsPacked(min(isa, cpu.AVX512), dst, q, lse, span.packed, group, dim, c.scale, reduce, &w.kernel)
 		return
 	}
-	cpu.Columns(isa, dst, q, lse, span.k, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
-}
-
-// gatherObserved copies the queries and log-sum-exps of row i of a block.
-func (c *CPU) gatherObserved(b *batch, t *observeTask, i int, q, lse []float32) {
-	block := &b.blocks[t.block]
-	row := block.first + i
-	c.gather(q, row, t.kvHead)
-	copy(lse, rowOf(c.lse, row*c.config.KVHeads+t.kvHead, len(lse)))
-	if block.reduce == cache.Decayed {
-		for g := range lse {
-			lse[g] = float32(float64(lse[g]) - cache.Rise(b.positions[row]))
-		}
-	}
+	cpu.Columns(isa, dst, q, lse, span.k, group, group, dim, w.visible[:n], c.scale, reduce, &w.kernel)
 }
 
 // markImportant writes to last [slots] the step of the query at a position where

@@ -77,7 +77,7 @@ func AttendRow(isa ISA, out, lse, weights, peak, q []float32, k, v []uint16, gro
 	}
 	copy(peak, lse[:group])
 	clear(weights[:group*slots])
-	Columns(isa, weights, q, lse, k, group, headDim, visible[:], scale, Sum, s)
+	Columns(isa, weights, q, lse, k, group, group, headDim, visible[:], scale, Sum, s)
 }
 
 // AttendFloat32 is Attend over float32 keys and values.

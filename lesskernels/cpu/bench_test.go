@@ -104,7 +104,7 @@ func BenchmarkAttend(b *testing.B) {
 			for _, reduce := range []Reduce{Sum, Max} {
 				b.Run(fmt.Sprintf("%v/nq=%d/columns=%d", isa, nq, reduce), func(b *testing.B) {
 					for b.Loop() {
-						Columns(isa, dst, q, lse, k, group, headDim, visible, 0.125, reduce, &s)
+						Columns(isa, dst, q, lse, k, group, group, headDim, visible, 0.125, reduce, &s)
 					}
 					b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/attend, "of-attention")
 				})

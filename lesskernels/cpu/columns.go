@@ -19,15 +19,15 @@ const (
 // over all that these queries see is known.
 //
 //	dst     [group, slots] f32, not negative, joined with what it holds; slots = len(k)/headDim
-//	q       [nq, group, headDim] f32, not yet scaled
+//	q       [nq, step, headDim] f32, not yet scaled: of each row the first group
 //	lse     [nq, group] natural log-sum-exp over all segments
 //	k       [slots, headDim] bf16
 //	visible [nq]: query i sees slots [0, visible[i])
 //
 // A weight is e^(scale·q·k − lse). Sum adds over the rows, in their order; Max
 // takes the largest. A row whose lse is −Inf has seen nothing and adds nothing.
-func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, headDim int, visible []int32, scale float32, reduce Reduce, s *Scratch) {
-	columns{dst, q, lse, slotRows{bf16: k}, group, headDim, len(k) / headDim, visible, scale, reduce}.run(isa, s)
+func Columns(isa ISA, dst, q, lse []float32, k []uint16, group, step, headDim int, visible []int32, scale float32, reduce Reduce, s *Scratch) {
+	columns{dst, q, lse, slotRows{bf16: k}, group, step, headDim, len(k) / headDim, visible, scale, reduce}.run(isa, s)
 }
 
 // Raise makes dst the larger of dst and x, number by number, for the len(dst) first of x, both
@@ -52,18 +52,18 @@ func (c columns) run(isa ISA, s *Scratch) {
 
 // columns is the arguments of Columns.
 type columns struct {
-	dst, q, lse           []float32
-	k                     slotRows
-	group, headDim, slots int
-	visible               []int32
-	scale                 float32
-	reduce                Reduce
+	dst, q, lse                 []float32
+	k                           slotRows
+	group, step, headDim, slots int
+	visible                     []int32
+	scale                       float32
+	reduce                      Reduce
 }
 
 // check panics when shapes disagree: a broken invariant of the caller.
 func (c columns) check() {
 	rows := len(c.visible) * c.group
-	if len(c.q) < rows*c.headDim || len(c.lse) < rows || len(c.dst) < c.group*c.slots {
+	if len(c.q) < ((len(c.visible)-1)*c.step+c.group)*c.headDim || len(c.lse) < rows || len(c.dst) < c.group*c.slots {
 		panic(fmt.Sprintf("cpu: columns of %d queries of %d over %d slots: q %d, lse %d, dst %d values",
 			rows, c.headDim, c.slots, len(c.q), len(c.lse), len(c.dst)))
 	}
@@ -81,7 +81,7 @@ func (c columns) portable(s *Scratch) {
 		if math.IsInf(float64(lse), -1) {
 			continue
 		}
-		query, row := c.q[i*c.headDim:(i+1)*c.headDim], c.dst[i%c.group*c.slots:][:c.slots]
+		query, row := c.q[(i/c.group*c.step+i%c.group)*c.headDim:][:c.headDim], c.dst[i%c.group*c.slots:][:c.slots]
 		for t := range row[:c.visible[i/c.group]] {
 			p := float32(math.Exp(float64(dot(query, c.k.row(buffer, t))*c.scale - lse)))
 			row[t] = c.reduce.join(row[t], p)

@@ -34,11 +34,11 @@ func (c columns) assembly(isa ISA, s *Scratch) bool {
 
 // columnsRow joins the weights of the query heads [from, to) of one row.
 func (k *attendKernels) columnsRow(c columns, row, from, to, slots int, s *Scratch) {
-	group, first := to-from, row*c.group+from
+	group, first, query := to-from, row*c.group+from, row*c.step+from
 	stride := (slots + lanes - 1) &^ (lanes - 1)
 	buffers := s.floats(group * (c.headDim + stride))
 	pairs, scores := buffers[:group*c.headDim], buffers[group*c.headDim:]
-	k.pairQueries(pairs, c.q[first*c.headDim:(first+group)*c.headDim], c.headDim, c.scale*math.Log2E)
+	k.pairQueries(pairs, c.q[query*c.headDim:(query+group)*c.headDim], c.headDim, c.scale*math.Log2E)
 	k.scores(scores, pairs, c.k.bf16, group, c.headDim, slots, stride, s)
 	for g := range group {
 		if lse := c.lse[first+g]; !math.IsInf(float64(lse), -1) {
@@ -82,7 +82,7 @@ func (k *attendKernels) columnsBlock(c columns, s *Scratch) {
 	for i := range c.group * groups {
 		g, row := i/groups, i%groups*k.lanes
 		n := min(k.lanes, rows-row)
-		scorer.setQueries(i, c.q[(row*c.group+g)*c.headDim:], n, c.group, c.scale*math.Log2E)
+		scorer.setQueries(i, c.q[(row*c.step+g)*c.headDim:], n, c.step, c.scale*math.Log2E)
 		for lane := range n {
 			x := c.lse[(row+lane)*c.group+g]
 			lse[i*k.lanes+lane] = x * math.Log2E

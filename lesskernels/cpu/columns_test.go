@@ -76,7 +76,15 @@ func testColumns(t *testing.T, rng *rand.Rand, isa ISA, headDim, group int, visi
 			}
 		}
 	}
-	Columns(isa, dst, q, lse, k, group, headDim, visible, float32(scale), reduce, s)
+	apart, again := randomFloats(rng, len(visible)*(group+2)*headDim), slices.Clone(dst)
+	for i := range visible {
+		copy(apart[i*(group+2)*headDim:], q[i*group*headDim:(i+1)*group*headDim])
+	}
+	Columns(isa, dst, q, lse, k, group, group, headDim, visible, float32(scale), reduce, s)
+	Columns(isa, again, apart, lse, k, group, group+2, headDim, visible, float32(scale), reduce, s)
+	if !slices.Equal(again, dst) {
+		t.Fatalf("visible %v, reduction %d: rows that lie apart have other columns", visible, reduce)
+	}
 	for i, w := range want {
 		if diff := math.Abs(float64(dst[i]) - w); !(diff <= (1e-5+off)*(w+0.1)) {
 			t.Fatalf("visible %v, reduction %d: slot %d of head %d: %v, want %v", visible, reduce, i%slots, i/slots, dst[i], w)
@@ -99,7 +107,7 @@ func TestColumnsAgree(t *testing.T) {
 		var s Scratch
 		Attend(isa, out, lse, q, k, k, group, headDim, visible, 4, &s)
 		dst := make([]float32, group*slots)
-		Columns(isa, dst, q, lse, k, group, headDim, visible, 4, Sum, &s)
+		Columns(isa, dst, q, lse, k, group, group, headDim, visible, 4, Sum, &s)
 		for g := range group {
 			sum := 0.0
 			for _, x := range dst[g*slots : (g+1)*slots] {
@@ -128,12 +136,12 @@ func TestColumnsExtremes(t *testing.T) {
 				}
 				var s Scratch
 				dst := make([]float32, slots)
-				Columns(isa, dst, q, lse, k, 1, headDim, visible, 1, reduce, &s)
+				Columns(isa, dst, q, lse, k, 1, 1, headDim, visible, 1, reduce, &s)
 				if !slices.Equal(dst, make([]float32, slots)) {
 					t.Fatalf("%v: %d rows of lse −Inf gave %v", isa, rows, dst)
 				}
 				lse[0], visible[0], q[0] = 3, 60, nan
-				Columns(isa, dst, q, lse, k, 1, headDim, visible, 1, reduce, &s)
+				Columns(isa, dst, q, lse, k, 1, 1, headDim, visible, 1, reduce, &s)
 				for slot, x := range dst {
 					if got, want := x != x, slot < 60; got != want {
 						t.Fatalf("%v: %d rows, reduction %d: slot %d is %v", isa, rows, reduce, slot, x)
@@ -181,7 +189,7 @@ func TestAttendRow(t *testing.T) {
 						lse[g] += beside
 					}
 					want := make([]float32, group*slots)
-					Columns(Portable, want, q, lse, k, group, headDim, visible, 0.3, Sum, &s)
+					Columns(Portable, want, q, lse, k, group, group, headDim, visible, 0.3, Sum, &s)
 					for i, p := range want {
 						got := weights[i] * float32(math.Exp(float64(peak[i/slots]-lse[i/slots])))
 						if !(float64(abs(got-p)) <= (1e-5+2*off[i/slots])*float64(p+0.1)) {

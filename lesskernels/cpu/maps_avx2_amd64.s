@@ -578,25 +578,64 @@ TEXT ·queryRowAVX2(SB), NOSPLIT, $0-56
 	VBROADCASTSS weight+24(FP), Y0
 	SHLQ         $0x02, SI
 
-columns:
+columns4:
+	CMPQ   DI, $0x00000020
+	JLT    end4
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	MOVQ   BX, R10
+
+feature4:
+	VBROADCASTSS (R8), Y1
+	VFMADD231PS  (R9), Y1, Y2
+	VFMADD231PS  32(R9), Y1, Y3
+	VFMADD231PS  64(R9), Y1, Y4
+	VFMADD231PS  96(R9), Y1, Y5
+	ADDQ         $0x04, R8
+	ADDQ         SI, R9
+	DECQ         R10
+	JNE          feature4
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      Y2, (AX)
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y3, 32(AX)
+	VMULPS       Y0, Y4, Y4
+	VMOVUPS      Y4, 64(AX)
+	VMULPS       Y0, Y5, Y5
+	VMOVUPS      Y5, 96(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x00000020, DI
+	JMP          columns4
+
+end4:
+columns1:
+	CMPQ   DI, $0x00000008
+	JLT    end1
 	VXORPS Y2, Y2, Y2
 	MOVQ   CX, R8
 	MOVQ   DX, R9
 	MOVQ   BX, R10
 
-feature:
+feature1:
 	VBROADCASTSS (R8), Y1
 	VFMADD231PS  (R9), Y1, Y2
 	ADDQ         $0x04, R8
 	ADDQ         SI, R9
 	DECQ         R10
-	JNE          feature
+	JNE          feature1
 	VMULPS       Y0, Y2, Y2
 	VMOVUPS      Y2, (AX)
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	SUBQ         $0x00000008, DI
-	JNE          columns
+	JMP          columns1
+
+end1:
 	VZEROUPPER
 	RET
 

@@ -724,25 +724,64 @@ TEXT ·queryRowAVX512(SB), NOSPLIT, $0-56
 	VBROADCASTSS weight+24(FP), Z0
 	SHLQ         $0x02, SI
 
-columns:
+columns4:
+	CMPQ   DI, $0x00000040
+	JLT    end4
 	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
 	MOVQ   CX, R8
 	MOVQ   DX, R9
 	MOVQ   BX, R10
 
-feature:
+feature4:
 	VBROADCASTSS (R8), Z1
 	VFMADD231PS  (R9), Z1, Z2
+	VFMADD231PS  64(R9), Z1, Z3
+	VFMADD231PS  128(R9), Z1, Z4
+	VFMADD231PS  192(R9), Z1, Z5
 	ADDQ         $0x04, R8
 	ADDQ         SI, R9
 	DECQ         R10
-	JNE          feature
+	JNE          feature4
 	VMULPS       Z0, Z2, Z2
 	VMOVUPS      Z2, (AX)
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      Z3, 64(AX)
+	VMULPS       Z0, Z4, Z4
+	VMOVUPS      Z4, 128(AX)
+	VMULPS       Z0, Z5, Z5
+	VMOVUPS      Z5, 192(AX)
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x00000040, DI
+	JMP          columns4
+
+end4:
+columns1:
+	CMPQ   DI, $0x00000010
+	JLT    end1
+	VPXORD Z6, Z6, Z6
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	MOVQ   BX, R10
+
+feature1:
+	VBROADCASTSS (R8), Z1
+	VFMADD231PS  (R9), Z1, Z6
+	ADDQ         $0x04, R8
+	ADDQ         SI, R9
+	DECQ         R10
+	JNE          feature1
+	VMULPS       Z0, Z6, Z6
+	VMOVUPS      Z6, (AX)
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, DI
-	JNE          columns
+	JMP          columns1
+
+end1:
 	VZEROUPPER
 	RET
 

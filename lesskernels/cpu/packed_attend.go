@@ -101,7 +101,7 @@ func ColumnsPacked(isa ISA, dst, q, lse []float32, p PackedSlots, group, headDim
 		for g := range group {
 			copy(part[g*n:(g+1)*n], dst[g*slots+first*PackTokens:])
 		}
-		columns{part, narrow, lse, slotRows{f32: keys}, group, d, n, s.packed.all(heads/group, n), scale, reduce}.run(isa, s)
+		columns{part, narrow, lse, slotRows{f32: keys}, group, group, d, n, s.packed.all(heads/group, n), scale, reduce}.run(isa, s)
 		for g := range group {
 			copy(dst[g*slots+first*PackTokens:][:n], part[g*n:])
 		}

@@ -201,7 +201,7 @@ func (w width) absorb(features int) {
 	w.end()
 }
 
-// queryRow: a register of columns at a time.
+// queryRow: four registers of columns at a time, and then one.
 func (w width) queryRow() {
 	p := w.begin("queryRow"+w.isa, "func(out, phi, h *float32, weight float32, rank, headDim, columns uintptr)",
 		fmt.Sprintf("writes out [headDim] = weight · phi [rank] · h [rank, headDim]; columns, a multiple of %d, are done.", w.lanes),
@@ -210,24 +210,34 @@ func (w width) queryRow() {
 	number, row, left := w.GP64(), w.GP64(), w.GP64()
 	weight, t := w.parameter("weight"), w.vec()
 	w.SHLQ(op.Imm(2), headDim)
-	w.Label("columns")
-	sum := w.zeros(1)[0]
-	w.MOVQ(phi, number)
-	w.MOVQ(h, row)
-	w.MOVQ(rank, left)
-	w.Label("feature")
-	w.VBROADCASTSS(op.Mem{Base: number}, t)
-	w.VFMADD231PS(op.Mem{Base: row}, t, sum)
-	w.ADDQ(op.Imm(4), number)
-	w.ADDQ(headDim, row)
-	w.DECQ(left)
-	w.JNE(op.LabelRef("feature"))
-	w.VMULPS(weight, sum, sum)
-	w.VMOVUPS(sum, op.Mem{Base: out})
-	w.ADDQ(op.U32(w.bytes()), out)
-	w.ADDQ(op.U32(w.bytes()), h)
-	w.SUBQ(op.U32(w.lanes), columns)
-	w.JNE(op.LabelRef("columns"))
+	for _, registers := range []int{4, 1} {
+		label := func(name string) string { return fmt.Sprint(name, registers) }
+		w.Label(label("columns"))
+		w.CMPQ(columns, op.U32(registers*w.lanes))
+		w.JLT(op.LabelRef(label("end")))
+		sums := w.zeros(registers)
+		w.MOVQ(phi, number)
+		w.MOVQ(h, row)
+		w.MOVQ(rank, left)
+		w.Label(label("feature"))
+		w.VBROADCASTSS(op.Mem{Base: number}, t)
+		for i, s := range sums {
+			w.VFMADD231PS(op.Mem{Base: row, Disp: i * w.bytes()}, t, s)
+		}
+		w.ADDQ(op.Imm(4), number)
+		w.ADDQ(headDim, row)
+		w.DECQ(left)
+		w.JNE(op.LabelRef(label("feature")))
+		for i, s := range sums {
+			w.VMULPS(weight, s, s)
+			w.VMOVUPS(s, op.Mem{Base: out, Disp: i * w.bytes()})
+		}
+		w.ADDQ(op.U32(registers*w.bytes()), out)
+		w.ADDQ(op.U32(registers*w.bytes()), h)
+		w.SUBQ(op.U32(registers*w.lanes), columns)
+		w.JMP(op.LabelRef(label("columns")))
+		w.Label(label("end"))
+	}
 	w.end()
 }
 
