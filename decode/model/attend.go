@@ -230,12 +230,13 @@ func (c *CPU) evict(b *batch, layer, wave int) {
 // attendWorker is the scratch of one thread: a tile's queries, its merged result
 // and the result of one span.
 type attendWorker struct {
-	kernel   cpu.Scratch
-	q        []float32 // [tileQueries, group, stored]
-	out, lse []float32 // [tileQueries, group, stored], [tileQueries, group]
-	one      []float32 // as out
-	oneLSE   []float32
-	visible  []int32
+	kernel  cpu.Scratch
+	q       []float32 // [watchedRows, group, stored]
+	out     []float32 // [tileQueries, group, stored]
+	lse     []float32 // [watchedRows, group]
+	one     []float32 // as out
+	oneLSE  []float32
+	visible []int32 // [watchedRows]
 
 	columns []float32 // [group, slots] of a span
 	input   cpu.Input // of rows that every thread makes for itself: see together
@@ -248,10 +249,10 @@ type attendWorker struct {
 func newAttendWorker(group, stored int) *attendWorker {
 	rows := tileQueries * group
 	return &attendWorker{
-		q:   make([]float32, rows*stored),
-		out: make([]float32, rows*stored), lse: make([]float32, rows),
+		q: make([]float32, watchedRows*group*stored), lse: make([]float32, watchedRows*group),
+		out: make([]float32, rows*stored),
 		one: make([]float32, rows*stored), oneLSE: make([]float32, rows),
-		visible: make([]int32, tileQueries),
+		visible: make([]int32, watchedRows),
 	}
 }
 

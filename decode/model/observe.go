@@ -50,6 +50,10 @@ func (b *batch) watch(i, kvHead, first int, whose slotOwner) {
 // not end together.
 const watchedSlots = 256
 
+// watchedRows is how many rows are joined at a time: a tile of keys is made ready once for
+// all of them.
+const watchedRows = 128
+
 // part is slots [from, to) of a span whose keys are of so many numbers.
 func (s *span) part(from, to, stored int) *span {
 	if from == 0 && to == s.slots {
@@ -138,8 +142,8 @@ func (c *CPU) observeRows(b *batch, t *observeTask, span *span, w *attendWorker)
 	if block.reduce == cache.Max {
 		reduce = cpu.Max
 	}
-	for from := block.observed; from < block.n; from += tileQueries {
-		n := min(tileQueries, block.n-from)
+	for from := block.observed; from < block.n; from += watchedRows {
+		n := min(watchedRows, block.n-from)
 		for i := range n {
 			w.visible[i] = span.sees(from + i)
 		}
