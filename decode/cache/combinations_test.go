@@ -177,8 +177,8 @@ func TestNothingToEvict(t *testing.T) {
 			}
 			return data.Bytes()
 		}
-		for range 6 {
-			f.feed(128)
+		for _, n := range []int{128, 128, 128, 128, 3, 5, 9, 128, 1, 14, 128} {
+			f.feed(n)
 			before := save()
 			for layer := range combinedShape.Layers {
 				if f.s.exceeds(layer) {
