@@ -76,10 +76,11 @@ func TestContentOfADocumentThatWaits(t *testing.T) {
 	s := newService(t, pgtest.New(t), &hashEmbedder{})
 	one, two := "one "+essay("x", 2), "two "+essay("y", 2)
 	submit(t, s, "c", file("a", one))
-	submit(t, s, "c", file("b", two))
+	other := submit(t, s, "c", file("b", two))
 	last := submit(t, s, "c", file("a", two))
 	start(t, s)
 	await(t, s, last.IngestionID)
+	await(t, s, other.IngestionID)
 	if got := shown(t, s); got != "a=two b=two" {
 		t.Errorf("shown %q", got)
 	}
