@@ -12,25 +12,16 @@ import (
 // rewordTokens are the most that the wording of a question may have.
 const rewordTokens = 64
 
-// find searches for a question; in a later turn, passages are joined of neighbours only up to what it may add. One that follows up on the turn before is searched for together with
-// the question there. Where nothing is near enough to answer it, the reader words it so that it can be understood
-// alone, and that is searched for. searched is what was, "" where it is the question itself.
+// find searches for a question. Where nothing is near enough to answer one that follows up on the turn before, the
+// reader words it so that it can be understood alone, and that is searched for. searched is what was, "" where it is
+// the question itself.
 func (s *Service) find(ctx context.Context, p plan) (found []retrieve.Passage, searched string, err error) {
-	q := retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
-	if len(p.turns) > 0 { // what is new should be little
-		q.Joined = max(1, p.context/followShare)
-	}
-	var last retrieve.Turn
-	if len(p.turns) > 0 && retrieve.FollowsUp(p.text) {
-		last = p.turns[len(p.turns)-1]
-		if joined := retrieve.Joined(last.Question, p.text); len(joined) <= MaxQuestionBytes {
-			q.After, searched = last.Question, joined
-		}
-	}
+	q, searched := p.query()
 	results, err := s.Searcher.Search(ctx, q)
 	if err != nil || q.After == "" || retrieve.Relevant(results.Passages, s.Defaults.MinSimilarity) {
 		return results.Passages, searched, err
 	}
+	last := p.turns[len(p.turns)-1]
 	wording := retrieve.Reworded(last, p.text, s.wording(ctx, last, p.text))
 	if wording == "" || len(wording) > MaxQuestionBytes {
 		return results.Passages, searched, nil
@@ -38,6 +29,25 @@ func (s *Service) find(ctx context.Context, p plan) (found []retrieve.Passage, s
 	q.Text, q.After = wording, ""
 	results, err = s.Searcher.Search(ctx, q)
 	return results.Passages, wording, err
+}
+
+// query is what is searched for first. A question that follows up on the turn before is searched for together with
+// the question there: searched is both, "" where it is the question alone. What a later turn adds should be little, so
+// neighbours are joined only up to what it may add.
+func (p plan) query() (q retrieve.Query, searched string) {
+	q = retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit}
+	if len(p.turns) == 0 {
+		return q, ""
+	}
+	q.Joined = max(1, p.context/followShare)
+	if !retrieve.FollowsUp(p.text) {
+		return q, ""
+	}
+	before := p.turns[len(p.turns)-1].Question
+	if joined := retrieve.Joined(before, p.text); len(joined) <= MaxQuestionBytes {
+		q.After, searched = before, joined
+	}
+	return q, searched
 }
 
 // wording asks the reader; a failure is an empty wording, since there is
