@@ -1,12 +1,11 @@
 package lesskernels
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"math"
-	"os"
 	"slices"
 	"testing"
+
+	"lessrag/lesskernels/vectortest"
 )
 
 // vectors are float64 results of an independent program, in
@@ -25,19 +24,8 @@ const (
 
 func readVectors(t *testing.T) vectors {
 	t.Helper()
-	f, err := os.Open("testdata/less_h2o_small.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	v := vectors{}
-	if err := json.NewDecoder(z).Decode(&v); err != nil {
-		t.Fatal(err)
-	}
+	vectortest.Read(t, "testdata/less_h2o_small.json.gz", &v)
 	return v
 }
 

@@ -1,13 +1,12 @@
 package cache
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
+
+	"lessrag/lesskernels/vectortest"
 )
 
 // Ratio 0 prunes nothing; the ranking of channels is that of the Frobenius norms of what
@@ -87,22 +86,13 @@ func TestAsk(t *testing.T) {
 
 // ThinK's channels are those that an independent program keeps.
 func TestThinkVectors(t *testing.T) {
-	f, err := os.Open("../../lesskernels/cpu/testdata/packed.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var cases []struct {
 		Dim, Percent int
 		Q, K         []float32
 		Channels     []uint16
 	}
-	if err := json.NewDecoder(z).Decode(&cases); err != nil || len(cases) == 0 {
-		t.Fatalf("%d cases, %v", len(cases), err)
+	if vectortest.Read(t, "../../lesskernels/cpu/testdata/packed.json.gz", &cases); len(cases) == 0 {
+		t.Fatal("no cases")
 	}
 	for _, c := range cases {
 		squares := make([]float32, c.Dim)

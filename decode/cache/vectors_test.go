@@ -1,16 +1,14 @@
 package cache
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"testing"
 
 	"lessrag/lesskernels"
 	"lessrag/lesskernels/cpu"
+	"lessrag/lesskernels/vectortest"
 )
 
 // The vectors of lesskernels: one layer of 6 query and 2 KV heads and 48 tokens,
@@ -32,19 +30,8 @@ func readVectors(t *testing.T) vectors {
 
 func readVectorsOf(t *testing.T, path string) vectors {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	v := vectors{}
-	if err := json.NewDecoder(z).Decode(&v); err != nil {
-		t.Fatal(err)
-	}
+	vectortest.Read(t, path, &v)
 	return v
 }
 

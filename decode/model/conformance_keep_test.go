@@ -67,16 +67,7 @@ func (c *conformance) staging(t *testing.T, policy string, state string, tokens 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.b.NewSequence(plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Free(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return c.take(t, plan)
 }
 
 // stage feeds a prompt in two blocks, of which the last tokens ask, and lets the policy choose so many tokens of every KV head.
@@ -159,15 +150,7 @@ func (c *conformance) checkStagedAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := c.b.NewSequence(plan)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := s.Free(); err != nil {
-					t.Error(err)
-				}
-			})
+			s := c.take(t, plan)
 			c.b.Take(s, staging, choice)
 			return s
 		}

@@ -63,6 +63,12 @@ func (c *conformance) sequence(t *testing.T, spec string, budget cache.Budget, i
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c.take(t, p)
+}
+
+// take takes a sequence, which is freed when the test ends.
+func (c *conformance) take(t *testing.T, p cache.Plan) Sequence {
+	t.Helper()
 	s, err := c.b.NewSequence(p)
 	if err != nil {
 		t.Fatal(err)

@@ -1,34 +1,24 @@
 package cpu
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"testing"
+
+	"lessrag/lesskernels/vectortest"
 )
 
 // What groups stand for, and attention over them, against an independent program in
 // float64 (testdata/make_packed.py).
 func TestPackedVectors(t *testing.T) {
-	f, err := os.Open("testdata/packed.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var cases []struct {
 		Dim, Bits, Percent     int
 		Q, K, V                []float32
 		Channels               []uint16
 		Keys, Values, Out, LSE []float64
 	}
-	if err := json.NewDecoder(z).Decode(&cases); err != nil || len(cases) != 6 {
-		t.Fatalf("%d cases, %v", len(cases), err)
+	if vectortest.Read(t, "testdata/packed.json.gz", &cases); len(cases) != 6 {
+		t.Fatalf("%d cases", len(cases))
 	}
 	const tokens, every = 2 * PackTokens, 4
 	for _, c := range cases {
