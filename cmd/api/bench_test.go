@@ -32,7 +32,7 @@ func TestBench(t *testing.T) {
 	if memory == nil || memory.Sequences != 4 || !(memory.Unexplained < memory.Resident) || memory.Caches <= 0 || memory.Scratch <= 0 {
 		t.Errorf("memory %+v", memory)
 	}
-	steps := runJSON[bench.Results](t, data, "bench", "--steps", "--caches", "full", "--depths", "0", "--batches", "1,2", "--tokens", "4", "--json").Steps
+	steps := runJSON[bench.Results](t, data, "bench", "--steps", "--caches", "full", "--depths", "0", "--batches", "1,2", "--tokens", "64", "--json").Steps
 	if len(steps) != 2 || steps[0].Batch != 1 || steps[1].Batch != 2 || !(steps[0].Ms["matmul"] > 0) || !(steps[0].Total() > steps[0].Ms["matmul"]) {
 		t.Errorf("steps %+v", steps)
 	}

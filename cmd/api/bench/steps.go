@@ -82,7 +82,7 @@ func MeasureStep(ctx context.Context, engine *decode.Engine, name string, spec c
 // newStep adds the stages of a profile to a Step.
 func newStep(s Step, p model.Profile) (Step, error) {
 	if p.Passes == 0 || p.Total() <= 0 {
-		return Step{}, fmt.Errorf("the profile of %s at depth %d is empty", s.Cache, s.Depth)
+		return Step{}, fmt.Errorf("the answers of %s at depth %d ended before they were watched: ask for more --tokens", s.Cache, s.Depth)
 	}
 	if s.Depth == 1 {
 		s.Depth = 0
