@@ -95,5 +95,5 @@ const passBlocks = 4
 
 // limits bound every batch, and so the backend's scratch.
 func (o Options) limits() model.Limits {
-	return model.Limits{Tokens: passBlocks*o.Block + o.MaxSequences, Sequences: o.MaxSequences}
+	return model.Limits{Tokens: passBlocks*o.Block + o.MaxSequences, Sequences: o.MaxSequences, Staging: o.StagingTokens}
 }

@@ -22,6 +22,7 @@ import (
 type doctorCmd struct {
 	answerCacheFlags
 	CacheMemory string `help:"Memory of all caches together, as the service is given it." default:"512MiB" placeholder:"BYTES"`
+	Staging     int    `help:"Tokens of a prompt that snapkv and vote read at once, as the service is given it." default:"4096" placeholder:"TOKENS"`
 	JSON        bool   `help:"Print one JSON object."`
 }
 
@@ -49,7 +50,7 @@ func (c *doctorCmd) Run(ctx context.Context, g *globals) error {
 	if _, _, err := c.parse(); err != nil {
 		return err
 	}
-	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, c.answerCacheFlags, memory)}
+	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, c.answerCacheFlags, decode.Options{CacheMemory: memory, StagingTokens: c.Staging})}
 	findings = append(findings, checkDatabase(ctx, g)...)
 
 	failed := 0
@@ -95,7 +96,7 @@ func checkGPU() finding {
 	if err = errors.Join(err, d.Close()); err != nil {
 		return finding{"gpu", warning, "a card does not answer: " + err.Error(), "restart the driver; decoding on the CPU does not need it"}
 	}
-	return finding{Check: "gpu", Verdict: good, Detail: fmt.Sprintf("%v, %s free of %s; this build decodes on the CPU",
+	return finding{Check: "gpu", Verdict: good, Detail: fmt.Sprintf("%v, %s free of %s; --device cuda decodes on it",
 		info, bytesText(info.Free), bytesText(info.Memory))}
 }
 
@@ -179,10 +180,10 @@ func checkReader(g *globals) finding {
 }
 
 // checkResident adds up what the reader will take: its weights, the caches that run at a
-// time, and what a pass works in.
-func checkResident(g *globals, flags answerCacheFlags, memory int64) finding {
+// time, what prompts are staged in, and what a pass works in. A card where not all of it is free is refused when it is opened.
+func checkResident(g *globals, flags answerCacheFlags, o decode.Options) finding {
 	s := &stack{globals: g}
-	err := s.openEngine(decode.Options{CacheMemory: memory})
+	err := s.openEngine(o)
 	var parts resident
 	if err == nil {
 		var spec cache.Spec
@@ -197,10 +198,13 @@ func checkResident(g *globals, flags answerCacheFlags, memory int64) finding {
 			staging, err = s.engine.StagingBytes(plan)
 		}
 		parts = resident{cache: strings.TrimSpace(spec.String() + " " + budget.String()), weights: info.WeightBytes, scratch: info.ScratchBytes,
-			cacheBytes: plan.Bytes, staging: staging, slots: min(int64(s.engine.Stats().Slots), memory/max(1, plan.Bytes))}
+			cacheBytes: plan.Bytes, staging: staging, slots: min(int64(s.engine.Stats().Slots), o.CacheMemory/max(1, plan.Bytes))}
 	}
 	if err = errors.Join(err, s.close()); err != nil {
-		return finding{"resident", failure, err.Error(), "read the message; --model, --cache and --budget choose what is loaded"}
+		return finding{"resident", failure, err.Error(), "read the message; --model, --cache, --budget, --cache-memory and --staging choose what is taken"}
+	}
+	if g.Device == "cuda" {
+		return parts.finding(0)
 	}
 	_, available := meminfo()
 	return parts.finding(available)

@@ -13,11 +13,12 @@ import (
 type Limits struct {
 	Tokens    int // of all blocks of a batch
 	Sequences int // in a batch
+	Staging   int // tokens of a prompt in a staging sequence, for which a card sees to it that there is memory
 }
 
 func (l Limits) check() error {
-	if l.Tokens < 1 || l.Sequences < 1 || l.Tokens < l.Sequences {
-		return fmt.Errorf("model: limits of %d tokens and %d sequences", l.Tokens, l.Sequences)
+	if l.Tokens < 1 || l.Sequences < 1 || l.Tokens < l.Sequences || l.Staging < 0 {
+		return fmt.Errorf("model: limits of %d tokens and %d sequences, %d tokens staged", l.Tokens, l.Sequences, l.Staging)
 	}
 	return nil
 }

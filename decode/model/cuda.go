@@ -43,18 +43,23 @@ type CUDA struct {
 const attentionSplits = 16
 
 // NewCUDA puts the model of a GGUF file on a device, and makes sure that caches bytes are left there
-// for sequences. The file may be closed afterwards; the device is closed with the
+// for sequences, and beside them what a prompt is staged in. The file may be closed afterwards; the device is closed with the
 // backend, and when there is an error.
 func NewCUDA(f *gguf.File, limits Limits, caches int64, d device.Device) (*CUDA, error) {
 	c := &CUDA{device: d, limits: limits, caches: caches}
-	if err := c.open(f); err != nil {
+	err := c.describe(f)
+	if err == nil {
+		err = c.open(f)
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *CUDA) open(f *gguf.File) error {
+// describe learns what does not change where the device is opened anew.
+func (c *CUDA) describe(f *gguf.File) error {
 	var err error
 	if c.config, err = NewConfig(f); err != nil {
 		return err
@@ -68,6 +73,11 @@ func (c *CUDA) open(f *gguf.File) error {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	c.span = (c.config.Context/attentionSplits + 64) / 64 * 64
+	return nil
+}
+
+// open puts the model on the device.
+func (c *CUDA) open(f *gguf.File) error {
 	packed, err := packCUDA(f, c.config)
 	if err != nil {
 		return err
@@ -77,9 +87,13 @@ func (c *CUDA) open(f *gguf.File) error {
 		return err
 	}
 	scratch := c.plan(c.config, c.limits)
-	if need := packed.bytes() + scratch + c.caches; need > info.Free {
-		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass and %d for caches",
-			info.Free, info.Name, need, packed.bytes(), scratch, c.caches)
+	staging, err := c.staging()
+	if err != nil {
+		return err
+	}
+	if need := packed.bytes() + scratch + c.caches + staging; need > info.Free {
+		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass, %d for caches and %d for staging a prompt",
+			info.Free, info.Name, need, packed.bytes(), scratch, c.caches, staging)
 	}
 	if c.stream, err = c.device.NewStream(); err != nil {
 		return err
@@ -102,7 +116,6 @@ func (c *CUDA) Recover(f *gguf.File) error {
 	if err := c.device.Reopen(); err != nil {
 		return fmt.Errorf("open the device anew: %w", err)
 	}
-	maps := c.source
 	c.generation++
 	c.weights, c.cudaActivations, c.maps, c.tables, c.late = cudaWeights{}, cudaActivations{}, cudaMaps{}, upload{}, upload{}
 	c.stream, c.kernels, c.graphs, c.failed = nil, nil, nil, nil
@@ -110,8 +123,8 @@ func (c *CUDA) Recover(f *gguf.File) error {
 	if err := c.open(f); err != nil {
 		return err
 	}
-	if maps != nil {
-		if err := c.UseMaps(maps); err != nil {
+	if c.source != nil {
+		if err := c.takeMaps(); err != nil {
 			return err
 		}
 	}
@@ -125,7 +138,7 @@ func (c *CUDA) Config() Config { return c.config }
 // Shape is what sequences are planned with, whatever their policy.
 func (c *CUDA) Shape(policy string) cache.Shape {
 	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.config.HeadDim, Context: c.config.Context,
-		Group: c.config.Group(), Ranks: ranksOf(c.maps.source, policy), Only: cudaCaches}
+		Group: c.config.Group(), Ranks: ranksOf(c.source, policy), Only: cudaCaches}
 }
 
 // Close gives the device back, with all that was taken of it but sequences.

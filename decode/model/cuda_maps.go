@@ -10,7 +10,6 @@ import (
 
 // cudaMaps are the feature maps of LESS on a device.
 type cudaMaps struct {
-	source *lesskernels.Maps // nil: none are loaded
 	layers []cuda.Maps
 	turns  device.Pointer // [context, headDim] f32: cos and sin of what every position turns a key by
 	phi    device.Pointer // [tokens, heads, rank] f32, of the batch
@@ -29,28 +28,35 @@ func (c *CUDA) UseMaps(maps *lesskernels.Maps) error {
 	if rank := maps.Header.Shape.Rank; rank > cuda.MostRank {
 		return fmt.Errorf("model: feature maps of rank %d: a card takes %d at most", rank, cuda.MostRank)
 	}
-	m := &c.maps
-	if m.source != nil {
+	if c.source != nil {
 		panic("model: feature maps are loaded twice")
 	}
-	if err := c.takeMaps(maps); err != nil {
-		m.free(c.device)
+	c.source = maps
+	if err := c.takeMaps(); err != nil {
+		c.source = nil
+		c.maps.free(c.device)
 		return fmt.Errorf("model: feature maps: %w", err)
 	}
-	m.source, c.source = maps, maps
 	return nil
 }
 
-func (c *CUDA) takeMaps(maps *lesskernels.Maps) error {
-	m, tokens, context, dim := &c.maps, int64(c.limits.Tokens), c.config.Context, c.heads.Dim
+// takeMaps puts the feature maps on the device.
+func (c *CUDA) takeMaps() error {
+	maps, m, tokens, context, dim := c.source, &c.maps, int64(c.limits.Tokens), c.config.Context, c.heads.Dim
 	each := cuda.MapsBytes(maps.Header.Shape)
 	sizes := []int64{each * int64(len(maps.Layers)), 4 * int64(context*dim), 4 * tokens * int64(c.heads.Heads*maps.Header.Shape.Rank)}
 	info, err := c.device.Info()
 	if err != nil {
 		return err
 	}
-	if need := sizes[0] + sizes[1] + sizes[2] + c.caches; need > info.Free {
-		return fmt.Errorf("%d bytes are free on %s, and %d are needed, caches among them", info.Free, info.Name, need)
+	staging, err := c.staging()
+	if err != nil {
+		return err
+	}
+	own := sizes[0] + sizes[1] + sizes[2]
+	if need := own + c.caches + staging; need > info.Free {
+		return fmt.Errorf("%d bytes are free on %s beside weights, and %d are needed: %d for feature maps, %d for caches and %d for staging a prompt",
+			info.Free, info.Name, need, own, c.caches, staging)
 	}
 	for _, n := range sizes {
 		p, err := c.device.Alloc(n)
@@ -96,5 +102,5 @@ func (c *CUDA) states(b *cudaBatch, layer int) *cuda.States {
 	if !b.asks {
 		return nil
 	}
-	return &cuda.States{Rank: c.maps.source.Header.Shape.Rank, Phi: c.maps.phi, Asked: b.asked.at, At: b.at.at, Rates: c.maps.layers[layer].Rates}
+	return &cuda.States{Rank: c.source.Header.Shape.Rank, Phi: c.maps.phi, Asked: b.asked.at, At: b.at.at, Rates: c.maps.layers[layer].Rates}
 }

@@ -156,7 +156,7 @@ func (s *cudaSequence) gate() (states, asked int) {
 			states++
 		}
 	}
-	return states, min(s.backend.maps.source.GateOf(s.plan.Spec.Policy).Validated, s.plan.Shape.Context)
+	return states, min(s.backend.source.GateOf(s.plan.Spec.Policy).Validated, s.plan.Shape.Context)
 }
 
 // forget writes the table of states anew: none has absorbed anything.
@@ -164,7 +164,7 @@ func (s *cudaSequence) forget() error {
 	if s.plan.Spec.State != cache.Less {
 		return nil
 	}
-	gate, kvHeads := s.backend.maps.source.GateOf(s.plan.Spec.Policy), s.plan.Shape.KVHeads
+	gate, kvHeads := s.backend.source.GateOf(s.plan.Spec.Policy), s.plan.Shape.KVHeads
 	further := 2 * len(s.plan.Slots)
 	var entries []cuda.StateEntry
 	for i, rank := range s.plan.Shape.Ranks {

@@ -9,6 +9,30 @@ import (
 // Prompts are staged as on the CPU: see staging.go. The books of the staging sequence tell which token lies where; what
 // the question's rows attended to is read when it is asked for. What fails here is told by the next Forward.
 
+// staging is the most that a staging sequence takes, for any of the caches that stage a prompt.
+func (c *CUDA) staging() (int64, error) {
+	if c.limits.Staging == 0 {
+		return 0, nil
+	}
+	most := int64(0)
+	for _, name := range cudaCaches {
+		spec, err := cache.ParseSpec(name)
+		if err != nil {
+			return 0, err
+		}
+		shape := c.Shape(spec.Policy)
+		if !spec.Stages() || spec.State == cache.Less && shape.Ranks == nil {
+			continue
+		}
+		plan, err := cache.NewStaging(spec, c.limits.Staging, shape)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, plan.Bytes)
+	}
+	return most, nil
+}
+
 // Staged describes what a staging sequence holds and what its question's rows attended to.
 func (c *CUDA) Staged(staging Sequence) cache.Staged {
 	s := staging.(*cudaSequence)

@@ -1,15 +1,18 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"lessrag/decode/cache"
 	"lessrag/decode/gguf/gguftest"
 	"lessrag/lesskernels"
 	"lessrag/lesskernels/cpu"
+	"lessrag/lesskernels/cuda/ptx"
 )
 
 // stagedRun is a prompt that is staged on the CPU in float32 and on a device side by side. What the CPU's policy chooses
@@ -160,5 +163,57 @@ func (r *stagedRun) same(when string, want, got Sequence) {
 	}
 	if n := exchanged(got.(*cudaSequence), want.(*cache.Sequence)); n > 0 {
 		r.t.Fatalf("%s: %d tokens of a KV head are held that the CPU has evicted", when, n)
+	}
+}
+
+// A device on which weights, a pass, feature maps, caches and what a prompt is staged in fit just so is taken, and holds them;
+// with one byte less it is refused, and the bytes are named.
+func TestCUDAStagingFits(t *testing.T) {
+	const caches, tokens = 1 << 16, 200
+	limits := Limits{Tokens: 8, Sequences: 1, Staging: tokens}
+	put := func(memory int64, maps bool) (*CUDA, *ptx.Device, error) {
+		d := ptx.New(memory)
+		c, err := NewCUDA(parse(t, quantised), limits, caches, d)
+		if err == nil && maps {
+			if err = c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
+				c.Close()
+			}
+		}
+		return c, d, err
+	}
+	for spec, maps := range map[cache.Spec]bool{{Policy: cache.Vote}: false, {Policy: cache.Vote, State: cache.Less}: true} {
+		c, d, err := put(1<<28, maps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := d.Info()
+		plan, err := cache.NewStaging(spec, tokens, c.Shape(spec.Policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		least := info.Memory - info.Free + caches + plan.Bytes
+		if c, d, err = put(least, maps); err != nil {
+			t.Errorf("%d bytes: %v", least, err)
+			continue
+		}
+		s, err := c.NewSequence(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, _ := d.Info(); info.Free < caches {
+			t.Errorf("%s: %d bytes are left to caches", spec, info.Free)
+		}
+		s.Free()
+		c.Close()
+		_, d, err = put(least-1, maps)
+		for _, want := range []string{fmt.Sprintf("%d for staging a prompt", plan.Bytes), fmt.Sprintf("%d for caches", caches), "PTX interpreter"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%d bytes: %v, want an error that says %q", least-1, err, want)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
