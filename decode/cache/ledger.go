@@ -24,6 +24,12 @@ func (p Plan) ledger(one bool) Plan {
 // Watches tells whether the policy observes attention.
 func (p Plan) Watches() bool { return NewPolicy(p.Spec).Observes().Rows != NoRows }
 
+// Foretold tells whether how many tokens a KV head holds, and when it evicts, does not depend on attention.
+func (p Plan) Foretold() bool {
+	d, ok := NewPolicy(p.Spec).(Decider)
+	return !ok || !d.Eager()
+}
+
 // HeldOf is what a sequence with plan p holds of which s is the ledger.
 func (s *Sequence) HeldOf(p Plan) Held {
 	var held Held

@@ -241,7 +241,7 @@ func (s *Sequence) Fits(layer, n int) bool {
 // KV heads that exceed their budget are cut down to it; and where a few tokens only
 // want room in 16 bits, older ones are packed. A larger block is attended first.
 func (s *Sequence) MakeRoom(layer, n int) {
-	if s.exceeds(layer) && !s.holds(layer, n) || s.due(layer) {
+	if s.Decides(layer, n) {
 		s.evict(layer, nil, nil, nil, 0, n)
 	}
 	if !s.plan.packs() || n > GroupTokens {
@@ -253,6 +253,11 @@ func (s *Sequence) MakeRoom(layer, n int) {
 			s.settle(i)
 		}
 	}
+}
+
+// Decides tells whether MakeRoom would ask the policy.
+func (s *Sequence) Decides(layer, n int) bool {
+	return s.exceeds(layer) && !s.holds(layer, n) || s.due(layer)
 }
 
 // holds tells whether every KV head of the layer has n free slots of either kind.

@@ -41,6 +41,7 @@ type cudaBlock struct {
 	ahead    int // tokens of earlier blocks of the batch that are the same sequence's
 
 	evicts, fits bool // it makes room first, and is stored before it is attended
+	learns       bool // there is something that was observed since the last decision
 	saw          int  // slots that it sees, beside its own rows where it does not fit
 }
 
@@ -105,7 +106,7 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 		if sequence.exceeds(ahead[i] + len(w.Tokens)) {
 			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, sequence.room)
 		}
-		b.layered = b.layered || sequence.each
+		b.layered = b.layered || sequence.each || sequence.late
 		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens), ahead: ahead[i]})
 		b.rows += len(w.Tokens)
 	}

@@ -71,7 +71,7 @@ func (s *cudaSequence) rewind(n int) {
 	s.position -= n
 	s.seen = min(s.seen, s.position)
 	if !s.each {
-		if s.watched() {
+		if s.watched() && !s.late {
 			s.pace.Rewind(n)
 		}
 		s.known = min(s.known, s.holds(0, 0))

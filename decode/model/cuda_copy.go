@@ -15,12 +15,15 @@ func (c *CUDA) Copy(s Sequence, n int) (Sequence, error) {
 		return nil, c.gone
 	}
 	from := s.(*cudaSequence)
+	if from.late {
+		from.settleSums()
+	}
 	kept, err := from.books.Copy(n)
 	if err != nil {
 		return nil, err
 	}
 	pace := kept
-	if from.watched() {
+	if from.watched() && !from.late {
 		if pace, err = from.pace.Copy(n); err != nil {
 			kept.Free()
 			return nil, err
@@ -38,7 +41,7 @@ func (c *CUDA) Copy(s Sequence, n int) (Sequence, error) {
 func (c *CUDA) Adopt(s, from Sequence, n int) {
 	to, other := s.(*cudaSequence), from.(*cudaSequence)
 	to.books.Adopt(other.books.Sequence, n)
-	if to.watched() && !other.each {
+	if to.watched() && !to.late && !other.each {
 		to.pace.Adopt(other.pace, n)
 	}
 	to.copyFrom(other)

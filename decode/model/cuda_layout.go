@@ -17,9 +17,12 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	w := &b.waves[number]
 	scratch := c.scratchPlace(b).After(block.first)
 
-	if s.each {
+	switch {
+	case s.each:
 		c.makeRoomEach(w, block)
-	} else {
+	case s.late:
+		c.makeRoomLate(block, number > 0)
+	default:
 		c.makeRoom(w, block)
 	}
 	c.see(b, block)
@@ -29,10 +32,13 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 			w.stores.add(cuda.Store{Row: int64(block.first + row), To: s.place})
 		}
 	}
-	if s.each {
+	switch {
+	case s.each:
 		c.keepEach(w, block, scratch)
-	} else {
+	case !s.late:
 		c.keep(w, block, scratch)
+	case !block.fits:
+		s.gave, s.known = true, 0
 	}
 	if s.watched() {
 		w.watched = append(w.watched, i)
@@ -67,7 +73,7 @@ func (c *CUDA) makeRoom(w *wave, block *cudaBlock) {
 		w.evictions.add(s, 0, cuda.Place{}, s.books.makeRoom(0, block.n))
 	}
 	if s.pace.Len(0, 0) < before {
-		block.evicts, s.gave, s.known = true, true, 0
+		block.evicts, block.learns, s.gave, s.known = true, true, true, 0
 	}
 	block.fits = s.pace.Fits(0, block.n)
 }
@@ -86,6 +92,9 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 			b.live.values[layer*b.stride+(block.first+row)*kvHeads+head] = int32(held + fits*(row+1))
 		}
 		block.saw = max(block.saw, held+fits*block.n)
+	}
+	if s.late {
+		block.saw = s.mostHeld(block) + block.stored()
 	}
 	b.splits = max(b.splits, (block.saw+c.span-1)/c.span)
 	for row := range block.n {

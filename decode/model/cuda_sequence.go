@@ -12,11 +12,11 @@ import (
 
 // cudaCaches are what a card holds.
 var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less",
-	"snapkv", "snapkv+less", "vote", "vote+less", "buzz", "buzz+less", "cascade", "cascade+less", "elastic", "elastic-values"}
+	"snapkv", "snapkv+less", "vote", "vote+less", "buzz", "buzz+less", "corm", "corm+less", "cascade", "cascade+less", "elastic", "elastic-values"}
 
 // cudaSequence is the cache of one running sequence on a device. Who decides which tokens stay depends on the policy:
 // positions alone, before a pass, the same for all KV heads; attention, layer by layer while a pass runs, of every KV
-// head as many; or a question, once and for all, of every KV head as many as it was given.
+// head as many, or, if it is late, as many as attention decides; or a question, once and for all, of every KV head as many as it was given.
 type cudaSequence struct {
 	backend *CUDA
 	of      int // the backend's generation
@@ -33,6 +33,7 @@ type cudaSequence struct {
 	position int    // of the next token
 	room     int    // slots of the smallest KV head
 	each     bool   // KV heads hold numbers of tokens of their own: it is a staging sequence, or a choice was made
+	late     bool   // they do, and how many is not known before a layer has decided
 	known    int    // so many first slots have sums
 	seen     int    // of a staging sequence: the tokens before this position have sums; below 0, none do
 	gave     bool   // tokens have left
@@ -58,7 +59,7 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 		return nil, err
 	}
 	pace := kept.Sequence
-	if p.Watches() && !p.Staging {
+	if p.Watches() && p.Foretold() && !p.Staging {
 		pace, err = cache.NewSequence(p.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}}, &cache.Scratch{})
 		if err != nil {
 			kept.Free()
@@ -70,7 +71,7 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 
 func (c *CUDA) newSequence(p cache.Plan, kept *books, pace *cache.Sequence) (*cudaSequence, error) {
 	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, pace: pace, room: slices.Min(p.Slots),
-		each: p.Staging, seen: never, copied: make([]bool, kept.layers())}
+		each: p.Staging, late: !p.Foretold(), seen: never, copied: make([]bool, kept.layers())}
 	if err := s.take(); err != nil {
 		s.freeBooks()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)
@@ -197,7 +198,7 @@ func (s *cudaSequence) Held() cache.Held { return s.books.HeldOf(s.plan) }
 
 // holds is how many tokens a KV head holds.
 func (s *cudaSequence) holds(layer, head int) int {
-	if s.each {
+	if s.each || s.late {
 		return s.books.Len(layer, head)
 	}
 	return s.pace.Len(0, 0)

@@ -40,11 +40,13 @@ func (w *watches) stage(u *upload) {
 }
 
 // sights are all that is observed; what a block of an answer and one of a prompt are told apart by, the first two are.
-var sights = [...]cuda.Sight{cuda.Few, cuda.Block, cuda.Most, cuda.Decayed}
+var sights = [...]cuda.Sight{cuda.Few, cuda.Block, cuda.Most, cuda.Decayed, cuda.Last}
 
 // sightOf is what rows of a sequence are observed for: an index of sights.
 func (s *cudaSequence) sightOf(reduce cache.Reduce, rows int) int {
 	switch {
+	case reduce == cache.Last:
+		return 4
 	case reduce == cache.Decayed:
 		return 3
 	case reduce == cache.Max:
@@ -75,6 +77,8 @@ func (c *CUDA) watch(w *wave, block *cudaBlock, question int, scratch cuda.Place
 		over.Known = int64(s.seen - s.position - first - 1)
 	case s.books.Observes().Rows == cache.NewestRow:
 		over.Known = 0
+	case s.late && s.known > 0: // all but the block, which fits then
+		over.Known = -1
 	}
 	if !s.plan.Staging && block.n == 1 && block.saw > 0 {
 		most = s.room // the same in every step
@@ -100,8 +104,13 @@ func (c *CUDA) decide(b *cudaBatch, layer int, w *wave) {
 		s := block.sequence
 		s.books.Advance(block.ahead)
 		if block.evicts {
-			c.learn(s, layer)
+			if block.learns {
+				c.learn(s, layer)
+			}
 			late.add(s, layer, cuda.Place{}, s.books.makeRoom(layer, block.n))
+			if s.late {
+				c.seeLate(b, layer, block)
+			}
 		}
 		if block.fits {
 			s.books.append(layer, block.n)

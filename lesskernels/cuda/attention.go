@@ -163,6 +163,7 @@ const (
 	Block   Sight = "block"   // what it gets, added up over rows and the heads of a group
 	Most    Sight = "most"    // of each head of a group, the most that a row gives it
 	Decayed Sight = "decayed" // what it gets over rows that weigh more the later they come, of the head of a group that gives most
+	Last    Sight = "last"    // the last step, a row's position and one more, whose row gave it at least its equal share of all steps, of any head; 0: none
 )
 
 // Observe tells slots what they get of the attention of blocks' rows: softmax weights over all splits. a is what the

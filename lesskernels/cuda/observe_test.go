@@ -10,7 +10,7 @@ import (
 func TestObserve(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		for i, h := range headShapes {
-			for j, what := range []Sight{Few, Block, Most, Decayed} {
+			for j, what := range []Sight{Few, Block, Most, Decayed, Last} {
 				if j < 2 || i%2 == j%2 || h.Dim == 256 {
 					r.checkObserve(h, what)
 				}
@@ -25,7 +25,7 @@ func (r *rig) checkObserve(h Heads, what Sight) {
 	seen, rowsOf := []int{2, 63, 64, 65, 129}, func(int) int { return 1 }
 	if block {
 		seen, rowsOf = []int{2, 65, 100}, func(tile int) int { return h.TileQueries() + 3*tile } // more than a tile of attention
-	} else if what == Decayed {
+	} else if what == Decayed || what == Last {
 		rowsOf = func(tile int) int { return 1 + 9*tile }
 	}
 	c := look(r, h, seen, rowsOf)
@@ -33,7 +33,7 @@ func (r *rig) checkObserve(h Heads, what Sight) {
 	c.cut()
 	const splits, room, most, rise = 2, 200, 200, 0.01
 	c.splits(splits)
-	r.must(r.Attend(r.s, &c.a, len(c.tiles), block || what == Decayed, splits, 128))
+	r.must(r.Attend(r.s, &c.a, len(c.tiles), block || what == Decayed || what == Last, splits, 128))
 	width := 1
 	if what == Most {
 		width = h.Group()
@@ -105,6 +105,10 @@ func (c *sight) join(numbers []float64, what Sight, tile, kv, first, rows, known
 					got[g][slot] = max(got[g][slot], w)
 				case Decayed:
 					got[g][slot] += w * math.Exp(rise*float64(positions[row]))
+				case Last:
+					if step := float64(positions[row] + 1); w >= 1/step {
+						got[g][slot] = max(got[g][slot], step)
+					}
 				default:
 					got[g][slot] += w
 				}
@@ -122,6 +126,8 @@ func (c *sight) join(numbers []float64, what Sight, tile, kv, first, rows, known
 				numbers[slot*group+g] = max(numbers[slot*group+g], x)
 			case Decayed:
 				most = max(most, x)
+			case Last:
+				numbers[slot] = max(numbers[slot], x)
 			default:
 				numbers[slot] += x
 			}

@@ -1,6 +1,7 @@
 package gguftest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -17,6 +18,7 @@ type Model struct {
 	Matrices                                       lesskernels.DType // of layers
 	Embedding                                      lesskernels.DType
 	Output                                         lesskernels.DType // 0: the embedding's matrix is used
+	Context                                        int               // 0: Context
 }
 
 // Vocab and Context are a Model's.
@@ -35,7 +37,7 @@ func (q Model) Bytes() []byte {
 		{Name: "llama.attention.head_count", Value: uint32(q.Heads)},
 		{Name: "llama.attention.head_count_kv", Value: uint32(q.KVHeads)},
 		{Name: "llama.attention.key_length", Value: uint32(q.HeadDim)},
-		{Name: "llama.context_length", Value: uint32(Context)},
+		{Name: "llama.context_length", Value: uint32(cmp.Or(q.Context, Context))},
 		{Name: "llama.attention.layer_norm_rms_epsilon", Value: float32(1e-5)},
 	}}
 	random := rand.New(rand.NewPCG(5, 6))

@@ -153,7 +153,7 @@ def shares(q, lse, live, key, slot, row, head, have, kv, rows, heads, kv_heads, 
     return tl.where(slot[None, :] < sees[:, None], tl.exp2(x), 0.0)
 
 
-SUM, MOST, DECAYED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+SUM, MOST, DECAYED, LAST = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 
 
 @triton.jit
@@ -161,7 +161,8 @@ def observe(q, memory, lse, blocks, places, live, positions, out, layer, rows, h
             D: tl.constexpr, M: tl.constexpr, BS: tl.constexpr, KIND: tl.constexpr):
     """What slots of one KV head get of the attention of a block's rows; program (BS slots, KV head, block). SUM: added up over
     rows and the heads of the group; M is at least the group. MOST: of each head the most that a row gives. DECAYED: added up
-    over rows, which weigh more the later they come, the most of the heads (arXiv 2406.17808).
+    over rows, which weigh more the later they come, the most of the heads (arXiv 2406.17808). LAST: the last step t, a row's position
+    and one more, at which a row gave at least 1/t, 0 where none did (arXiv 2404.15949).
 
         q, memory, places, live and lse are those of attend
         blocks    [blocks, 6] i64: first row, and how many; where in out the numbers of layer 0, head 0 begin, and how much further
@@ -194,6 +195,14 @@ def observe(q, memory, lse, blocks, places, live, positions, out, layer, rows, h
                 p = shares(q, lse, live, key, slot, first + i // group, kv * group + i % group, i < count * group, kv,
                            rows, heads, kv_heads, splits, scale, D, M)
                 total += tl.sum(p, 0)
+        elif KIND == LAST:
+            for from_ in range(0, count * group, M):
+                i = from_ + tl.arange(0, M)
+                have = i < count * group
+                p = shares(q, lse, live, key, slot, first + i // group, kv * group + i % group, have, kv,
+                           rows, heads, kv_heads, splits, scale, D, M)
+                step = (tl.load(positions + first + i // group, mask=have, other=0) + 1).to(tl.float32)[:, None]
+                total = tl.maximum(total, tl.max(tl.where(p * step >= 1.0, step, 0.0), 0))
         else:
             for g in range(0, group):
                 of_head = tl.zeros([BS], tl.float32)
@@ -214,4 +223,4 @@ def observe(q, memory, lse, blocks, places, live, positions, out, layer, rows, h
                     total = tl.maximum(total, of_head)
         if KIND != MOST:
             old = tl.load(numbers + slot, mask=slot < known, other=0.0)
-            tl.store(numbers + slot, old + total, mask=inside)
+            tl.store(numbers + slot, tl.maximum(old, total) if KIND == LAST else old + total, mask=inside)

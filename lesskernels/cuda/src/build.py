@@ -82,7 +82,7 @@ def kernels():
             warps = 8 if d == 256 and m == 64 else 4
             yield f"attend_d{d}_{name}", attention.attend, ATTEND, dict(D=d, M=m, BS=slots), warps, stages
             yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=m, BS=64, KIND=attention.SUM.value), warps, stages
-        for name, kind in ("most", attention.MOST.value), ("decayed", attention.DECAYED.value):
+        for name, kind in ("most", attention.MOST.value), ("decayed", attention.DECAYED.value), ("last", attention.LAST.value):
             yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=16, BS=64, KIND=kind), 4, stages
         for name, r in ("", 0), ("_less", 16):
             yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
