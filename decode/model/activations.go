@@ -26,6 +26,7 @@ type activations struct {
 	out          []float32 // [logit rows, vocab]
 
 	rowWeights []float32 // of the spans of blocks of one row: see span
+	tileSums   []float32 // of the tiles of weighed heads
 
 	workers  []*attendWorker // one for each thread
 	partials partials

@@ -48,6 +48,7 @@ type attendTask struct {
 	spans    [2]int
 	partial  int // where partial results go; -1: these spans are all, the result is final
 	head     int // of the partial results, whose last one joins all
+	weighed  int // among those whose tiles add up what slots get; -1: none
 	cost     int
 	appends  bool // first stores the block, which no other task reads
 }
@@ -57,7 +58,7 @@ type attendTask struct {
 // wave: in every layer it finds what the first has left there.
 func (c *CPU) store(b *batch, layer, wave int) {
 	kvHeads, dim := c.config.KVHeads, c.stored
-	b.tasks, b.spans, b.watched = b.tasks[:0], b.spans[:0], b.watched[:0]
+	b.tasks, b.spans, b.watched, b.weighed = b.tasks[:0], b.spans[:0], b.watched[:0], b.weighed[:0]
 	c.partials.reset()
 	for i := range b.blocks {
 		block := &b.blocks[i]
@@ -72,6 +73,7 @@ func (c *CPU) store(b *batch, layer, wave int) {
 		for kvHead := range kvHeads {
 			first := len(b.spans)
 			c.askQueries(block, layer, kvHead)
+			block.weighs = c.weighs(block, layer, kvHead)
 			b.splitPacked(s.Packed(layer, kvHead))
 			b.watch(i, kvHead, first, packedSlots)
 			recent := len(b.spans)
@@ -100,6 +102,7 @@ func (c *CPU) store(b *batch, layer, wave int) {
 	}
 	c.absorb()
 	c.keepWeights(b)
+	c.keepSums(b)
 	slices.SortFunc(b.tasks, func(x, y attendTask) int { return cmp.Compare(y.cost, x.cost) })
 }
 
@@ -151,13 +154,14 @@ func (c *CPU) addTasks(b *batch, i, kvHead, firstSpan int) {
 		for s := range spans {
 			from := firstSpan + s
 			b.tasks = append(b.tasks, attendTask{block: i, kvHead: kvHead, to: n, spans: [2]int{from, from + 1},
-				partial: partial + s, head: len(c.partials.heads) - 1, cost: n * b.spans[from].slots})
+				partial: partial + s, head: len(c.partials.heads) - 1, weighed: -1, cost: n * b.spans[from].slots})
 		}
 		return
 	}
+	weighed := b.weigh(i, kvHead, firstSpan)
 	for from := 0; from < n; from += tileQueries {
 		to := min(n, from+tileQueries)
-		task := attendTask{block: i, kvHead: kvHead, from: from, to: to, spans: [2]int{firstSpan, len(b.spans)}, partial: -1}
+		task := attendTask{block: i, kvHead: kvHead, from: from, to: to, spans: [2]int{firstSpan, len(b.spans)}, partial: -1, weighed: weighed}
 		for _, s := range b.spans[firstSpan:] {
 			task.cost += (to - from) * int(s.sees(to-1))
 		}
@@ -236,7 +240,8 @@ type attendWorker struct {
 	lse     []float32 // [watchedRows, group]
 	one     []float32 // as out
 	oneLSE  []float32
-	visible []int32 // [watchedRows]
+	visible []int32     // [watchedRows]
+	weights cpu.Weights // of a tile
 
 	columns []float32 // [group, slots] of a span
 	input   cpu.Input // of rows that every thread makes for itself: see together
@@ -268,6 +273,7 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 	if t.partial >= 0 {
 		out, lse = c.partials.at(t.partial, n*group, dim)
 	}
+	w.weights.Clear()
 	for s := t.spans[0]; s < t.spans[1]; s++ {
 		span := &b.spans[s]
 		for i := range n {
@@ -287,6 +293,8 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 			cpu.AttendPacked(min(isa, cpu.AVX512), to, toLSE, w.q[:n*group*dim], span.packed, group, dim, c.scale, &w.kernel)
 		case span.weights != nil:
 			cpu.AttendRow(isa, to, toLSE, span.weights, span.peak, w.q[:group*dim], span.k, span.v, group, dim, c.scale, &w.kernel)
+		case t.weighed >= 0:
+			w.weights.AttendBlock(isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		case !b.blocks[t.block].step:
 			cpu.AttendBlock(isa, to, toLSE, w.q[:n*group*dim], span.k, span.v, group, dim, w.visible[:n], c.scale, &w.kernel)
 		default:
@@ -295,6 +303,9 @@ func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
 		if s > t.spans[0] {
 			cpu.Merge(c.isa, out, lse, to, toLSE, dim)
 		}
+	}
+	if t.weighed >= 0 {
+		c.sumTile(b, layer, t, lse, w)
 	}
 	if t.partial < 0 {
 		c.settle(b, layer, t.block, t.kvHead, t.from, n, out, lse, w)

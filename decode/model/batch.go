@@ -22,6 +22,7 @@ type batch struct {
 	tasks   []attendTask
 	spans   []span
 	watched []observeTask
+	weighed []weighedHead
 }
 
 // block is one Work's place in the batch.
@@ -35,6 +36,7 @@ type block struct {
 
 	observed int          // from this row on, attention is observed
 	reduce   cache.Reduce // and its rows are joined so
+	weighs   bool         // by the tiles of attention, for the KV head whose tasks are listed
 }
 
 // newBatch checks the Works against the limits and lays them out.
@@ -42,7 +44,7 @@ func (c *CPU) newBatch(work []Work) (*batch, error) {
 	b := &c.batch
 	*b = batch{works: work, results: make([]Result, len(work)),
 		blocks: b.blocks[:0], tokens: b.tokens[:0], positions: b.positions[:0], owner: b.owner[:0],
-		tasks: b.tasks[:0], spans: b.spans[:0], watched: b.watched[:0]}
+		tasks: b.tasks[:0], spans: b.spans[:0], watched: b.watched[:0], weighed: b.weighed[:0]}
 	if err := checkSequences(work, c.limits); err != nil {
 		return nil, err
 	}

@@ -214,7 +214,7 @@ func (b *Blend) lay(chunk []int) {
 	c := b.c
 	n, half := len(chunk), c.config.HeadDim/2
 	b.b = batch{blocks: append(b.b.blocks[:0], block{sequence: b.s, n: n, fits: true, observed: n}), rows: n,
-		positions: chunk, owner: b.b.owner[:0], works: append(b.b.works[:0], Work{}), tasks: b.b.tasks[:0], spans: b.b.spans[:0], watched: b.b.watched[:0]}
+		positions: chunk, owner: b.b.owner[:0], works: append(b.b.works[:0], Work{}), tasks: b.b.tasks[:0], spans: b.b.spans[:0], watched: b.b.watched[:0], weighed: b.b.weighed[:0]}
 	for range n {
 		b.b.owner = append(b.b.owner, 0)
 	}

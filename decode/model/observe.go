@@ -29,7 +29,7 @@ const (
 // watch lists the spans from first on, which begin at slot 0 of those that their owner
 // has, where the block's policy wants to see attention.
 func (b *batch) watch(i, kvHead, first int, whose slotOwner) {
-	if block := &b.blocks[i]; block.observed == block.n {
+	if block := &b.blocks[i]; block.observed == block.n || block.weighs {
 		return
 	}
 	from := 0

@@ -92,7 +92,8 @@ type attention struct {
 	group, headDim int
 	visible        []int32
 	scale          float32
-	block          bool // by the arithmetic of many queries
+	block          bool            // by the arithmetic of many queries
+	weights        *segmentWeights // nil: they are not kept
 }
 
 // slotRows are keys or values [slots, headDim] of one KV head in one of two forms.

@@ -20,6 +20,7 @@ type attendKernels struct {
 	exp2Sum   func(x *float32, n uintptr, peak float32) float32
 
 	columns   [Max + 1]columnKernels
+	weights   func(columns, weights, peaks, lse *float32, slots uintptr)
 	transpose func(dst, src, weights *float32, dstRow, srcRow, dstNext, srcNext, squares uintptr)
 }
 
@@ -37,6 +38,7 @@ var attendKernelsFor = [...]*attendKernels{
 		[...]rowValues{1: rowValues1x32AVX2, rowValues2x32AVX2, rowValues3x32AVX2, nil},
 		maxAVX2, exp2SumAVX2,
 		[...]columnKernels{Sum: {blockSumsAVX2, reduceSumsAVX2, joinSumsAVX2}, Max: {blockPeaksAVX2, reducePeaksAVX2, joinPeaksAVX2}},
+		weightColumnsAVX2,
 		transposeAVX2,
 	},
 	AVX512:     &kernels512,
@@ -50,6 +52,7 @@ var kernels512 = attendKernels{
 	[...]rowValues{1: rowValues1x64AVX512, rowValues2x64AVX512, rowValues3x64AVX512, rowValues4x64AVX512},
 	maxAVX512, exp2SumAVX512,
 	[...]columnKernels{Sum: {blockSumsAVX512, reduceSumsAVX512, joinSumsAVX512}, Max: {blockPeaksAVX512, reducePeaksAVX512, joinPeaksAVX512}},
+	weightColumnsAVX512,
 	transposeAVX512,
 }
 

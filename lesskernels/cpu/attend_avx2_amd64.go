@@ -114,6 +114,11 @@ func reducePeaksAVX2(dst *float32, columns *float32, slots uintptr)
 //go:noescape
 func joinPeaksAVX2(dst *float32, x *float32, n uintptr)
 
+// weightColumnsAVX2 adds to columns [slots, 8] weights [slots, 8] times 2^(peaks − lse), both [8]; slots is a multiple of 4.
+//
+//go:noescape
+func weightColumnsAVX2(columns *float32, weights *float32, peaks *float32, lse *float32, slots uintptr)
+
 // transposeAVX2 writes the transposes of squares of src [8, 8], whose rows are first multiplied by weights [8]. Rows lie dstRow and srcRow numbers apart, squares dstNext and srcNext.
 //
 //go:noescape

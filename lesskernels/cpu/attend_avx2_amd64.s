@@ -1471,6 +1471,125 @@ loop:
 	VZEROUPPER
 	RET
 
+// func weightColumnsAVX2(columns *float32, weights *float32, peaks *float32, lse *float32, slots uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·weightColumnsAVX2(SB), NOSPLIT, $0-40
+	MOVQ         columns+0(FP), AX
+	MOVQ         weights+8(FP), CX
+	MOVQ         peaks+16(FP), DX
+	MOVQ         lse+24(FP), BX
+	MOVQ         slots+32(FP), SI
+	MOVL         $0xc2fc0000, DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
+	VMOVUPS      (DX), Y0
+	VSUBPS       (BX), Y0, Y0
+	VCMPPS       $0x05, Y1, Y0, Y2
+	VMAXPS       Y0, Y1, Y0
+	VROUNDPS     $0x08, Y0, Y1
+	VSUBPS       Y1, Y0, Y0
+	VMOVUPS      weightColumns6AVX2<>+0(SB), Y3
+	VFMADD213PS  weightColumns5AVX2<>+0(SB), Y0, Y3
+	VFMADD213PS  weightColumns4AVX2<>+0(SB), Y0, Y3
+	VFMADD213PS  weightColumns3AVX2<>+0(SB), Y0, Y3
+	VFMADD213PS  weightColumns2AVX2<>+0(SB), Y0, Y3
+	VFMADD213PS  weightColumns1AVX2<>+0(SB), Y0, Y3
+	VFMADD213PS  weightColumns0AVX2<>+0(SB), Y0, Y3
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y1, Y3, Y0
+	VANDPS       Y2, Y0, Y0
+
+slots:
+	VMOVUPS     (AX), Y1
+	VMOVUPS     32(AX), Y2
+	VMOVUPS     64(AX), Y3
+	VMOVUPS     96(AX), Y4
+	VFMADD231PS (CX), Y0, Y1
+	VFMADD231PS 32(CX), Y0, Y2
+	VFMADD231PS 64(CX), Y0, Y3
+	VFMADD231PS 96(CX), Y0, Y4
+	VMOVUPS     Y1, (AX)
+	VMOVUPS     Y2, 32(AX)
+	VMOVUPS     Y3, 64(AX)
+	VMOVUPS     Y4, 96(AX)
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x00000080, CX
+	SUBQ        $0x04, SI
+	JNE         slots
+	VZEROUPPER
+	RET
+
+DATA weightColumns0AVX2<>+0(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+4(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+8(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+12(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+16(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+20(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+24(SB)/4, $(1.0)
+DATA weightColumns0AVX2<>+28(SB)/4, $(1.0)
+GLOBL weightColumns0AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns1AVX2<>+0(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+4(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+8(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+12(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+16(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+20(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+24(SB)/4, $(0.6931472)
+DATA weightColumns1AVX2<>+28(SB)/4, $(0.6931472)
+GLOBL weightColumns1AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns2AVX2<>+0(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+4(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+8(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+12(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+16(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+20(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+24(SB)/4, $(0.2402265)
+DATA weightColumns2AVX2<>+28(SB)/4, $(0.2402265)
+GLOBL weightColumns2AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns3AVX2<>+0(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+4(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+8(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+12(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+16(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+20(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+24(SB)/4, $(0.05550327)
+DATA weightColumns3AVX2<>+28(SB)/4, $(0.05550327)
+GLOBL weightColumns3AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns4AVX2<>+0(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+4(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+8(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+12(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+16(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+20(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+24(SB)/4, $(0.009618057)
+DATA weightColumns4AVX2<>+28(SB)/4, $(0.009618057)
+GLOBL weightColumns4AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns5AVX2<>+0(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+4(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+8(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+12(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+16(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+20(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+24(SB)/4, $(0.0013400428)
+DATA weightColumns5AVX2<>+28(SB)/4, $(0.0013400428)
+GLOBL weightColumns5AVX2<>(SB), RODATA|NOPTR, $32
+
+DATA weightColumns6AVX2<>+0(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+4(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+8(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+12(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+16(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+20(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+24(SB)/4, $(0.00015461445)
+DATA weightColumns6AVX2<>+28(SB)/4, $(0.00015461445)
+GLOBL weightColumns6AVX2<>(SB), RODATA|NOPTR, $32
+
 // func transposeAVX2(dst *float32, src *float32, weights *float32, dstRow uintptr, srcRow uintptr, dstNext uintptr, srcNext uintptr, squares uintptr)
 // Requires: AVX
 TEXT ·transposeAVX2(SB), NOSPLIT, $0-64

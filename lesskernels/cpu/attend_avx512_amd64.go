@@ -119,6 +119,11 @@ func reducePeaksAVX512(dst *float32, columns *float32, slots uintptr)
 //go:noescape
 func joinPeaksAVX512(dst *float32, x *float32, n uintptr)
 
+// weightColumnsAVX512 adds to columns [slots, 16] weights [slots, 16] times 2^(peaks − lse), both [16]; slots is a multiple of 4.
+//
+//go:noescape
+func weightColumnsAVX512(columns *float32, weights *float32, peaks *float32, lse *float32, slots uintptr)
+
 // transposeAVX512 writes the transposes of squares of src [16, 16], whose rows are first multiplied by weights [16]. Rows lie dstRow and srcRow numbers apart, squares dstNext and srcNext.
 //
 //go:noescape

@@ -1515,6 +1515,57 @@ loop:
 	VZEROUPPER
 	RET
 
+// func weightColumnsAVX512(columns *float32, weights *float32, peaks *float32, lse *float32, slots uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·weightColumnsAVX512(SB), NOSPLIT, $0-40
+	MOVQ         columns+0(FP), AX
+	MOVQ         weights+8(FP), CX
+	MOVQ         peaks+16(FP), DX
+	MOVQ         lse+24(FP), BX
+	MOVQ         slots+32(FP), SI
+	MOVL         $0x3f7ffffe, DI
+	VPBROADCASTD DI, Z1
+	MOVL         $0x3f317293, DI
+	VPBROADCASTD DI, Z2
+	MOVL         $0x3e75e7bd, DI
+	VPBROADCASTD DI, Z3
+	MOVL         $0x3d64cdcf, DI
+	VPBROADCASTD DI, Z4
+	MOVL         $0x3c12a14e, DI
+	VPBROADCASTD DI, Z5
+	MOVL         $0x3af837d7, DI
+	VPBROADCASTD DI, Z6
+	VMOVUPS      (DX), Z0
+	VSUBPS       (BX), Z0, Z0
+	VREDUCEPS    $0x01, Z0, Z7
+	VMOVAPS      Z6, Z6
+	VFMADD213PS  Z5, Z7, Z6
+	VFMADD213PS  Z4, Z7, Z6
+	VFMADD213PS  Z3, Z7, Z6
+	VFMADD213PS  Z2, Z7, Z6
+	VFMADD213PS  Z1, Z7, Z6
+	VSCALEFPS    Z0, Z6, Z0
+
+slots:
+	VMOVUPS     (AX), Z1
+	VMOVUPS     64(AX), Z2
+	VMOVUPS     128(AX), Z3
+	VMOVUPS     192(AX), Z4
+	VFMADD231PS (CX), Z0, Z1
+	VFMADD231PS 64(CX), Z0, Z2
+	VFMADD231PS 128(CX), Z0, Z3
+	VFMADD231PS 192(CX), Z0, Z4
+	VMOVUPS     Z1, (AX)
+	VMOVUPS     Z2, 64(AX)
+	VMOVUPS     Z3, 128(AX)
+	VMOVUPS     Z4, 192(AX)
+	ADDQ        $0x00000100, AX
+	ADDQ        $0x00000100, CX
+	SUBQ        $0x04, SI
+	JNE         slots
+	VZEROUPPER
+	RET
+
 // func transposeAVX512(dst *float32, src *float32, weights *float32, dstRow uintptr, srcRow uintptr, dstNext uintptr, srcNext uintptr, squares uintptr)
 // Requires: AVX, AVX512F
 TEXT ·transposeAVX512(SB), NOSPLIT, $0-64

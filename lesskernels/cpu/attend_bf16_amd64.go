@@ -19,10 +19,10 @@ func wordQueriesBF16(dst *uint32, scales *float32, q *float32, headDim uintptr)
 //go:noescape
 func wordScoresBF16(scores *float32, q *uint32, qScales *float32, k *uint32, kScales *float32, headDim uintptr, slots uintptr)
 
-// blockSoftmaxBF16 turns scores [slots, 16] in powers of two into weights 2^(score − maximum), as [slots/2]{even, odd bf16} words, and keeps state {maximum [16], sum [16], factor [16]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.
+// blockSoftmaxBF16 turns scores [slots, 16] in powers of two into weights 2^(score − maximum), pairs of them as [slots/2]{even, odd bf16} words, which may lie where scores do, and keeps state {maximum [16], sum [16], factor [16]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.
 //
 //go:noescape
-func blockSoftmaxBF16(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
+func blockSoftmaxBF16(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr, pairs *uint32)
 
 // pairValuesBF16 writes pairs of slots of v [2·pairs, headDim] as [pairs, headDim]{even slot, odd slot}; headDim is a multiple of 16.
 //

@@ -313,35 +313,36 @@ dims:
 	VZEROUPPER
 	RET
 
-// func blockSoftmaxBF16(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr)
+// func blockSoftmaxBF16(scores *float32, state *float32, visible *int32, first int32, slots uintptr, hidden uintptr, pairs *uint32)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·blockSoftmaxBF16(SB), NOSPLIT, $0-48
+TEXT ·blockSoftmaxBF16(SB), NOSPLIT, $0-56
 	MOVQ         scores+0(FP), AX
 	MOVQ         state+8(FP), CX
 	MOVQ         visible+16(FP), DX
 	MOVQ         slots+32(FP), BX
 	MOVQ         hidden+40(FP), SI
-	MOVL         $0x3f7ffffe, DI
-	VPBROADCASTD DI, Z0
-	MOVL         $0x3f317293, DI
-	VPBROADCASTD DI, Z1
-	MOVL         $0x3e75e7bd, DI
-	VPBROADCASTD DI, Z2
-	MOVL         $0x3d64cdcf, DI
-	VPBROADCASTD DI, Z3
-	MOVL         $0x3c12a14e, DI
-	VPBROADCASTD DI, Z4
-	MOVL         $0x3af837d7, DI
-	VPBROADCASTD DI, Z5
-	MOVL         $0x00000001, DI
-	VPBROADCASTD DI, Z8
+	MOVQ         pairs+48(FP), DI
+	MOVL         $0x3f7ffffe, R8
+	VPBROADCASTD R8, Z0
+	MOVL         $0x3f317293, R8
+	VPBROADCASTD R8, Z1
+	MOVL         $0x3e75e7bd, R8
+	VPBROADCASTD R8, Z2
+	MOVL         $0x3d64cdcf, R8
+	VPBROADCASTD R8, Z3
+	MOVL         $0x3c12a14e, R8
+	VPBROADCASTD R8, Z4
+	MOVL         $0x3af837d7, R8
+	VPBROADCASTD R8, Z5
+	MOVL         $0x00000001, R8
+	VPBROADCASTD R8, Z8
 	VMOVUPS      (DX), Z6
 	VBROADCASTSS first+24(FP), Z7
 	MOVL         $0xff800000, DX
 	VPBROADCASTD DX, Z9
 	VMOVUPS      (CX), Z10
 	MOVQ         AX, DX
-	MOVQ         BX, DI
+	MOVQ         BX, R8
 	TESTQ        SI, SI
 	JNE          hide
 
@@ -351,7 +352,7 @@ max:
 	VMAXPS 128(DX), Z10, Z10
 	VMAXPS 192(DX), Z10, Z10
 	ADDQ   $0x00000100, DX
-	SUBQ   $0x04, DI
+	SUBQ   $0x04, R8
 	JNE    max
 	JMP    shift
 
@@ -363,7 +364,7 @@ hide:
 	VMOVUPS Z11, (DX)
 	VMAXPS  Z11, Z10, Z10
 	ADDQ    $0x00000040, DX
-	DECQ    DI
+	DECQ    R8
 	JNE     hide
 
 shift:
@@ -385,6 +386,7 @@ shift:
 	MOVL         $0xffff0000, DX
 	VPBROADCASTD DX, Z8
 	MOVQ         AX, DX
+	SUBQ         DI, DX
 
 exp:
 	VMOVUPS     (AX), Z9
@@ -427,25 +429,33 @@ exp:
 	VFMADD213PS Z1, Z14, Z15
 	VFMADD213PS Z0, Z14, Z15
 	VSCALEFPS   Z13, Z15, Z13
-	VADDPS      Z9, Z6, Z6
-	VPADDD      Z7, Z9, Z9
-	VADDPS      Z11, Z6, Z6
-	VPADDD      Z7, Z11, Z11
-	VPSRLD      $0x10, Z9, Z9
-	VPTERNLOGD  $0xf8, Z8, Z11, Z9
-	VMOVUPS     Z9, (DX)
-	VADDPS      Z12, Z6, Z6
-	VPADDD      Z7, Z12, Z12
-	VADDPS      Z13, Z6, Z6
-	VPADDD      Z7, Z13, Z13
-	VPSRLD      $0x10, Z12, Z12
-	VPTERNLOGD  $0xf8, Z8, Z13, Z12
-	VMOVUPS     Z12, 64(DX)
-	ADDQ        $0x00000080, DX
-	ADDQ        $0x00000100, AX
-	SUBQ        $0x04, BX
-	JNE         exp
-	VMOVUPS     Z6, 64(CX)
+	TESTQ       DX, DX
+	JEQ         pack
+	VMOVUPS     Z9, (AX)
+	VMOVUPS     Z11, 64(AX)
+	VMOVUPS     Z12, 128(AX)
+	VMOVUPS     Z13, 192(AX)
+
+pack:
+	VADDPS     Z9, Z6, Z6
+	VPADDD     Z7, Z9, Z9
+	VADDPS     Z11, Z6, Z6
+	VPADDD     Z7, Z11, Z11
+	VPSRLD     $0x10, Z9, Z9
+	VPTERNLOGD $0xf8, Z8, Z11, Z9
+	VMOVUPS    Z9, (DI)
+	VADDPS     Z12, Z6, Z6
+	VPADDD     Z7, Z12, Z12
+	VADDPS     Z13, Z6, Z6
+	VPADDD     Z7, Z13, Z13
+	VPSRLD     $0x10, Z12, Z12
+	VPTERNLOGD $0xf8, Z8, Z13, Z12
+	VMOVUPS    Z12, 64(DI)
+	ADDQ       $0x00000080, DI
+	ADDQ       $0x00000100, AX
+	SUBQ       $0x04, BX
+	JNE        exp
+	VMOVUPS    Z6, 64(CX)
 	VZEROUPPER
 	RET
 

@@ -32,7 +32,10 @@ func (k *attendKernels) block(a attention, s *Scratch) {
 	buffers := carver(s.floats(scorerLen(groups, headDim) + groups*(size+stateLen) + slotTile*(headDim+k.lanes)))
 	scorer := k.newScorer(&buffers, groups, headDim, a.k.bf16 != nil)
 	sums, states := buffers.take(groups*size), buffers.take(groups*stateLen)
-	valueTile, scores := buffers.take(slotTile*headDim), buffers.take(slotTile*k.lanes)
+	valueTile, pairs := buffers.take(slotTile*headDim), buffers.take(slotTile*k.lanes)
+	if a.weights != nil {
+		a.weights.begin(k.lanes, sight.most)
+	}
 	clear(sums)
 	clear(states)
 	for i := range groups {
@@ -54,8 +57,16 @@ func (k *attendKernels) block(a attention, s *Scratch) {
 			}
 			hidden := max(0, first+padded-int(sight.least[i]))
 			state, sum := states[i*stateLen:][:stateLen], sums[i*size:][:size]
+			scores := pairs
+			if a.weights != nil {
+				_, scores = a.weights.tile(first, i)
+			}
 			scorer.score(scores, i, padded)
-			scorer.weigh(sum, scores, values, state, sight.visible[i*k.lanes:], first, padded, hidden)
+			scorer.weigh(sum, scores, pairs, values, state, sight.visible[i*k.lanes:], first, padded, hidden)
+			if a.weights != nil {
+				peaks, _ := a.weights.tile(first, i)
+				copy(peaks, state[:k.lanes])
+			}
 			for _, at := range spoilt {
 				k.spoil(sum, at%headDim, sight.visible[i*k.lanes:], first+at/headDim)
 			}
@@ -186,16 +197,17 @@ func (r *scorer) setValues(v slotRows, buffer []float32, n, padded int, s *Scrat
 	return buffer
 }
 
-// weigh turns scores into weights and adds the values that they weigh.
-func (r *scorer) weigh(sum, scores, values, state []float32, visible []int32, first, padded, hidden int) {
+// weigh turns scores into weights and adds the values that they weigh. What brains add
+// them by are pairs.
+func (r *scorer) weigh(sum, scores, pairs, values, state []float32, visible []int32, first, padded, hidden int) {
 	factor, d, slots := &state[2*r.lanes], uintptr(r.headDim), uintptr(padded)
 	if !r.brains {
 		r.blockSoftmax(&scores[0], &state[0], &visible[0], int32(first), slots, uintptr(hidden))
 		r.blockValues(&sum[0], &scores[0], &values[0], factor, d, slots)
 		return
 	}
-	blockSoftmaxBF16(&scores[0], &state[0], &visible[0], int32(first), slots, uintptr(hidden))
-	brainValuesBF16(&sum[0], asWords(scores), asWords(values), factor, d, slots/2)
+	blockSoftmaxBF16(&scores[0], &state[0], &visible[0], int32(first), slots, uintptr(hidden), asWords(pairs))
+	brainValuesBF16(&sum[0], asWords(pairs), asWords(values), factor, d, slots/2)
 }
 
 // asWords is a buffer as the words that kernels of BF16 keep in it.

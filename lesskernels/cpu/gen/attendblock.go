@@ -105,13 +105,14 @@ func (h hider) apply(x, value reg.VecVirtual) {
 // nothing stays at zero weights instead of NaN. Pairs are weights as bf16, those of
 // two slots in a word.
 func (w width) softmax(pairs bool) {
-	form := ""
+	form, more, names := "", "", []string{"scores", "state", "visible", "slots", "hidden"}
 	if pairs {
-		form = ", as [slots/2]{even, odd bf16} words,"
+		form, more = ", pairs of them as [slots/2]{even, odd bf16} words, which may lie where scores do,", ", pairs *uint32"
+		names = append(names, "pairs")
 	}
-	p := w.begin("blockSoftmax"+w.isa, "func(scores, state *float32, visible *int32, first int32, slots, hidden uintptr)",
+	p := w.begin("blockSoftmax"+w.isa, "func(scores, state *float32, visible *int32, first int32, slots, hidden uintptr"+more+")",
 		fmt.Sprintf("turns scores [slots, %d] in powers of two into weights 2^(score − maximum)"+form+" and keeps state {maximum [%d], sum [%d], factor [%d]}: factor is what earlier weights must be multiplied by. Lane i sees the slots below visible[i], where the first one's number is first; hidden 0: all see all.", w.lanes, w.lanes, w.lanes, w.lanes),
-		"scores", "state", "visible", "slots", "hidden")
+		names...)
 	scores, state, visible, slots, some := p[0], p[1], p[2], p[3], p[4]
 	power, hide := w.power("softmax"), w.newHider(visible, "first")
 	hidden, peak, v := w.constant(float32(math.Inf(-1))), w.vec(), w.vec()
@@ -148,10 +149,12 @@ func (w width) softmax(pairs bool) {
 	w.VMULPS(op.Mem{Base: state, Disp: w.bytes()}, factor, sum)
 
 	var half, odd reg.VecVirtual
-	to := w.GP64()
+	var to, apart reg.GPVirtual
 	if pairs {
 		half, odd = w.integers(0x8000), w.oddMask()
-		w.MOVQ(scores, to)
+		to, apart = p[5], w.GP64()
+		w.MOVQ(scores, apart)
+		w.SUBQ(to, apart)
 	}
 	w.Label("exp")
 	lanes := w.vecs(w.lanes / 4)
@@ -161,6 +164,14 @@ func (w width) softmax(pairs bool) {
 	}
 	for _, x := range lanes {
 		power(x)
+	}
+	if pairs {
+		w.TESTQ(apart, apart)
+		w.JEQ(op.LabelRef("pack"))
+		for i, x := range lanes {
+			w.VMOVUPS(x, op.Mem{Base: scores, Disp: i * w.bytes()})
+		}
+		w.Label("pack")
 	}
 	for i, x := range lanes {
 		w.VADDPS(x, sum, sum)

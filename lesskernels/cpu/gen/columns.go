@@ -14,6 +14,7 @@ func (w width) columns() {
 		w.reduceColumns(r)
 		w.joinColumns(r)
 	}
+	w.weightColumns()
 }
 
 // reduction joins weights: b becomes a and b.
@@ -87,5 +88,33 @@ func (w width) joinColumns(r reduction) {
 	w.ADDQ(op.U32(w.bytes()), p[1])
 	w.SUBQ(op.U32(w.lanes), p[2])
 	w.JNE(op.LabelRef("loop"))
+	w.end()
+}
+
+// weightColumns: each lane is a row, whose weights are known but for a factor.
+func (w width) weightColumns() {
+	p := w.begin("weightColumns"+w.isa, "func(columns, weights, peaks, lse *float32, slots uintptr)",
+		fmt.Sprintf("adds to columns [slots, %d] weights [slots, %d] times 2^(peaks − lse), both [%d]; slots is a multiple of 4.", w.lanes, w.lanes, w.lanes),
+		"columns", "weights", "peaks", "lse", "slots")
+	columns, weights, slots := p[0], p[1], p[4]
+	factor, power := w.vec(), w.power("weightColumns")
+	w.VMOVUPS(op.Mem{Base: p[2]}, factor)
+	w.VSUBPS(op.Mem{Base: p[3]}, factor, factor)
+	power(factor)
+	sums := w.vecs(4)
+	w.Label("slots")
+	for i, x := range sums {
+		w.VMOVUPS(op.Mem{Base: columns, Disp: i * w.bytes()}, x)
+	}
+	for i, x := range sums {
+		w.VFMADD231PS(op.Mem{Base: weights, Disp: i * w.bytes()}, factor, x)
+	}
+	for i, x := range sums {
+		w.VMOVUPS(x, op.Mem{Base: columns, Disp: i * w.bytes()})
+	}
+	w.ADDQ(op.U32(4*w.bytes()), columns)
+	w.ADDQ(op.U32(4*w.bytes()), weights)
+	w.SUBQ(op.Imm(4), slots)
+	w.JNE(op.LabelRef("slots"))
 	w.end()
 }
