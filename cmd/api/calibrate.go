@@ -8,7 +8,10 @@ import (
 	"os"
 	"slices"
 
+	"lessrag/cmd/api/eval"
+	"lessrag/cmd/api/progress"
 	"lessrag/decode"
+	"lessrag/decode/cache"
 	"lessrag/decode/heads"
 	"lessrag/decode/recall"
 )
@@ -31,7 +34,7 @@ func (c *modelsCalibrateCmd) Run(ctx context.Context, g *globals) (err error) {
 	if c.Each < 1 || len(c.Lengths) == 0 || slices.Min(c.Lengths) < 500 {
 		return usageError{errors.New("--each is at least 1, --lengths at least 500")}
 	}
-	pages, err := g.evalPages(ctx, true)
+	pages, err := eval.Pages(ctx, g.assets(), true)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func (c *modelsCalibrateCmd) Run(ctx context.Context, g *globals) (err error) {
 	if info.Hash == "" {
 		return fmt.Errorf("%s cannot be read any more", info.Path)
 	}
-	w.Model, w.Name, w.Prompts, w.Lengths, w.Seed, w.Documents = info.Hash, info.Name, len(prompts), c.Lengths, c.Seed, evalDocuments
+	w.Model, w.Name, w.Prompts, w.Lengths, w.Seed, w.Documents = info.Hash, info.Name, len(prompts), c.Lengths, c.Seed, eval.Documents
 	path := c.Output
 	if path == "" {
 		path = heads.Beside(info.Path)
@@ -77,10 +80,10 @@ func (c *modelsCalibrateCmd) Run(ctx context.Context, g *globals) (err error) {
 
 // look adds up what every head looked at in all prompts, divided by their number.
 func look(ctx context.Context, engine *decode.Engine, prompts []recall.Prompt) (mean decode.Attention, err error) {
-	progress := newProgress(os.Stderr, "calibrating", len(prompts))
-	defer progress.finish()
+	shown := progress.New(os.Stderr, "calibrating", len(prompts))
+	defer shown.Finish()
 	for i, p := range prompts {
-		progress.show(i)
+		shown.Show(i)
 		encoded, err := p.Encode(engine.Tokenizer(), engine.Template())
 		if err != nil {
 			return mean, err
@@ -119,30 +122,30 @@ func heaviestFirst(w heads.Weights) []weightedHead {
 	return all
 }
 
-// votersOf is how many of the heads vote: see cache.Vote.
-func votersOf(all []weightedHead) int { return max(1, (len(all)+2)/5) }
-
 // heaviest lists the heads that vote.
 func heaviest(w heads.Weights) string {
 	all := heaviestFirst(w)
-	var total, shown float32
+	voting := all[:cache.Voters(len(all))]
 	text := ""
-	for i, h := range all {
-		total += h.weight
-		if i < votersOf(all) {
-			shown += h.weight
-			text += fmt.Sprintf("layer %2d, KV head %d: %.3f\n", h.layer, h.kvHead, h.weight)
-		}
+	for _, h := range voting {
+		text += fmt.Sprintf("layer %2d, KV head %d: %.3f\n", h.layer, h.kvHead, h.weight)
 	}
-	return text + fmt.Sprintf("%d of %d KV heads carry %.0f%% of the weight\n", votersOf(all), len(all), 100*shown/max(total, 1e-9))
+	return text + fmt.Sprintf("%d of %d KV heads vote; they carry %.0f%% of the weight\n", len(voting), len(all), 100*weightOf(voting)/max(weightOf(all), 1e-9))
+}
+
+func weightOf(all []weightedHead) (sum float32) {
+	for _, h := range all {
+		sum += h.weight
+	}
+	return sum
 }
 
 // plotHeads draws the heads that vote.
 func plotHeads(path string, w heads.Weights) error {
-	c := chart{title: "The heads that find answers, and vote", unit: "%.2f"}
+	c := eval.Chart{Title: "The heads that find answers, and vote", Unit: "%.2f"}
 	all := heaviestFirst(w)
-	for _, h := range all[:votersOf(all)] {
-		c.add(fmt.Sprintf("layer %d, head %d", h.layer, h.kvHead), "weight", float64(h.weight))
+	for _, h := range all[:cache.Voters(len(all))] {
+		c.Add(fmt.Sprintf("layer %d, head %d", h.layer, h.kvHead), "weight", float64(h.weight))
 	}
-	return os.WriteFile(path, []byte(c.svg()), 0o644)
+	return os.WriteFile(path, []byte(c.SVG()), 0o644)
 }

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/cmd/api/eval"
 	"lessrag/decode"
 )
 
@@ -57,7 +58,7 @@ func (c *compareCmd) Run(ctx context.Context, g *globals) (err error) {
 func (c *compareCmd) readings(s *answer.Service) []answer.Reading {
 	var all []answer.Reading
 	for _, text := range c.Caches {
-		all = append(all, readingOf(text))
+		all = append(all, eval.ReadingOf(text))
 	}
 	for _, r := range s.Readings() {
 		if r.Remote && !c.Local || !r.Remote && len(c.Caches) == 0 {

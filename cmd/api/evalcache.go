@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
+	"lessrag/cmd/api/eval"
 	"lessrag/decode"
-	"lessrag/decode/cache"
 	"lessrag/decode/recall"
 )
 
@@ -33,26 +30,6 @@ type evalCacheCmd struct {
 	JSON    bool     `help:"Print one JSON object."`
 }
 
-// cacheEvaluation is what --json prints.
-type cacheEvaluation struct {
-	Model      string            `json:"model"`
-	Seed       uint64            `json:"seed"`
-	Staging    int               `json:"staging"` // 0: as the service does
-	Heads      string            `json:"heads"`
-	Against    string            `json:"against"`
-	Recall     []recallScore     `json:"recall"`
-	Perplexity []perplexityScore `json:"perplexity,omitempty"`
-	Outcomes   []recalled        `json:"outcomes"`
-}
-
-// entry is one cache with its budget.
-type entry struct {
-	text   string
-	spec   cache.Spec
-	share  float64 // of the prompt's tokens; 0: tokens
-	tokens int     // for each KV head; 0: share, or everything where that is 0 too
-}
-
 // recallDepths is how many parts of the documents facts are put into.
 const recallDepths = 3
 
@@ -62,15 +39,15 @@ func (c *evalCacheCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	pages, err := g.evalPages(ctx, false)
+	pages, err := eval.Pages(ctx, g.assets(), false)
 	if err != nil {
 		return err
 	}
-	log, err := openEvalLog(c.Log)
+	log, err := eval.OpenLog(c.Log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.close()) }()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	s := &stack{globals: g}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := c.open(s); err != nil {
@@ -80,33 +57,24 @@ func (c *evalCacheCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	e := cacheEvaluation{Model: s.engine.Info().Name, Seed: c.Seed, Staging: c.Staging, Heads: c.Heads, Against: c.Against}
-	if e.Outcomes, err = c.recall(ctx, s.engine, prompts, entries, log); err != nil {
-		return err
-	}
-	e.Recall = scoreRecall(e.Outcomes, entries, c.Against)
-	if e.Perplexity, err = c.perplexity(ctx, s.engine, pages, entries, log); err != nil {
+	e, err := eval.MeasureCaches(ctx, s.engine, prompts, pages, entries,
+		eval.CacheOptions{Seed: c.Seed, Staging: c.Staging, Heads: c.Heads, Against: c.Against, Windows: c.Windows}, log)
+	if err != nil {
 		return err
 	}
 	if c.Plot != "" {
-		if err := plotCaches(c.Plot, e); err != nil {
+		if err := e.Plot(c.Plot); err != nil {
 			return err
 		}
 	}
 	if c.JSON {
 		return printJSON(e)
 	}
-	return printCaches(os.Stdout, e)
+	return e.Print(os.Stdout)
 }
 
-// allCaches are what --caches all stands for: the largest first.
-var allCaches = []string{"full", "full+think", "full+kivi4", "full+kivi4+think", "full+kivi2", "full+kivi2+think",
-	"vote+kivi4@10%", "vote@10%", "snapkv+kivi4@10%", "snapkv@10%", "tova@10%", "h2o+less+kivi4+think@10%", "h2o+kivi4@10%", "h2o+less@10%", "h2o@10%",
-	"buzz@10%", "corm@10%", "cascade@10%", "elastic@10%", "elastic-values@10%",
-	"sinks+kivi4@10%", "sinks+moment@10%", "sinks+less@10%", "sinks@10%", "streaming@10%"}
-
 // entries reads --caches.
-func (c *evalCacheCmd) entries() ([]entry, error) {
+func (c *evalCacheCmd) entries() ([]eval.Entry, error) {
 	if c.Quick {
 		c.Each, c.Lengths = 1, []int{2000}
 	}
@@ -114,59 +82,17 @@ func (c *evalCacheCmd) entries() ([]entry, error) {
 		return nil, usageError{errors.New("--each is at least 1, --lengths at least 1000, --windows and --limit not negative")}
 	}
 	if slices.Equal(c.Caches, []string{"all"}) {
-		c.Caches = allCaches
+		c.Caches = eval.AllCaches
 	}
-	var entries []entry
+	var entries []eval.Entry
 	for _, text := range c.Caches {
-		e, err := parseEntry(text)
+		e, err := eval.ParseEntry(text)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--caches: %w", err)}
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
-}
-
-func parseEntry(text string) (entry, error) {
-	name, budget, bounded := strings.Cut(text, "@")
-	spec, err := cache.ParseSpec(name)
-	if err != nil {
-		return entry{}, err
-	}
-	if err := spec.Available(); err != nil {
-		return entry{}, err
-	}
-	e := entry{text: text, spec: spec}
-	if bounded != spec.Bounded() {
-		return entry{}, fmt.Errorf("%q: a bounded cache, and no other, has a budget after @", text)
-	}
-	if !bounded {
-		return e, nil
-	}
-	if percent, ok := strings.CutSuffix(budget, "%"); ok {
-		e.share, err = strconv.ParseFloat(percent, 64)
-		e.share /= 100
-	} else {
-		e.tokens, err = strconv.Atoi(budget)
-	}
-	if err != nil || !(e.share > 0 && e.share <= 1) && e.tokens < 1 {
-		return entry{}, fmt.Errorf("%q: the budget is a share of the prompt (10%%) or a number of tokens", text)
-	}
-	return e, nil
-}
-
-// budget is what the cache gets beside a prompt: the bytes that plain keys and
-// values of so many tokens take, so that all caches with one budget get the same.
-func (e entry) budget(engine *decode.Engine, prompt int) (cache.Budget, error) {
-	if !e.spec.Bounded() {
-		return cache.Budget{}, nil
-	}
-	tokens := e.tokens
-	if tokens == 0 {
-		tokens = int(e.share * float64(prompt))
-	}
-	plan, err := engine.Plan(cache.Spec{Policy: cache.Sinks}, cache.Budget{Tokens: tokens})
-	return cache.Budget{Bytes: plan.Bytes}, err
 }
 
 // open loads the reader with the head weights that were asked for.
@@ -213,6 +139,3 @@ func (c *evalCacheCmd) prompts(engine *decode.Engine, pages []recall.Page) ([]re
 	}
 	return encoded, nil
 }
-
-// plotPath is a figure of the evaluation.
-func plotPath(dir, name string) string { return filepath.Join(dir, "cache-"+name+".svg") }

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/cmd/api/eval"
 	"lessrag/decode"
 	"lessrag/ingest"
 	"lessrag/retrieve"
@@ -91,7 +92,8 @@ func usedWrongly(err error) bool {
 	var question *answer.InvalidError
 	var query *retrieve.InvalidError
 	var document *ingest.InvalidError
+	var evaluation *eval.InvalidError
 	var request *decode.InvalidError
 	return errors.As(err, &usage) || errors.As(err, &question) || errors.As(err, &query) ||
-		errors.As(err, &document) || errors.As(err, &request)
+		errors.As(err, &document) || errors.As(err, &evaluation) || errors.As(err, &request)
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/term"
 )
 
 // printJSON writes the one object that --json promises on standard output.
@@ -15,9 +13,6 @@ func printJSON(v any) error {
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(v)
 }
-
-// isTerminal tells whether progress may be drawn over itself.
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // bytesText is n in the unit that a person would choose.
 func bytesText(n int64) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"lessrag/cmd/api/progress"
 	"lessrag/ingest"
 )
 
@@ -23,11 +24,9 @@ type reporter struct {
 	ahead int
 }
 
-const plainEvery = 5 * time.Second
-
 func newReporter(f *os.File, total int) *reporter {
 	r := &reporter{w: f, total: total, began: time.Now(), last: time.Now()}
-	if isTerminal(f) {
+	if progress.IsTerminal(f) {
 		r.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(f),
 			progressbar.OptionSetDescription("ingesting"),
@@ -102,7 +101,7 @@ func (r *reporter) show(s status) {
 		r.bar.Set(s.done)                               // its error is of the terminal's
 		return
 	}
-	if s.done == r.done && s.ahead == r.ahead || time.Since(r.last) < plainEvery {
+	if s.done == r.done && s.ahead == r.ahead || time.Since(r.last) < progress.Every {
 		return
 	}
 	r.done, r.ahead, r.last = s.done, s.ahead, time.Now()

@@ -10,6 +10,9 @@ import (
 // 7,500 tokens, 6 lose none (9 prompts; on 63 others 6 lose 0.05).
 const votersShare = 15
 
+// Voters is how many of a model's KV heads vote, at most: those of the highest weights.
+func Voters(heads int) int { return max(1, (heads+votersShare/2)/votersShare) }
+
 // voters are the heaviest fifteenth of the KV heads, rising. Without weights, or with
 // none above zero, all of them vote. weights is [layers·kvHeads] for that many
 // heads, or nil.
@@ -22,7 +25,7 @@ func voters(weights []float32, heads int) []int {
 		return all
 	}
 	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(weights[b], weights[a]) })
-	heaviest := all[:max(1, (heads+votersShare/2)/votersShare)]
+	heaviest := all[:Voters(heads)]
 	heaviest = slices.DeleteFunc(heaviest, func(head int) bool { return !(weights[head] > 0) })
 	slices.Sort(heaviest)
 	return heaviest

@@ -1,4 +1,4 @@
-package main
+package eval
 
 import (
 	"context"
@@ -7,11 +7,12 @@ import (
 	"os"
 	"slices"
 
+	"lessrag/cmd/api/progress"
 	"lessrag/retrieve"
 )
 
-// refusalScore is what one threshold of similarity does.
-type refusalScore struct {
+// RefusalScore is what one threshold of similarity does.
+type RefusalScore struct {
 	MinSimilarity float64 `json:"min_similarity"`
 	Refused       float64 `json:"refused"` // share of the off-topic questions
 	Lost          float64 `json:"lost"`    // share of the set's questions
@@ -26,38 +27,34 @@ const allWords = 2
 
 // refusals finds the thresholds for the first collection, searched in the way
 // that answers are.
-func (c *evalSetCmd) refusals(ctx context.Context, s *stack, questions []retrieve.Expected, log *evalLog) ([]refusalScore, error) {
-	others, err := readSet(c.OffTopic, false)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--off-topic: %w", err)}
-	}
-	own, err := c.fits(ctx, s, questions, log)
+func (o SetOptions) refusals(ctx context.Context, searcher *retrieve.Searcher, questions, others []retrieve.Expected, log *Log) ([]RefusalScore, error) {
+	own, err := o.fits(ctx, searcher, questions, log)
 	if err != nil {
 		return nil, err
 	}
-	off, err := c.fits(ctx, s, others, log)
+	off, err := o.fits(ctx, searcher, others, log)
 	if err != nil {
 		return nil, err
 	}
-	return refusalsAt(own, off, c.MinSimilarity), nil
+	return refusalsAt(own, off, o.MinSimilarity), nil
 }
 
 // fits is how near the passages found come to each question.
-func (c *evalSetCmd) fits(ctx context.Context, s *stack, questions []retrieve.Expected, log *evalLog) ([]float64, error) {
-	progress := newProgress(os.Stderr, "measuring similarity", len(questions))
-	defer progress.finish()
+func (o SetOptions) fits(ctx context.Context, searcher *retrieve.Searcher, questions []retrieve.Expected, log *Log) ([]float64, error) {
+	shown := progress.New(os.Stderr, "measuring similarity", len(questions))
+	defer shown.Finish()
 	fits := make([]float64, len(questions))
 	for i, q := range questions {
-		key := evalKey{Question: q.Question, Collection: c.Collections[0], Mode: "fit", Prompt: fmt.Sprintf("limit %d", c.Limit)}
-		fit, err := remembered(log, key, func() (float64, error) {
-			found, err := s.searcher.Search(ctx, retrieve.Query{Text: q.Question, Collection: c.Collections[0], Limit: c.Limit})
+		key := Key{Question: q.Question, Collection: o.Collections[0], Mode: "fit", Prompt: fmt.Sprintf("limit %d", o.Limit)}
+		fit, err := Remembered(log, key, func() (float64, error) {
+			found, err := searcher.Search(ctx, retrieve.Query{Text: q.Question, Collection: o.Collections[0], Limit: o.Limit})
 			return min(max(retrieve.Fit(found.Passages), -allWords), allWords), err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("question %q: %w", q.Question, err)
 		}
 		fits[i] = fit
-		progress.show(i + 1)
+		shown.Show(i + 1)
 	}
 	return fits, nil
 }
@@ -65,7 +62,7 @@ func (c *evalSetCmd) fits(ctx context.Context, s *stack, questions []retrieve.Ex
 // refusalsAt returns, for every share of off-topic questions that can be refused,
 // the lowest threshold in thousandths that does, and what it costs; and the same
 // of the threshold in use. It is pure.
-func refusalsAt(own, off []float64, inUse float64) []refusalScore {
+func refusalsAt(own, off []float64, inUse float64) []RefusalScore {
 	if len(off) == 0 || len(own) == 0 {
 		return nil
 	}
@@ -79,8 +76,8 @@ func refusalsAt(own, off []float64, inUse float64) []refusalScore {
 		}
 		return float64(n) / float64(len(fits))
 	}
-	at := func(least float64) refusalScore { return refusalScore{least, below(off, least), below(own, least)} }
-	scores := []refusalScore{at(inUse)}
+	at := func(least float64) RefusalScore { return RefusalScore{least, below(off, least), below(own, least)} }
+	scores := []RefusalScore{at(inUse)}
 	for _, target := range refusalTargets {
 		last := off[int(math.Ceil(target*float64(len(off))))-1]
 		if last >= allWords {
@@ -88,5 +85,5 @@ func refusalsAt(own, off []float64, inUse float64) []refusalScore {
 		}
 		scores = append(scores, at(math.Floor(last*1000+1)/1000))
 	}
-	return slices.CompactFunc(scores, func(a, b refusalScore) bool { return a == b })
+	return slices.CompactFunc(scores, func(a, b RefusalScore) bool { return a == b })
 }

@@ -1,4 +1,4 @@
-package main
+package eval
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/cmd/api/progress"
 	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/retrieve"
 )
 
-// blendNovel is what looking for passages costs prompts of which none is known.
-type blendNovel struct {
+// Novel is what looking for passages costs prompts of which none is known.
+type Novel struct {
 	Pairs   int     `json:"pairs"`
 	PlainMS float64 `json:"plain_ttft_ms"` // medians
 	BlendMS float64 `json:"blend_ttft_ms"`
@@ -24,13 +25,13 @@ type blendNovel struct {
 
 // novel reads pairs of prompts of new passages, one after the other: one plainly, one
 // looking for its passages.
-func (c *evalBlendCmd) novel(ctx context.Context, engine *decode.Engine, questions []blendQuestion, log *evalLog) (*blendNovel, error) {
+func (o BlendOptions) novel(ctx context.Context, engine *decode.Engine, questions []BlendQuestion, log *Log) (*Novel, error) {
 	var plain, blended []float64
-	progress := newProgress(os.Stderr, "reading new passages", c.Novel)
-	defer progress.finish()
-	for i := range c.Novel {
-		key := evalKey{Question: fmt.Sprintf("new passages, pair %d", i), Source: fmt.Sprintf("%d passages of %d", c.Passages, c.Tokens), Collection: engine.Info().Hash}
-		pair, err := remembered(log, key, func() (pair [2]float64, err error) {
+	shown := progress.New(os.Stderr, "reading new passages", o.Novel)
+	defer shown.Finish()
+	for i := range o.Novel {
+		key := Key{Question: fmt.Sprintf("new passages, pair %d", i), Source: fmt.Sprintf("%d passages of %d", o.Passages, o.Tokens), Collection: engine.Info().Hash}
+		pair, err := Remembered(log, key, func() (pair [2]float64, err error) {
 			for turn := range pair {
 				blends := (i + turn) % 2 // which comes first takes turns
 				if pair[blends], err = readNovel(ctx, engine, questions[i%len(questions)], fmt.Sprintf("%d%d", i, turn), blends == 1); err != nil {
@@ -43,14 +44,14 @@ func (c *evalBlendCmd) novel(ctx context.Context, engine *decode.Engine, questio
 			return nil, err
 		}
 		plain, blended = append(plain, pair[0]), append(blended, pair[1])
-		progress.show(i + 1)
+		shown.Show(i + 1)
 	}
-	return &blendNovel{Pairs: c.Novel, PlainMS: median(plain), BlendMS: median(blended), Ratio: sum(blended) / max(sum(plain), 1e-9)}, nil
+	return &Novel{Pairs: o.Novel, PlainMS: median(plain), BlendMS: median(blended), Ratio: sum(blended) / max(sum(plain), 1e-9)}, nil
 }
 
 // readNovel is the time to the first token of a question's prompt, milliseconds, where
 // the edition makes every passage one that no prompt has had.
-func readNovel(ctx context.Context, engine *decode.Engine, q blendQuestion, edition string, blends bool) (float64, error) {
+func readNovel(ctx context.Context, engine *decode.Engine, q BlendQuestion, edition string, blends bool) (float64, error) {
 	found := slices.Clone(q.found)
 	for j := range found {
 		found[j].Text = fmt.Sprintf("Edition %s of part %d. %s", edition, j, found[j].Text)
@@ -71,12 +72,4 @@ func readNovel(ctx context.Context, engine *decode.Engine, q blendQuestion, edit
 		err = fmt.Errorf("%d of %d tokens of a new prompt were known", result.ReusedTokens, len(prompt))
 	}
 	return float64(time.Since(start).Microseconds()) / 1000, err
-}
-
-func sum(values []float64) float64 {
-	total := 0.0
-	for _, x := range values {
-		total += x
-	}
-	return total
 }

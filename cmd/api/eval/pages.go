@@ -1,4 +1,4 @@
-package main
+package eval
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"lessrag/ingest/extract"
 )
 
-// evalDocuments are the pages of `make fetch-eval` that prompts quote: in English,
+// Documents are the pages of `make fetch-eval` that prompts quote: in English,
 // without the FAQs, whose questions measure retrieval.
-var evalDocuments = []string{
+var Documents = []string{
 	"postgresql-doc-15/postgresql-doc-15/html/*.html",
 	"debian-handbook/debian-handbook/html/en-US/*.html",
 	"git-doc/git-doc/*.html",
@@ -29,16 +29,16 @@ const pageStride = 6
 
 var settingsPage = regexp.MustCompile(`^(runtime-config-.*|auto-explain|postgres-fdw|pgprewarm|sql-createindex)\.html$`)
 
-// evalPages reads the documents for evaluation or for calibration, as plain text.
-func (g *globals) evalPages(ctx context.Context, calibration bool) ([]recall.Page, error) {
+// Pages reads the documents for evaluation or for calibration, as plain text.
+func Pages(ctx context.Context, assets string, calibration bool) ([]recall.Page, error) {
 	var pages []recall.Page
-	for _, pattern := range evalDocuments {
-		paths, err := filepath.Glob(filepath.Join(g.assets(), "documents", pattern))
+	for _, pattern := range Documents {
+		paths, err := filepath.Glob(filepath.Join(assets, "documents", pattern))
 		if err != nil {
 			return nil, err
 		}
 		if len(paths) == 0 {
-			return nil, fmt.Errorf("no documents at %s: run `make fetch-eval`", filepath.Join(g.assets(), "documents", pattern))
+			return nil, fmt.Errorf("no documents at %s: run `make fetch-eval`", filepath.Join(assets, "documents", pattern))
 		}
 		slices.Sort(paths)
 		count := 0
@@ -50,7 +50,7 @@ func (g *globals) evalPages(ctx context.Context, calibration bool) ([]recall.Pag
 			if count++; count%pageStride != 0 && !settingsPage.MatchString(name) {
 				continue
 			}
-			page, err := readPage(ctx, path)
+			page, err := ReadPage(ctx, path)
 			if err != nil {
 				return nil, err
 			}
@@ -60,7 +60,8 @@ func (g *globals) evalPages(ctx context.Context, calibration bool) ([]recall.Pag
 	return pages, nil
 }
 
-func readPage(ctx context.Context, path string) (recall.Page, error) {
+// ReadPage reads a file as plain text.
+func ReadPage(ctx context.Context, path string) (recall.Page, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return recall.Page{}, err

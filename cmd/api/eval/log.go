@@ -1,4 +1,4 @@
-package main
+package eval
 
 import (
 	"bufio"
@@ -11,8 +11,8 @@ import (
 	"os"
 )
 
-// evalKey names one measurement: whatever changes it is part of the name.
-type evalKey struct {
+// Key names one measurement: whatever changes it is part of the name.
+type Key struct {
 	Question   string `json:"question"`
 	Source     string `json:"source"`
 	Section    string `json:"section,omitempty"`
@@ -22,24 +22,24 @@ type evalKey struct {
 	Prompt     string `json:"prompt,omitempty"` // what shapes the prompt and the answer's length
 }
 
-// evalLog keeps finished measurements in a file, a JSON object a line, so that
+// Log keeps finished measurements in a file, a JSON object a line, so that
 // an evaluation that was interrupted goes on where it was. Without a file it
 // remembers nothing.
-type evalLog struct {
+type Log struct {
 	file *os.File
-	done map[evalKey]json.RawMessage
+	done map[Key]json.RawMessage
 }
 
-type evalLine struct {
-	Key   evalKey         `json:"key"`
+type line struct {
+	Key   Key             `json:"key"`
 	Value json.RawMessage `json:"value"`
 }
 
-// openEvalLog reads what is there and appends to it. A last line that was cut
+// OpenLog reads what is there and appends to it. A last line that was cut
 // off is dropped; anything else that is no line of a log is an error, since it
 // is somebody's other file.
-func openEvalLog(path string) (*evalLog, error) {
-	l := &evalLog{done: map[evalKey]json.RawMessage{}}
+func OpenLog(path string) (*Log, error) {
+	l := &Log{done: map[Key]json.RawMessage{}}
 	if path == "" {
 		return l, nil
 	}
@@ -49,13 +49,13 @@ func openEvalLog(path string) (*evalLog, error) {
 	}
 	whole := content[:bytes.LastIndexByte(content, '\n')+1]
 	lines := bufio.NewScanner(bytes.NewReader(whole))
-	lines.Buffer(nil, maxSetLine)
+	lines.Buffer(nil, maxLine)
 	for n := 1; lines.Scan(); n++ {
-		var line evalLine
+		var line line
 		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&line); err != nil {
-			return nil, usageError{fmt.Errorf("--log %s, line %d: not the log of an evaluation: %w", path, n, err)}
+			return nil, &InvalidError{"--log", fmt.Sprintf("%s, line %d: not the log of an evaluation: %v", path, n, err)}
 		}
 		l.done[line.Key] = line.Value
 	}
@@ -74,16 +74,17 @@ func openEvalLog(path string) (*evalLog, error) {
 	return l, nil
 }
 
-func (l *evalLog) close() error {
+// Close closes the file.
+func (l *Log) Close() error {
 	if l.file == nil {
 		return nil
 	}
 	return l.file.Close()
 }
 
-// remembered is what the log has under key, or what measure gives, which is
+// Remembered is what the log has under key, or what measure gives, which is
 // then kept.
-func remembered[T any](l *evalLog, key evalKey, measure func() (T, error)) (value T, err error) {
+func Remembered[T any](l *Log, key Key, measure func() (T, error)) (value T, err error) {
 	if kept, ok := l.done[key]; ok {
 		if err := json.Unmarshal(kept, &value); err != nil {
 			return value, fmt.Errorf("--log: %w", err)
@@ -97,7 +98,7 @@ func remembered[T any](l *evalLog, key evalKey, measure func() (T, error)) (valu
 	if err != nil {
 		return value, err
 	}
-	line, err := json.Marshal(evalLine{key, text})
+	line, err := json.Marshal(line{key, text})
 	if err != nil {
 		return value, err
 	}

@@ -1,15 +1,21 @@
-package main
+// Package progress tells on standard error how far long work is.
+package progress
 
 import (
 	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"golang.org/x/term"
 )
 
-// progress tells how far long work is and when it will be done: one line that
+// Every is how often a plain line is written where there is no terminal.
+const Every = 5 * time.Second
+
+// Progress tells how far long work is and when it will be done: one line that
 // changes on a terminal, a plain one every few seconds elsewhere.
-type progress struct {
+type Progress struct {
 	w        io.Writer
 	what     string
 	total    int
@@ -19,18 +25,22 @@ type progress struct {
 	last     time.Time
 }
 
-func newProgress(f *os.File, what string, total int) *progress {
-	return &progress{w: f, what: what, total: total, terminal: isTerminal(f), first: -1}
+// IsTerminal tells whether progress may be drawn over itself.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// New is of total parts of what is named.
+func New(f *os.File, what string, total int) *Progress {
+	return &Progress{w: f, what: what, total: total, terminal: IsTerminal(f), first: -1}
 }
 
-// show reports that done parts have ended.
-func (p *progress) show(done int) {
+// Show reports that done parts have ended.
+func (p *Progress) Show(done int) {
 	now := time.Now()
 	if p.first < 0 {
 		p.first, p.start, p.last = done, now, now
 		return
 	}
-	every := plainEvery
+	every := Every
 	if p.terminal {
 		every /= 50
 	}
@@ -47,8 +57,8 @@ func (p *progress) show(done int) {
 	fmt.Fprintln(p.w, line)
 }
 
-// finish takes the line off a terminal.
-func (p *progress) finish() {
+// Finish takes the line off a terminal.
+func (p *Progress) Finish() {
 	if p.terminal {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}

@@ -1,4 +1,4 @@
-package main
+package eval
 
 import (
 	"cmp"
@@ -21,12 +21,12 @@ type scatterPoint struct {
 
 // scatterOf is how likely a token of the true answer is under each cache, prompts of
 // all kinds together, against the mean bytes of a sequence.
-func scatterOf(e cacheEvaluation) scatter {
+func scatterOf(outcomes []Recalled) scatter {
 	s := scatter{title: "What do the bytes of a sequence buy? Probability of a token of the true answer"}
 	type sums struct{ n, logP, bytes float64 }
 	all := map[string]*sums{}
 	var names []string
-	for _, o := range e.Outcomes {
+	for _, o := range outcomes {
 		if all[o.Cache] == nil {
 			all[o.Cache] = &sums{}
 			names = append(names, o.Cache)
@@ -52,9 +52,9 @@ const (
 	scatterLine   = 14 // names are no closer
 )
 
-// svg draws bytes to the right on a logarithmic scale, and quality upwards. Names that
+// SVG draws bytes to the right on a logarithmic scale, and quality upwards. Names that
 // would overlap are pushed down, with a line to their point.
-func (s scatter) svg() string {
+func (s scatter) SVG() string {
 	low, high := math.Inf(1), 0.0
 	for _, p := range s.points {
 		low, high = min(low, p.bytes), max(high, p.bytes)

@@ -1,19 +1,19 @@
-package main
+package eval
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"text/tabwriter"
+	"strings"
 
 	"lessrag/cmd/api/answer"
+	"lessrag/cmd/api/progress"
 	"lessrag/retrieve"
 )
 
-// answerScore is one cache over all questions that have answers.
-type answerScore struct {
+// AnswerScore is one cache over all questions that have answers.
+type AnswerScore struct {
 	Cache             string  `json:"cache"`
 	Budget            string  `json:"budget"`
 	Questions         int     `json:"questions"`
@@ -30,8 +30,8 @@ type answerScore struct {
 	BudgetBytes       float64 `json:"budget_bytes"`
 }
 
-// reply is what is kept of one answer.
-type reply struct {
+// Reply is what is kept of one answer.
+type Reply struct {
 	Answer    string        `json:"answer"`
 	Refused   bool          `json:"refused"`
 	Match     bool          `json:"match"`
@@ -46,32 +46,32 @@ type reply struct {
 
 // answers lets the reader answer every question that has expected answers,
 // with all caches over the same prompt.
-func (c *evalSetCmd) answers(ctx context.Context, s *stack, questions []retrieve.Expected, log *evalLog) ([]answerScore, error) {
+func (o SetOptions) answers(ctx context.Context, service *answer.Service, questions []retrieve.Expected, log *Log) ([]AnswerScore, error) {
 	questions = slices.DeleteFunc(slices.Clone(questions), func(q retrieve.Expected) bool { return len(q.Answers) == 0 })
 	if len(questions) == 0 {
-		return nil, usageError{fmt.Errorf("%s: --caches needs questions with \"answers\"", c.Set)}
+		return nil, &InvalidError{"--caches", "needs questions with \"answers\""}
 	}
 	var readings []answer.Reading
-	for _, text := range c.Caches {
-		readings = append(readings, readingOf(text))
+	for _, text := range o.Caches {
+		readings = append(readings, ReadingOf(text))
 	}
-	replies := make([][]reply, len(readings))
-	progress := newProgress(os.Stderr, "answering", len(questions))
+	replies := make([][]Reply, len(readings))
+	shown := progress.New(os.Stderr, "answering", len(questions))
 	for i, q := range questions {
 		// One measurement for all caches: what is compared read the same prompt.
-		key := evalKey{Question: q.Question, Source: q.Source, Section: q.Section, Collection: c.Collections[0], Cache: fmt.Sprint(c.Caches),
-			Prompt: fmt.Sprintf("limit %d, context %d, answer %d", c.Limit, c.ContextTokens, c.MaxTokens)}
-		all, err := remembered(log, key, func() ([]reply, error) { return c.ask(ctx, s, q, readings) })
+		key := Key{Question: q.Question, Source: q.Source, Section: q.Section, Collection: o.Collections[0], Cache: fmt.Sprint(o.Caches),
+			Prompt: fmt.Sprintf("limit %d, context %d, answer %d", o.Limit, o.ContextTokens, o.MaxTokens)}
+		all, err := Remembered(log, key, func() ([]Reply, error) { return o.ask(ctx, service, q, readings) })
 		if err != nil {
 			return nil, fmt.Errorf("question %d: %w", i+1, err)
 		}
 		for r := range readings {
 			replies[r] = append(replies[r], all[r])
 		}
-		progress.show(i + 1)
+		shown.Show(i + 1)
 	}
-	progress.finish()
-	var scores []answerScore
+	shown.Finish()
+	var scores []AnswerScore
 	for r, reading := range readings {
 		scores = append(scores, scoreReplies(reading, replies[r]))
 	}
@@ -79,8 +79,8 @@ func (c *evalSetCmd) answers(ctx context.Context, s *stack, questions []retrieve
 }
 
 // ask compares one question's answers.
-func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, readings []answer.Reading) ([]reply, error) {
-	comparison, err := s.answers.Compare(ctx, answer.Question{Text: q.Question, Collection: c.Collections[0]}, readings, nil)
+func (o SetOptions) ask(ctx context.Context, service *answer.Service, q retrieve.Expected, readings []answer.Reading) ([]Reply, error) {
+	comparison, err := service.Compare(ctx, answer.Question{Text: q.Question, Collection: o.Collections[0]}, readings, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +88,12 @@ func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, rea
 	for _, p := range comparison.Passages {
 		byID[p.ID] = p.Text
 	}
-	var all []reply
+	var all []Reply
 	for _, column := range comparison.Columns {
 		if column.Error != nil {
 			return nil, fmt.Errorf("cache %s: %s", column.Memory.Cache, column.Error.Message)
 		}
-		r := reply{Answer: column.Answer, Refused: column.FinishReason == answer.FinishRefused, Report: column.Report, Citations: len(column.Citations)}
+		r := Reply{Answer: column.Answer, Refused: column.FinishReason == answer.FinishRefused, Report: column.Report, Citations: len(column.Citations)}
 		if !r.Refused {
 			r.Match, r.F1 = retrieve.ContainsMatch(column.Answer, q.Answers), retrieve.TokenF1(column.Answer, q.Answers)
 		}
@@ -115,8 +115,8 @@ func (c *evalSetCmd) ask(ctx context.Context, s *stack, q retrieve.Expected, rea
 }
 
 // scoreReplies is pure arithmetic. A share of nothing is 0.
-func scoreReplies(reading answer.Reading, replies []reply) answerScore {
-	score := answerScore{Cache: reading.Cache, Budget: reading.Budget, Questions: len(replies)}
+func scoreReplies(reading answer.Reading, replies []Reply) AnswerScore {
+	score := AnswerScore{Cache: reading.Cache, Budget: reading.Budget, Questions: len(replies)}
 	var cited, citations, right, quoted int
 	var ttft, rate, prompt, held, budget []float64
 	for _, r := range replies {
@@ -147,34 +147,8 @@ func scoreReplies(reading answer.Reading, replies []reply) answerScore {
 	return score
 }
 
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-// print writes one table for retrieval and one for answers.
-func (e evaluation) print(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "collection\tmode\tquestions\trecall@1\t@5\t@10\tMRR\tnDCG@10\t")
-	for _, r := range e.Retrieval {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t\n",
-			r.Collection, r.Mode, r.Questions, r.Recall1, r.Recall5, r.Recall10, r.MRR, r.NDCG10)
-	}
-	if len(e.Refusal) > 0 {
-		fmt.Fprintln(t, "\n--min-similarity\toff-topic refused\tquestions lost\t")
-		for _, r := range e.Refusal {
-			fmt.Fprintf(t, "%.3f\t%.0f%%\t%.1f%%\t\n", r.MinSimilarity, 100*r.Refused, 100*r.Lost)
-		}
-	}
-	if len(e.Answers) > 0 {
-		fmt.Fprintln(t, "\ncache\tbudget\tquestions\tcontain\tF1\tcited\tprecision\tof quotes\tfirst token\ttokens/s\theld\t")
-		for _, a := range e.Answers {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f ms\t%.1f\t%s\t\n", a.Cache, a.Budget, a.Questions,
-				a.Match, a.TokenF1, a.Cited, a.CitationPrecision, a.QuotePrecision, a.TTFTMS, a.TokensPerSecond, bytesText(int64(a.HeldBytes)))
-		}
-	}
-	return t.Flush()
+// ReadingOf splits cache@budget.
+func ReadingOf(text string) answer.Reading {
+	name, budget, _ := strings.Cut(text, "@")
+	return answer.Reading{Cache: name, Budget: budget}
 }

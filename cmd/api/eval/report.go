@@ -1,45 +1,45 @@
-package main
+package eval
 
 import (
 	"fmt"
 	"strings"
 )
 
-// report draws an evaluation on one page: what share of sections is found, by
+// Report draws an evaluation on one page: what share of sections is found, by
 // collection and mode; what each cache answers; what each threshold refuses.
-func (e evaluation) report() string {
-	found := chart{title: "Right section among the first 1, 5 and 10 places", unit: "%.3f", most: 1}
+func (e Set) Report() string {
+	found := Chart{Title: "Right section among the first 1, 5 and 10 places", Unit: "%.3f", Most: 1}
 	for _, r := range e.Retrieval {
 		group := r.Mode
 		if e.collections() > 1 {
 			group = r.Collection + ", " + r.Mode
 		}
-		found.add(group, "first", r.Recall1)
-		found.add(group, "first five", r.Recall5)
-		found.add(group, "first ten", r.Recall10)
+		found.Add(group, "first", r.Recall1)
+		found.Add(group, "first five", r.Recall5)
+		found.Add(group, "first ten", r.Recall10)
 	}
-	answered := chart{title: "Answers with an expected text, and citations whose passage holds one", unit: "%.3f", most: 1}
-	held := chart{title: "Bytes held by an answer, MiB (median)", unit: "%.1f"}
+	answered := Chart{Title: "Answers with an expected text, and citations whose passage holds one", Unit: "%.3f", Most: 1}
+	held := Chart{Title: "Bytes held by an answer, MiB (median)", Unit: "%.1f"}
 	for _, a := range e.Answers {
 		name := a.Cache
 		if a.Budget != "" {
 			name += "@" + a.Budget
 		}
-		answered.add(name, "answers", a.Match)
-		answered.add(name, "citations", a.CitationPrecision)
-		held.add(name, "held", a.HeldBytes/(1<<20))
+		answered.Add(name, "answers", a.Match)
+		answered.Add(name, "citations", a.CitationPrecision)
+		held.Add(name, "held", a.HeldBytes/(1<<20))
 	}
-	refused := chart{title: "Questions refused below a similarity", unit: "%.3f", most: 1}
+	refused := Chart{Title: "Questions refused below a similarity", Unit: "%.3f", Most: 1}
 	for _, r := range e.Refusal {
 		group := fmt.Sprintf("%.3f", r.MinSimilarity)
-		refused.add(group, "off-topic", r.Refused)
-		refused.add(group, "of the set", r.Lost)
+		refused.Add(group, "off-topic", r.Refused)
+		refused.Add(group, "of the set", r.Lost)
 	}
 	return page(found, answered, held, refused)
 }
 
 // collections is how many were searched.
-func (e evaluation) collections() int {
+func (e Set) collections() int {
 	different := map[string]bool{}
 	for _, r := range e.Retrieval {
 		different[r.Collection] = true
@@ -48,14 +48,14 @@ func (e evaluation) collections() int {
 }
 
 // page puts the charts that have something to show below each other.
-func page(charts ...chart) string {
+func page(charts ...Chart) string {
 	var b strings.Builder
 	y := 0
 	for _, c := range charts {
 		if len(c.groups) == 0 {
 			continue
 		}
-		_, drawing, _ := strings.Cut(c.svg(), "</style>\n")
+		_, drawing, _ := strings.Cut(c.SVG(), "</style>\n")
 		fmt.Fprintf(&b, `<g transform="translate(0 %d)">`+"\n%s</g>\n", y, strings.TrimSuffix(drawing, "</svg>\n"))
 		y += c.height()
 	}
