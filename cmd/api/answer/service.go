@@ -143,8 +143,6 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	report.Memory.DroppedPassages = written.dropped
 	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, written.passages, written.given, searched, report.Timing.RetrievalMS, report.Memory})
 
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	blend, err := s.blend(p, written)
