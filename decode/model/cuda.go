@@ -42,6 +42,9 @@ type CUDA struct {
 // depends on the model alone, so a row's result does not depend on the batch.
 const attentionSplits = 16
 
+// mostParts is how many partial results of attention a row has at most: of those spans, its own block, and a state of moments.
+const mostParts = attentionSplits + 2
+
 // NewCUDA puts the model of a GGUF file on a device, and makes sure that caches bytes are left there
 // for sequences, and beside them what a prompt is staged in. The file may be closed afterwards; the device is closed with the
 // backend, and when there is an error.
@@ -299,12 +302,17 @@ func (c *CUDA) attend(b *cudaBatch, layer int, w *wave) {
 		a.Parts, a.LSE = c.parts, c.lse
 		c.check(c.kernels.Attend(c.stream, &a, n, kind.block, b.splits, c.span))
 		if b.own {
-			rows := device.Pointer(4 * b.splits * b.rows * c.heads.Heads)
 			a.Places, a.Live = kind.own.at, b.ownLive.at
-			a.Parts, a.LSE = c.parts+rows*device.Pointer(c.heads.Dim), c.lse+rows
+			a.Parts, a.LSE = c.part(b, b.splits)
 			c.check(c.kernels.Attend(c.stream, &a, n, kind.block, 1, (c.limits.Tokens+63)/64*64))
 		}
 	}
+}
+
+// part is where one of the partial results of attention is, and its log-sum-exps.
+func (c *CUDA) part(b *cudaBatch, n int) (parts, lse device.Pointer) {
+	rows := device.Pointer(4 * n * b.rows * c.heads.Heads)
+	return c.parts + rows*device.Pointer(c.heads.Dim), c.lse + rows
 }
 
 func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
@@ -315,7 +323,14 @@ func (c *CUDA) attention(b *cudaBatch) cuda.Attention {
 func (c *CUDA) merge(b *cudaBatch, layer int, w *wave) {
 	a := c.attention(b)
 	a.Layer = layer
-	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), b.parts(), c.states(b, layer), c.attended))
+	parts := b.parts()
+	if b.recalls {
+		recall := a
+		recall.Parts, recall.LSE = c.part(b, parts)
+		c.check(c.kernels.RecallMoments(c.stream, &recall, w.rows.at, len(w.rows.values), 0, b.recalled.at))
+		parts++
+	}
+	c.check(c.kernels.Merge(c.stream, &a, w.rows.at, len(w.rows.values), parts, c.states(b, layer), c.attended))
 }
 
 func (c *CUDA) project(b *cudaBatch, l *cudaLayer) {

@@ -17,8 +17,8 @@ type cudaActivations struct {
 	q         device.Pointer // [tokens, heads, headDim] bf16
 	blockK    device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
 	blockV    device.Pointer
-	parts     device.Pointer // [splits + 1, tokens, heads, headDim] f32
-	lse       device.Pointer // [splits + 1, tokens, heads] f32
+	parts     device.Pointer // [mostParts, tokens, heads, headDim] f32
+	lse       device.Pointer // [mostParts, tokens, heads] f32
 	attended  device.Pointer // [tokens, heads, headDim] bf16
 	gate, up  device.Pointer // [tokens, hidden] f32
 	hidden    device.Pointer // [tokens, hidden] bf16
@@ -51,7 +51,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 	a.buffers = []cudaBuffer{
 		{&a.x, 4 * tokens * width}, {&a.normed, 2 * tokens * width}, {&a.delta, 4 * tokens * width},
 		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2*tokens*kvHeads + rowSlack(c.HeadDim)}, {&a.blockV, 2*tokens*kvHeads + rowSlack(c.HeadDim)},
-		{&a.parts, 4 * (attentionSplits + 1) * tokens * heads}, {&a.lse, 4 * (attentionSplits + 1) * tokens * int64(c.Heads)},
+		{&a.parts, 4 * mostParts * tokens * heads}, {&a.lse, 4 * mostParts * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
 		{&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
 		{&a.search, cuda.LikelyScratch(limits.Sequences, c.Vocab)}, {&a.likely, 8 * int64(limits.Sequences) * likelyRow},

@@ -17,7 +17,8 @@ type cudaBatch struct {
 	waves   []wave
 	pending bool // delta is still to be added to x
 	own     bool // a block does not fit, and is attended where it lies
-	asks    bool // a row asks a state
+	asks    bool // a row asks a state of LESS
+	recalls bool // a row asks a state of moments
 	decided bool // what policies decide while a pass runs
 	splits  int  // of what sequences hold
 
@@ -27,7 +28,8 @@ type cudaBatch struct {
 	layered  bool           // it is not
 	stride   int            // of layers in live
 	ownLive  table[int32]   // [rows, kvHeads] rows of its own block that it sees besides
-	asked    table[int64]   // [rows] the table of the row's states; below 0, it asks none
+	asked    table[int64]   // [rows] the table of the row's states of LESS; below 0, it asks none
+	recalled table[int64]   // likewise, of moments
 	at       table[int32]   // [rows] positions
 	pick     table[int32]   // rows whose logits are wanted: Targets first, block by block
 	count    table[int32]   // of the others, how many of the likeliest tokens are enough; 0: none are
@@ -65,7 +67,7 @@ type tiles struct {
 	own  table[cuda.Place] // their blocks, where these lie
 }
 
-// parts is how many partial results of attention a row has.
+// parts is how many partial results of attention a row has over tokens.
 func (b *cudaBatch) parts() int {
 	if b.own {
 		return b.splits + 1
@@ -186,6 +188,7 @@ func (c *CUDA) upload(b *cudaBatch) {
 		u.put(cuda.Bytes(t.values), &t.at)
 	}
 	u.put(cuda.Bytes(b.asked.values), &b.asked.at)
+	u.put(cuda.Bytes(b.recalled.values), &b.recalled.at)
 	for i := range b.waves {
 		b.waves[i].stage(u)
 	}

@@ -11,11 +11,17 @@ import (
 type cutTables struct {
 	means    table[cuda.Mean]
 	members  table[int64]
-	jobs     table[cuda.Job]
+	jobs     table[cuda.Job] // of states of LESS
+	moments  table[cuda.Job] // of states of moments
 	leaving  table[cuda.Leaving]
 	moves    table[cuda.Move]
 	turns    table[cuda.Turn]
 	cos, sin table[float32] // [angles, headDim/2]
+}
+
+// empty tells whether there is nothing to carry out.
+func (t *cutTables) empty() bool {
+	return len(t.means.values)+len(t.jobs.values)+len(t.moments.values)+len(t.moves.values)+len(t.turns.values) == 0
 }
 
 // add notes what an eviction does to the KV heads of a layer, or of all. own is where the
@@ -64,11 +70,33 @@ func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, toke
 			from = row
 		}
 		from = from.After(n)
-		t.leaving.add(cuda.Leaving{Key: from.Key, Value: from.Value, Layer: from.Layer, Position: int64(g.position), Turned: int64(g.stands)})
+		leaving := cuda.Leaving{Key: from.Key, Value: from.Value, Layer: from.Layer, Position: int64(g.position), Turned: int64(g.stands)}
+		if s.plan.Spec.State == cache.Moment {
+			leaving.Turned = -1
+			if g.stands != g.position {
+				leaving.Turned = t.angle(s, int(g.position-g.stands))
+			}
+		}
+		t.leaving.add(leaving)
 		job.Count++
 		job.Newest = max(job.Newest, int64(g.position))
 	}
-	t.jobs.add(job)
+	if s.plan.Spec.State == cache.Moment {
+		t.moments.add(job)
+	} else {
+		t.jobs.add(job)
+	}
+}
+
+// angle notes what turns a key by so many positions; which of the angles that is.
+func (t *cutTables) angle(s *cudaSequence, by int) int64 {
+	half := s.backend.heads.Dim / 2
+	angle := int64(len(t.cos.values) / half)
+	cos, sin := make([]float32, half), make([]float32, half)
+	rotation(cos, sin, s.backend.frequencies, by)
+	t.cos.add(cos...)
+	t.sin.add(sin...)
+	return angle
 }
 
 // mean notes a mean over slots of a KV head and rows of the block, in a layer.
@@ -92,12 +120,7 @@ func (t *cutTables) mean(m mean, slot, row cuda.Place) {
 
 // turn turns keys of a KV head: the sinks from an exact copy, others where they lie.
 func (t *cutTables) turn(s *cudaSequence, layer, head int, keys turned) {
-	half := s.backend.heads.Dim / 2
-	angle := int64(len(t.cos.values) / half)
-	cos, sin := make([]float32, half), make([]float32, half)
-	rotation(cos, sin, s.backend.frequencies, keys.by)
-	t.cos.add(cos...)
-	t.sin.add(sin...)
+	angle := t.angle(s, keys.by)
 	slot, sinks := s.books.slots(layer, head%s.books.heads), s.sinks.OfHead(head)
 	for i := keys.from; i < keys.to; i++ {
 		key := s.placeOf(layer, head).After(slot(i))
@@ -117,6 +140,7 @@ func (t *cutTables) stage(u *upload) {
 	u.put(cuda.Bytes(t.means.values), &t.means.at)
 	u.put(cuda.Bytes(t.members.values), &t.members.at)
 	u.put(cuda.Bytes(t.jobs.values), &t.jobs.at)
+	u.put(cuda.Bytes(t.moments.values), &t.moments.at)
 	u.put(cuda.Bytes(t.leaving.values), &t.leaving.at)
 	u.put(cuda.Bytes(t.moves.values), &t.moves.at)
 	u.put(cuda.Bytes(t.turns.values), &t.turns.at)
@@ -133,6 +157,9 @@ func (c *CUDA) cut(layer int, t *cutTables) {
 	}
 	if n := len(t.jobs.values); n > 0 {
 		c.check(c.kernels.Absorb(c.stream, c.heads, &c.maps.layers[layer], 0, t.jobs.at, t.leaving.at, c.maps.turns, 0, n, layer))
+	}
+	if n := len(t.moments.values); n > 0 {
+		c.check(c.kernels.AbsorbMoments(c.stream, c.heads, 0, t.moments.at, t.leaving.at, t.cos.at, t.sin.at, 0, n, layer))
 	}
 	if n := len(t.moves.values); n > 0 {
 		c.check(c.kernels.Move(c.stream, one, 0, t.moves.at, n, layer))

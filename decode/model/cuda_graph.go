@@ -12,6 +12,7 @@ type step struct {
 	watched [len(sights)][2]int // rows that are observed, and slots that they see at most
 	splits  int
 	asks    bool
+	recalls bool
 	layered bool
 }
 
@@ -25,7 +26,7 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 		return step{}, false
 	}
 	w := &b.waves[0]
-	if len(w.steps.rows.values) != b.rows || len(w.evictions.moves.values)+len(w.evictions.jobs.values) > 0 {
+	if len(w.steps.rows.values) != b.rows || !w.evictions.empty() {
 		return step{}, false
 	}
 	for i := range b.blocks {
@@ -33,7 +34,7 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 			return step{}, false
 		}
 	}
-	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, layered: b.layered}
+	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, recalls: b.recalls, layered: b.layered}
 	for i := range w.watches {
 		s.watched[i] = [2]int{len(w.watches[i].held.values), w.watches[i].most}
 	}

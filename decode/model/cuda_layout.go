@@ -1,6 +1,9 @@
 package model
 
-import "lessrag/lesskernels/cuda"
+import (
+	"lessrag/decode/cache"
+	"lessrag/lesskernels/cuda"
+)
 
 // layOut decides where a block's tokens go and what they see, and notes it for the
 // kernels.
@@ -101,11 +104,16 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 		for range kvHeads {
 			b.ownLive.add(int32((1 - fits) * (row + 1)))
 		}
-		asked := int64(-1)
-		if s.asks(s.position + row) {
+		asked, recalled := int64(-1), int64(-1)
+		switch {
+		case !s.asks(s.position + row):
+		case s.plan.Spec.State == cache.Moment:
+			recalled, b.recalls = s.table, true
+		default:
 			asked, b.asks = s.table, true
 		}
 		b.asked.add(asked)
+		b.recalled.add(recalled)
 		b.at.add(int32(s.position + row))
 	}
 	b.own = b.own || !block.fits

@@ -62,7 +62,7 @@ func TestCUDACaches(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, test := range []struct{ budget, interval, block, tokens int }{{12, 3, 2, 40}, {20, 6, 5, 60}, {15, 1, 40, 120}, {9, 4, 12, 60}, {38, 4, 9, 81}} {
-			for j, spec := range []string{"sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less", "buzz", "buzz+less", "cascade", "cascade+less", "elastic", "elastic-values", "corm", "corm+less", "snapkv", "vote+less"} {
+			for j, spec := range []string{"sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less", "buzz", "buzz+less", "cascade", "cascade+less", "elastic", "elastic-values", "corm", "corm+less", "sinks+moment", "streaming+moment", "tova+moment", "h2o+moment", "snapkv", "vote+less", "vote+moment"} {
 				if parsed, _ := cache.ParseSpec(spec); parsed.AsksQuestion() != (i == 4) { // nothing was asked: tova stands in
 					continue
 				}

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"lessrag/decode/cache"
@@ -11,8 +12,13 @@ import (
 )
 
 // cudaCaches are what a card holds.
-var cudaCaches = []string{"full", "sinks", "sinks+less", "streaming", "streaming+less", "h2o", "h2o+less", "tova", "tova+less",
-	"snapkv", "snapkv+less", "vote", "vote+less", "buzz", "buzz+less", "corm", "corm+less", "cascade", "cascade+less", "elastic", "elastic-values"}
+var cudaCaches = func() []string {
+	list := []string{cache.Full, cache.Elastic, cache.ElasticValues}
+	for _, policy := range []string{cache.Sinks, cache.Streaming, cache.H2O, cache.TOVA, cache.SnapKV, cache.Vote, cache.BUZZ, cache.CORM, cache.Cascade} {
+		list = append(list, policy, policy+"+"+cache.Less, policy+"+"+cache.Moment)
+	}
+	return list
+}()
 
 // cudaSequence is the cache of one running sequence on a device. Who decides which tokens stay depends on the policy:
 // positions alone, before a pass, the same for all KV heads; attention, layer by layer while a pass runs, of every KV
@@ -107,7 +113,7 @@ func (s *cudaSequence) take() error {
 		table += 2 * heads
 	}
 	sums := table
-	if s.plan.Spec.State == cache.Less {
+	if s.plan.Spec.State != "" {
 		s.states, s.asked = s.gate()
 		sums += s.stateFloats()
 	}
@@ -152,27 +158,32 @@ func rowAligned(p device.Pointer, dim int) device.Pointer {
 
 // gate tells how many KV heads have a state, and up to which position they are asked.
 func (s *cudaSequence) gate() (states, asked int) {
-	for _, rank := range s.plan.Shape.Ranks {
-		if rank > 0 {
+	for i := range s.plan.Slots {
+		if s.stateSize(i) > 0 {
 			states++
 		}
+	}
+	if s.plan.Spec.State == cache.Moment {
+		return states, math.MaxInt
 	}
 	return states, min(s.backend.source.GateOf(s.plan.Spec.Policy).Validated, s.plan.Shape.Context)
 }
 
 // forget writes the table of states anew: none has absorbed anything.
 func (s *cudaSequence) forget() error {
-	if s.plan.Spec.State != cache.Less {
+	if s.plan.Spec.State == "" {
 		return nil
 	}
-	gate, kvHeads := s.backend.source.GateOf(s.plan.Spec.Policy), s.plan.Shape.KVHeads
-	further := 2 * len(s.plan.Slots)
+	kvHeads, further := s.plan.Shape.KVHeads, 2*len(s.plan.Slots)
 	var entries []cuda.StateEntry
-	for i, rank := range s.plan.Shape.Ranks {
+	for i := range s.plan.Slots {
 		e := cuda.StateEntry{Further: cuda.NoState}
-		if rank > 0 {
-			e = cuda.StateEntry{Further: cuda.Untouched(further), Gate: gate.LogScale[i/kvHeads][i%kvHeads]}
-			further += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
+		if size := s.stateSize(i); size > 0 {
+			e.Further = cuda.Untouched(further)
+			further += size
+		}
+		if s.plan.Spec.State == cache.Less {
+			e.Gate = s.backend.source.GateOf(s.plan.Spec.Policy).LogScale[i/kvHeads][i%kvHeads]
 		}
 		entries = append(entries, e)
 	}
@@ -182,12 +193,21 @@ func (s *cudaSequence) forget() error {
 // stateFloats is how many numbers the table and all states have.
 func (s *cudaSequence) stateFloats() int64 {
 	n := 2 * len(s.plan.Slots)
-	for _, rank := range s.plan.Shape.Ranks {
-		if rank > 0 {
-			n += cuda.StateFloats(rank, s.plan.Shape.HeadDim)
-		}
+	for i := range s.plan.Slots {
+		n += s.stateSize(i)
 	}
 	return int64(n)
+}
+
+// stateSize is how many numbers the state of a KV head has; 0: it has none.
+func (s *cudaSequence) stateSize(i int) int {
+	switch {
+	case s.plan.Spec.State == cache.Moment:
+		return cuda.MomentFloats(s.plan.Shape.HeadDim)
+	case s.plan.Spec.State == cache.Less && s.plan.Shape.Ranks[i] > 0:
+		return cuda.StateFloats(s.plan.Shape.Ranks[i], s.plan.Shape.HeadDim)
+	}
+	return 0
 }
 
 func (s *cudaSequence) Position() int    { return s.position }

@@ -84,7 +84,7 @@ func TestCUDAStaged(t *testing.T) {
 		if err := c.UseMaps(maps); err != nil {
 			t.Fatal(err)
 		}
-		for _, spec := range []string{"snapkv", "snapkv+less", "vote", "vote+less"} {
+		for _, spec := range []string{"snapkv", "snapkv+less", "vote", "vote+less", "vote+moment"} {
 			t.Run(spec, func(t *testing.T) {
 				const question, keep, room = 6, 40, 110
 				parsed, err := cache.ParseSpec(spec)

@@ -140,7 +140,7 @@ func (c *CUDA) decideInserts(b *cudaBatch, layer int, w *wave) {
 }
 
 func (c *CUDA) cutLate(layer int, late *cutTables) {
-	if len(late.moves.values)+len(late.jobs.values)+len(late.means.values)+len(late.turns.values) == 0 {
+	if late.empty() {
 		return
 	}
 	late.stage(&c.late)

@@ -111,6 +111,25 @@ func (k *Kernels) Absorb(s device.Stream, h Heads, m *Maps, memory, jobs, leavin
 		device.I32(layer), device.I32(h.KVHeads), device.I32(m.Hidden), device.I32(m.Rank))
 }
 
+// MomentFloats is how many numbers of a device's memory a state of moments takes: the mean of keys and that of values, the covariance
+// [dim, dim], values in rows, and how many tokens it has absorbed, i32.
+func MomentFloats(dim int) int { return dim*dim + 2*dim + 1 }
+
+// AbsorbMoments adds to states of moments (arXiv 2606.01563) of a layer what n jobs tell. memory and states are as for Absorb, but
+// Leaving.Turned is by which of the angles a key is turned, to where it once stood: cos and sin [·, dim/2] f32; below 0, by none.
+func (k *Kernels) AbsorbMoments(s device.Stream, h Heads, memory, jobs, leaving, cos, sin, states device.Pointer, n, layer int) error {
+	return k.launch(s, fmt.Sprintf("absorb_moments_d%d", h.Dim), device.Grid{X: n, Y: 1, Z: 1},
+		address(memory), address(jobs), address(leaving), address(cos), address(sin), address(states), device.I32(layer), device.I32(h.KVHeads))
+}
+
+// RecallMoments writes what n rows of a batch, a list of i32, ask of states of moments as if it were a split of attention, to a.Parts
+// [rows, heads, dim] and a.LSE [rows, heads]. states is as for Absorb, and asked as in States.
+func (k *Kernels) RecallMoments(s device.Stream, a *Attention, list device.Pointer, n int, states, asked device.Pointer) error {
+	return k.launch(s, fmt.Sprintf("recall_moments_d%d", a.Dim), device.Grid{X: n, Y: a.Heads.Heads, Z: 1},
+		address(a.Q), address(list), address(states), address(asked), address(a.Parts), address(a.LSE),
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.F32(a.Scale))
+}
+
 // Turn is a key that is turned anew from an exact copy: the rows of memory where both of layer 0, head 0 lie,
 // and how many rows further those of the next layer and of the next head do. One that is its own copy is turned where it lies.
 type Turn struct {

@@ -25,6 +25,7 @@ import attention
 import codes
 import less
 import likely
+import moment
 import product
 import rows
 
@@ -44,6 +45,8 @@ STORE = dict(memory="*bf16", keys="*bf16", values="*bf16", stores="*i64", live="
 PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32", rows="i32", heads="i32", kv_heads="i32", hidden="i32", rank="i32")
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
               s1="*fp32", s2="*fp32", rates="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
+ABSORB_MOMENTS = dict(memory="*bf16", jobs="*i64", leaving="*i64", cos="*fp32", sin="*fp32", states="*fp32", layer="i32", kv_heads="i32")
+RECALL_MOMENTS = dict(q="*bf16", list="*i32", states="*fp32", asked="*i64", out="*fp32", lse="*fp32", layer="i32", rows="i32", heads="i32", kv_heads="i32", scale="fp32")
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
@@ -88,6 +91,8 @@ def kernels():
             yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
         yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4, stages
         yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 8 if d == 256 else 4, stages
+        yield f"absorb_moments_d{d}", moment.absorb_moments, ABSORB_MOMENTS, dict(D=d, T=16, V=16), 4, 1
+        yield f"recall_moments_d{d}", moment.recall_moments, RECALL_MOMENTS, dict(D=d, V=16), 1
         yield f"turn_d{d}", less.turn, TURN, dict(D=d), 1
 
 
