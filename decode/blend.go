@@ -142,22 +142,17 @@ func (j *job) blended() bool { return j.blend != nil && len(j.blend.known) > 0 }
 func (j *job) waitsForBlend() bool { return j.blended() && j.fed < len(j.prompt) }
 
 // preferPrefix gives up blending where going on from a kept beginning, which is exact, computes no more.
-func (e *Engine) preferPrefix(j *job) error {
+func (e *Engine) preferPrefix(j *job) {
 	if !j.blended() {
-		return nil
-	}
-	plan, err := e.fedUnder(j)
-	if err != nil {
-		return err
+		return
 	}
 	spared := float64(j.blend.stored)
 	if !j.blend.memory {
 		spared *= 1 - j.blend.share
 	}
-	if _, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], plan, e.seams(plan, len(j.prompt))); n > 0 && float64(n) >= spared {
+	if n := e.known(j); n > 0 && float64(n) >= spared {
 		j.blend.known = nil
 	}
-	return nil
 }
 
 // blend goes on with the first prompt that is being put together, for as long as a

@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -24,8 +25,19 @@ var cardModel = gguftest.Model{Layers: 2, Width: 32, Hidden: 32, Heads: 3, KVHea
 // openOnCard starts an engine over a small model on the interpreter of a card's kernels.
 func openOnCard(t *testing.T, o Options, maps *lesskernels.Maps) (*Engine, *ptx.Device) {
 	t.Helper()
-	d := ptx.New(1 << 28)
-	o.Device = d
+	e, cards := openOnCards(t, 1, o, maps)
+	return e, cards[0]
+}
+
+// openOnCards starts one over several.
+func openOnCards(t *testing.T, n int, o Options, maps *lesskernels.Maps) (*Engine, []*ptx.Device) {
+	t.Helper()
+	var cards []*ptx.Device
+	for i := range n {
+		cards = append(cards, ptx.New(1<<28))
+		cards[i].Index = i
+		o.Devices = append(o.Devices, cards[i])
+	}
 	o, err := o.withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -34,26 +46,35 @@ func openOnCard(t *testing.T, o Options, maps *lesskernels.Maps) (*Engine, *ptx.
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := openCUDA(f, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if maps != nil {
-		if err := l.backend.(*model.CUDA).UseMaps(maps); err != nil {
+	var backends []Backend
+	for _, d := range cards {
+		l, err := openCUDA(f, o, d)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if maps != nil {
+			if err := l.backend.(*model.CUDA).UseMaps(maps); err != nil {
+				t.Fatal(err)
+			}
+		}
+		backends = append(backends, l.backend)
 	}
-	e := newEngine(l.backend, vocabulary{
+	all := newEngines(backends, vocabulary{
 		piece: func(token int32) []byte { return []byte{byte(' ' + token)} },
 		isEnd: func(int32) bool { return false },
 	}, o, nil)
 	t.Cleanup(func() {
-		e.Close()
-		if err := d.Close(); err != nil {
-			t.Error(err)
+		all[0].Close()
+		for _, d := range cards {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
-	return e, d
+	for i, e := range all {
+		e.info.Device = fmt.Sprintf("card %d", i)
+	}
+	return all[0], cards
 }
 
 // cardMaps are random feature maps for the small model of openOnCard.
@@ -147,7 +168,7 @@ func TestCardStages(t *testing.T) {
 // What a card does not hold is refused before anything is computed, by its name.
 func TestCardRefusals(t *testing.T) {
 	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 1, Block: 16}, nil)
-	for _, name := range []string{"corm", "sinks+moment", "full+kivi4", "h2o+kivi2", "tova+think"} {
+	for _, name := range []string{"full+kivi4", "h2o+kivi2", "tova+think"} {
 		_, err := e.Submit(context.Background(), Request{Prompt: []int32{1, 2}, Question: 1, Cache: spec(t, name)})
 		var refused *cache.PlanError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the device holds only full, sinks, sinks+less, streaming,") {
@@ -155,22 +176,22 @@ func TestCardRefusals(t *testing.T) {
 		}
 	}
 	for want, o := range map[string]Options{
-		`math "float32": a card computes in bf16`: {Device: ptx.New(1), Math: "float32"},
-		"open x.less":                       {Device: ptx.New(1 << 28), CacheMemory: 1 << 20, Maps: "x.less"},
-		"bytes are free on PTX interpreter": {Device: ptx.New(1 << 20)},
+		`math "float32": a card computes in bf16`: {Devices: []device.Device{ptx.New(1)}, Math: "float32"},
+		"open x.less": {Devices: []device.Device{ptx.New(1 << 28)}, CacheMemory: 1 << 20, Maps: "x.less"},
+		"bytes are free on card 0 (PTX interpreter)": {Devices: []device.Device{ptx.New(1 << 20)}},
 	} {
 		f, err := gguf.Parse(gguftest.Model{Layers: 1, Width: 32, Hidden: 32, Heads: 1, KVHeads: 1, HeadDim: 64, Matrices: lesskernels.Q4_1, Embedding: lesskernels.Q8_0}.Bytes())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if o, err = o.withDefaults(); err == nil {
-			_, err = openCUDA(f, o)
+			_, err = openCUDA(f, o, o.Devices[0])
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error that says %q", err, want)
 		}
 	}
-	if _, err := Open("/nonexistent.gguf", Options{Device: ptx.New(1)}); err == nil {
+	if _, err := Open("/nonexistent.gguf", Options{Devices: []device.Device{ptx.New(1), ptx.New(1)}}); err == nil {
 		t.Error("no file was opened")
 	}
 }

@@ -13,9 +13,11 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// Engine runs many sequences at once over one model. One goroutine owns the
-// backend; all methods are safe for concurrent use.
+// Engine runs many sequences at once over one model, on one device. One goroutine owns the
+// backend; all methods are safe for concurrent use. Where there are several devices, each has an engine, and they share the
+// requests that wait: any of them speaks for all but in what works between passes, as Perplexity does.
 type Engine struct {
+	*engines
 	options   Options
 	backend   Backend
 	blender   Blender // the same; nil where it is none
@@ -46,13 +48,10 @@ type Engine struct {
 	states   string         // of the feature maps that compute states of LESS
 	writes   sync.WaitGroup // of passages to their store
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	waiting []*job // first come first
+	// Guarded by mu, and so is the writing of prefixes.
 	running []*job // in the order of admission
 	free    int64  // bytes of cache memory that nobody has
 	kept    int64  // bytes of prefixes, which give way to a request
-	pace    time.Duration
 	stats   Stats
 	lost    error // why the device cannot be used; nil: it can
 	cause   error // what it was lost by, the last time
@@ -67,15 +66,26 @@ type vocabulary struct {
 // newEngine starts an engine over any backend, which it will close. The clock may
 // be nil.
 func newEngine(b Backend, v vocabulary, o Options, clock *model.Clock) *Engine {
-	e := &Engine{options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
-		scheduler: Scheduler{Block: o.Block, Pass: passBlocks * o.Block, Sequences: o.MaxSequences},
-		wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
-		quit: make(chan struct{}), ended: make(chan struct{}),
-		free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},
+	return newEngines([]Backend{b}, v, o, clock)[0]
+}
+
+// newEngines starts engines that share their requests.
+func newEngines(backends []Backend, v vocabulary, o Options, clock *model.Clock) []*Engine {
+	shared := &engines{}
+	for _, b := range backends {
+		e := &Engine{engines: shared, options: o, backend: b, vocabulary: v, clock: clock, headWeights: o.HeadWeights,
+			scheduler: Scheduler{Block: o.Block, Pass: passBlocks * o.Block},
+			wake:      make(chan struct{}, 1), calls: make(chan func(Backend)),
+			quit: make(chan struct{}), ended: make(chan struct{}),
+			free: o.CacheMemory, stats: Stats{Slots: o.MaxSequences, CacheMemory: o.CacheMemory},
+		}
+		e.blender, _ = b.(Blender)
+		shared.all = append(shared.all, e)
 	}
-	e.blender, _ = b.(Blender)
-	go e.run()
-	return e
+	for _, e := range shared.all {
+		go e.run()
+	}
+	return shared.all
 }
 
 // Tokenizer is the model's own.
@@ -92,9 +102,13 @@ func (e *Engine) Close() {
 	e.closed = true
 	e.mu.Unlock()
 	if !again {
-		close(e.quit)
+		for _, e := range e.all {
+			close(e.quit)
+		}
 	}
-	<-e.ended
+	for _, e := range e.all {
+		<-e.ended
+	}
 }
 
 // run is the engine's goroutine.
@@ -207,7 +221,7 @@ func (e *Engine) feed(j *job, w model.Work) error {
 	if e.staging.job == j {
 		e.staging.held += len(w.Tokens)
 	}
-	if j.read = w.Sequence; w.Sequence.Plan().Plain() < len(j.prompt) || e.options.Device != nil {
+	if j.read = w.Sequence; w.Sequence.Plan().Plain() < len(j.prompt) || e.options.onCards() {
 		e.keep(j, w.Sequence) // before more is evicted or counted
 	}
 	if e.staging.job == j && e.staging.ended(j, e) {
@@ -219,12 +233,11 @@ func (e *Engine) feed(j *job, w model.Work) error {
 // reap ends what nobody waits for any more.
 func (e *Engine) reap() {
 	e.mu.Lock()
-	var gone []*job
-	for _, jobs := range [][]*job{e.running, e.waiting} {
-		for _, j := range jobs {
-			if j.ctx.Err() != nil {
-				gone = append(gone, j)
-			}
+	cancelled := func(j *job) bool { return j.ctx.Err() != nil }
+	gone := e.withdraw(cancelled)
+	for _, j := range e.running {
+		if cancelled(j) {
+			gone = append(gone, j)
 		}
 	}
 	e.mu.Unlock()
@@ -233,7 +246,7 @@ func (e *Engine) reap() {
 	}
 }
 
-// finish frees a job's memory and sends its last chunk: a Result with the reason,
+// finish frees the memory of a job, which is not waiting any more, and sends its last chunk: a Result with the reason,
 // or the error.
 func (e *Engine) finish(j *job, reason string, err error) {
 	j.unwatch()
@@ -242,15 +255,6 @@ func (e *Engine) finish(j *job, reason string, err error) {
 	if err == nil {
 		last.Result = j.result(reason, e.info.Maps)
 	}
-	e.mu.Lock()
-	if i := slices.Index(e.running, j); i >= 0 {
-		e.running = slices.Delete(e.running, i, i+1)
-		e.free += j.plan.Bytes
-		e.learnPace(j)
-	}
-	if i := slices.Index(e.waiting, j); i >= 0 {
-		e.waiting = slices.Delete(e.waiting, i, i+1)
-	}
 	if e.staging.job == j {
 		e.staging.job = nil
 	}
@@ -258,6 +262,12 @@ func (e *Engine) finish(j *job, reason string, err error) {
 		if err := j.sequence.Free(); err != nil && last.Err == nil {
 			last = Chunk{Err: fmt.Errorf("free a sequence: %w", err)}
 		}
+	}
+	e.mu.Lock()
+	if i := slices.Index(e.running, j); i >= 0 {
+		e.running = slices.Delete(e.running, i, i+1)
+		e.free += j.plan.Bytes
+		e.learnPace(j)
 	}
 	e.mu.Unlock()
 	j.out.end(last)
@@ -280,7 +290,7 @@ func (e *Engine) count(prompt, produced int) {
 
 func (e *Engine) shutDown() {
 	e.mu.Lock()
-	jobs := slices.Concat(e.running, e.waiting)
+	jobs := slices.Concat(e.running, e.withdraw(everyJob))
 	e.mu.Unlock()
 	for _, j := range jobs {
 		e.finish(j, "", ErrClosed)

@@ -26,11 +26,13 @@ type Info struct {
 	ScratchBytes int64               // of a forward pass, taken once
 	Maps         *lesskernels.Header // of the feature maps in use; nil: none
 	Math         string
+	Device       string // of the engine that was asked: "CPU", or "card 0 (NVIDIA H100)"
 	ISA          string
 	Threads      int
+	CacheMemory  int64 // bytes for all caches of a device
 }
 
-// Stats is what an Engine is doing now.
+// Stats is what an Engine is doing now, on all of its devices.
 type Stats struct {
 	Running     int   // sequences with a cache
 	Queued      int   // waiting for one
@@ -54,17 +56,57 @@ type Stats struct {
 // Info describes the model.
 func (e *Engine) Info() Info { return e.info }
 
-// Stats tells what the engine is doing now.
-func (e *Engine) Stats() Stats {
+// DeviceStats is what one device of an Engine is doing now.
+type DeviceStats struct {
+	Stats              // but Queued: requests wait for any device
+	Device      string // as in Info
+	WeightBytes int64  // on it
+	Lost        error  // nil: it is there
+}
+
+// Devices tells what each device is doing now.
+func (e *Engine) Devices() []DeviceStats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := e.stats
-	if e.options.Passages != nil {
-		s.Passages = e.options.Passages.Stats()
+	var all []DeviceStats
+	for _, e := range e.all {
+		d := DeviceStats{Stats: e.stats, Device: e.info.Device, WeightBytes: e.info.WeightBytes, Lost: e.lost}
+		d.Running, d.Kept, d.Promised = len(e.running), e.kept, d.CacheMemory-e.free-e.kept
+		all = append(all, d)
 	}
-	s.Running, s.Queued = len(e.running), len(e.waiting)
-	s.Promised, s.Kept = s.CacheMemory-e.free-e.kept, e.kept
-	return s
+	return all
+}
+
+// Stats tells what the engine is doing now.
+func (e *Engine) Stats() Stats {
+	var sum Stats
+	for _, d := range e.Devices() {
+		sum.add(d.Stats)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	sum.Queued = len(e.waiting)
+	if e.options.Passages != nil {
+		sum.Passages = e.options.Passages.Stats()
+	}
+	return sum
+}
+
+func (s *Stats) add(d Stats) {
+	s.Running += d.Running
+	s.Slots += d.Slots
+	s.CacheMemory += d.CacheMemory
+	s.Promised += d.Promised
+	s.Kept += d.Kept
+	s.Desk += d.Desk
+	s.Staging += d.Staging
+	s.Tokens += d.Tokens
+	s.Prompt += d.Prompt
+	s.Reused += d.Reused
+	s.Blended += d.Blended
+	s.Recomputed += d.Recomputed
+	s.Unknown += d.Unknown
+	s.Unwritten += d.Unwritten
 }
 
 // Profile is where the time of all passes went so far: zeros without Options.Profile.

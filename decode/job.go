@@ -43,7 +43,7 @@ type job struct {
 
 // task is what the Scheduler sees.
 func (j *job) task(e *Engine) Task {
-	t := Task{Bytes: j.plan.Bytes, Prompt: len(j.prompt) - j.fed, Fed: j.fed, Slots: slices.Max(j.plan.Slots), Passed: j.passed, Staged: j.staged}
+	t := Task{Prompt: len(j.prompt) - j.fed, Fed: j.fed, Slots: slices.Max(j.plan.Slots), Passed: j.passed, Staged: j.staged}
 	if !j.plan.Spec.Bounded() && !j.plan.Spec.Packs() {
 		t.Joins = t.Prompt
 	}

@@ -8,6 +8,7 @@ import (
 	"lessrag/decode/tokenizer"
 	"lessrag/lesskernels"
 	"lessrag/lesskernels/cpu"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // backend is a Backend with what there is to tell of its model.
@@ -25,22 +26,43 @@ type loaded struct {
 	backend
 	maps    *lesskernels.Maps // nil: none
 	clock   *model.Clock      // nil unless Options.Profile
+	device  string            // "CPU", or which card
 	isa     string            // what computes, in words
 	threads int
 	release func() // after the backend was closed
 }
 
-// load packs the model, checks it against its tokenizer and gives it its feature
-// maps, if there are any. Meanwhile the file is hashed.
-func load(f *gguf.File, tok *tokenizer.Tokenizer, o Options) (*loaded, error) {
+// loadAll loads the model on every device. Meanwhile the file is hashed.
+func loadAll(f *gguf.File, tok *tokenizer.Tokenizer, o Options) (all []*loaded, err error) {
 	hashed := make(chan struct{})
 	go func() { defer close(hashed); f.Hash() }()
-	open := openCPU
-	if o.Device != nil {
-		open = openCUDA
+	defer func() { <-hashed }()
+	for i := range max(1, len(o.Devices)) {
+		l, err := load(f, tok, o, i)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, l)
 	}
-	l, err := open(f, o)
-	<-hashed
+	return all, nil
+}
+
+func closeAll(all []*loaded) {
+	for _, l := range all {
+		l.Close()
+		l.release()
+	}
+}
+
+// load packs the model for a device, checks it against its tokenizer and gives it its feature
+// maps, if there are any.
+func load(f *gguf.File, tok *tokenizer.Tokenizer, o Options, i int) (l *loaded, err error) {
+	if o.onCards() {
+		l, err = openCUDA(f, o, o.Devices[i])
+	} else {
+		l, err = openCPU(f, o)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -52,8 +74,7 @@ func load(f *gguf.File, tok *tokenizer.Tokenizer, o Options) (*loaded, error) {
 		err = fmt.Errorf("%d head weights for a model of %d KV heads", len(o.HeadWeights), n)
 	}
 	if err != nil {
-		l.Close()
-		l.release()
+		closeAll([]*loaded{l})
 		return nil, err
 	}
 	return l, nil
@@ -69,7 +90,7 @@ func openCPU(f *gguf.File, o Options) (*loaded, error) {
 	if o.Profile {
 		b.Clock = &model.Clock{}
 	}
-	return &loaded{backend: b, maps: maps, clock: b.Clock, isa: cpu.Best().String(), threads: pool.Threads(), release: pool.Close}, nil
+	return &loaded{backend: b, maps: maps, clock: b.Clock, device: "CPU", isa: cpu.Best().String(), threads: pool.Threads(), release: pool.Close}, nil
 }
 
 func mappedCPU(f *gguf.File, o Options, pool *cpu.Pool) (*model.CPU, *lesskernels.Maps, error) {
@@ -94,12 +115,12 @@ func useMaps(b interface {
 }
 
 // openCUDA puts the model on a card.
-func openCUDA(f *gguf.File, o Options) (*loaded, error) {
-	info, err := o.Device.Info()
+func openCUDA(f *gguf.File, o Options, d device.Device) (*loaded, error) {
+	info, err := d.Info()
 	if err != nil {
 		return nil, err
 	}
-	b, err := model.NewCUDA(f, o.limits(), o.CacheMemory, o.Device)
+	b, err := model.NewCUDA(f, o.limits(), o.CacheMemory, d)
 	if err != nil {
 		return nil, err
 	}
@@ -108,5 +129,5 @@ func openCUDA(f *gguf.File, o Options) (*loaded, error) {
 		b.Close()
 		return nil, err
 	}
-	return &loaded{backend: b, maps: maps, isa: info.Name, release: func() {}}, nil
+	return &loaded{backend: b, maps: maps, device: info.Label(), isa: info.Name, release: func() {}}, nil
 }

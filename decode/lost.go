@@ -9,22 +9,26 @@ import (
 // retryLost is how long the engine waits before it tries again to get a lost device back.
 const retryLost = 30 * time.Second
 
-// Ready is nil where the engine takes requests. Otherwise its device was lost, and the *NotReadyError tells
-// why, and what came of opening it anew.
+// Ready is nil where requests are taken: on one device at least. Otherwise all were lost, and the *NotReadyError tells
+// why, and what came of opening them anew.
 func (e *Engine) Ready() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.lost == nil {
-		return nil
+	if why := e.unready(); why != nil {
+		return &NotReadyError{why}
 	}
-	return &NotReadyError{e.lost}
+	return nil
 }
 
-// lose ends all answers, running and waiting, since the device is lost, and tries to get it back.
+// lose ends the answers that run, since the device is lost, and those that wait where there is no other, and tries to
+// get it back.
 func (e *Engine) lose(why error) {
 	e.mu.Lock()
 	e.lost, e.cause = why, why
-	jobs := slices.Concat(e.running, e.waiting)
+	jobs := slices.Clone(e.running)
+	if e.unready() != nil {
+		jobs = append(jobs, e.withdraw(everyJob)...)
+	}
 	e.mu.Unlock()
 	for _, j := range jobs {
 		e.finish(j, "", &NotReadyError{why})
@@ -36,6 +40,7 @@ func (e *Engine) lose(why error) {
 		e.staging = staging{}
 		s.Free()
 	}
+	e.stirAll() // what waited for this one
 	e.revive()
 }
 

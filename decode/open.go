@@ -12,12 +12,14 @@ import (
 	"lessrag/decode/tokenizer"
 )
 
-// Open loads a GGUF model and starts its engine, on the CPU or on Options.Device, which
-// is closed with the engine, and where there is an error.
+// Open loads a GGUF model and starts its engine, on the CPU or on Options.Devices, which
+// are closed with the engine, and where there is an error.
 func Open(path string, o Options) (_ *Engine, err error) {
 	defer func() {
-		if err != nil && o.Device != nil {
-			o.Device.Close()
+		if err != nil {
+			for _, d := range o.Devices {
+				d.Close()
+			}
 		}
 	}()
 	o, err = o.withDefaults()
@@ -62,30 +64,44 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := load(f, tok, o)
+	loads, err := loadAll(f, tok, o)
 	if err != nil {
 		return nil, err
 	}
-	config := l.Config()
 	hash, err := f.Hash()
 	if err != nil {
-		l.Close()
-		l.release()
+		closeAll(loads)
 		return nil, err
 	}
-	e := newEngine(l.backend, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, l.clock)
+	var backends []Backend
+	for _, l := range loads {
+		backends = append(backends, l.backend)
+	}
+	all := newEngines(backends, vocabulary{piece: tok.Piece, isEnd: tok.IsEnd}, o, loads[0].clock)
+	for i, l := range loads {
+		if err := all[i].describe(l, path, hash); err != nil {
+			all[0].Close()
+			return nil, err
+		}
+		all[i].tokenizer, all[i].template = tok, template
+	}
+	return all[0], nil
+}
+
+// describe tells an engine which model it runs, from a file with a hash, and takes what is measured of it.
+func (e *Engine) describe(l *loaded, path, hash string) error {
+	config, o := l.Config(), e.options
 	e.release = append(e.release, l.release)
 	if b, ok := l.backend.(*model.CUDA); ok {
 		e.recover = func() error { return recoverFrom(path, hash, b) }
 	}
-	e.tokenizer, e.template = tok, template
 	e.info = Info{
 		Name: config.Name, Architecture: config.Architecture, Path: path, Hash: hash,
 		Context: config.Context, Layers: config.Layers, Heads: config.Heads, KVHeads: config.KVHeads,
 		HeadDim: config.HeadDim, Vocab: config.Vocab,
 		Parameters: l.Parameters(), WeightBytes: l.WeightBytes(),
 		StepBytes: l.StepBytes(), TokenTerms: l.TokenTerms(), ScratchBytes: l.ScratchBytes(), TokenBytes: l.Shape(cache.Full).TokenBytes(),
-		Math: o.Math, ISA: l.isa, Threads: l.threads,
+		Math: o.Math, Device: l.device, ISA: l.isa, Threads: l.threads, CacheMemory: o.CacheMemory,
 	}
 	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
 	maps := l.maps
@@ -93,20 +109,17 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 		e.info.Maps = &maps.Header
 		text, err := json.Marshal([]any{maps.Header, fmt.Sprint(maps.LogScales)})
 		if err != nil {
-			e.Close()
-			return nil, err
+			return err
 		}
 		e.states = string(text)
-	}
-	if e.headWeights == nil {
-		e.headWeights, err = findHeads(path, hash, config, maps)
-	}
-	if err != nil {
-		e.Close()
-		return nil, err
 	}
 	if e.info.Name == "" {
 		e.info.Name = strings.TrimSuffix(filepath.Base(path), ".gguf")
 	}
-	return e, nil
+	if e.headWeights != nil {
+		return nil
+	}
+	var err error
+	e.headWeights, err = findHeads(path, hash, config, maps)
+	return err
 }

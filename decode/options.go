@@ -12,14 +12,14 @@ import (
 
 // Options of an Engine; zero values are sensible.
 type Options struct {
-	Device       device.Device // a card to decode on; nil: the CPU. Cards hold some of the caches, and compute in bf16
-	Threads      int           // 0: GOMAXPROCS
-	CacheMemory  int64         // bytes for all sequences' caches; 0: DefaultCacheMemory
-	Math         string        // "int8" (default) or "float32", the reference; on a card "bf16" (default)
-	MaxQueue     int           // waiting requests; 0: 64
-	MaxSequences int           // running at once, if their bytes fit; 0: 32
-	Block        int           // prompt tokens in one forward pass beside running answers; 0: 128
-	Interval     int           // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
+	Devices      []device.Device // cards to decode on, each with all of the model; none: the CPU. Cards hold some of the caches, and compute in bf16
+	Threads      int             // 0: GOMAXPROCS
+	CacheMemory  int64           // bytes for all sequences' caches, on each device; 0: DefaultCacheMemory
+	Math         string          // "int8" (default) or "float32", the reference; on a card "bf16" (default)
+	MaxQueue     int             // waiting requests; 0: 64
+	MaxSequences int             // running at once on each device, if their bytes fit; 0: 32
+	Block        int             // prompt tokens in one forward pass beside running answers; 0: 128
+	Interval     int             // tokens that a bounded cache may exceed its budget by, between evictions; 0: 16
 
 	// StagingTokens is how many tokens of a prompt are read at once for a cache that
 	// asks a question; a longer prompt is read in chunks. 0: 4,096 or the model's
@@ -45,12 +45,12 @@ const DefaultCacheMemory = 1 << 30
 // withDefaults fills zero values and refuses what makes no sense.
 func (o Options) withDefaults() (Options, error) {
 	usual := string(model.Int8)
-	if o.Device != nil {
+	if o.onCards() {
 		usual = "bf16"
 		o.Passages = nil // nothing that a card could put together
 	}
 	o.Math = cmp.Or(o.Math, usual)
-	if o.Device != nil && o.Math != usual {
+	if o.onCards() && o.Math != usual {
 		return o, fmt.Errorf("math %q: a card computes in %s", o.Math, usual)
 	}
 	if o.CacheMemory < 0 {
@@ -84,6 +84,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, nil
 }
+
+func (o Options) onCards() bool { return len(o.Devices) > 0 }
 
 // stagingBlocks is how many blocks the staging holds at least: after a chunk it
 // keeps three quarters, and the rest takes a block and a question.

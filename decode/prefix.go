@@ -96,7 +96,9 @@ func (e *Engine) resume(j *job, s model.Sequence) {
 	end := e.seams(plan, len(j.prompt))
 	p, n, shared := e.prefixes.find(j.prompt[:most], plan, end)
 	if p != nil {
+		e.mu.Lock()
 		e.prefixes.use(p)
+		e.mu.Unlock()
 		e.backend.Adopt(s, p.sequence, n)
 		j.fed, j.reused = n, n
 		j.out.progress(n)
@@ -116,7 +118,7 @@ const seam = 16
 // block: what a token gives does not depend on the block that it is read in, but what is evicted does.
 // On a card it may.
 func (e *Engine) seams(plan cache.Plan, prompt int) func(n int) int {
-	slots, whole := slices.Max(plan.Slots), prompt <= plan.Plain() && e.options.Device == nil
+	slots, whole := slices.Max(plan.Slots), prompt <= plan.Plain() && !e.options.onCards()
 	return func(n int) int {
 		last := e.scheduler.lastEnd(n, slots)
 		if last > 0 && whole {
@@ -160,8 +162,8 @@ func (e *Engine) keepFirst(tokens []int32, s model.Sequence) {
 			e.drop(old) // the new one has all of it
 		}
 	}
-	e.prefixes = append(e.prefixes, added)
 	e.mu.Lock()
+	e.prefixes = append(e.prefixes, added)
 	e.free -= added.bytes
 	e.kept += added.bytes
 	e.mu.Unlock()
@@ -184,12 +186,22 @@ func (e *Engine) reclaim(bytes int64) bool {
 	return true
 }
 
+// known is how many first tokens of a job's prompt it would go on from. e.mu is held.
+func (e *Engine) known(j *job) int {
+	plan, err := e.fedUnder(j)
+	if err != nil {
+		return 0
+	}
+	_, n, _ := e.prefixes.find(j.prompt[:j.reusable(e.options)], plan, e.seams(plan, len(j.prompt)))
+	return n
+}
+
 // drop gives one prefix up.
 func (e *Engine) drop(p *prefix) {
-	i := slices.Index(e.prefixes, p)
-	e.prefixes = slices.Delete(e.prefixes, i, i+1)
 	p.sequence.Free() // an error would mean that its memory is not mapped: it is gone either way
 	e.mu.Lock()
+	i := slices.Index(e.prefixes, p)
+	e.prefixes = slices.Delete(e.prefixes, i, i+1)
 	e.free += p.bytes
 	e.kept -= p.bytes
 	e.mu.Unlock()

@@ -14,12 +14,16 @@ func (e *Engine) room(n int, bytes int64) error {
 	if e.closed {
 		return ErrClosed
 	}
-	if e.lost != nil {
-		return &NotReadyError{e.lost}
+	if why := e.unready(); why != nil {
+		return &NotReadyError{why}
 	}
 	starts := int64(0) // requests that would not have to wait
 	if len(e.waiting) == 0 && bytes > 0 {
-		starts = min(int64(max(0, e.options.MaxSequences-len(e.running))), (e.free+e.kept)/bytes)
+		for _, e := range e.all {
+			if e.lost == nil {
+				starts += min(int64(max(0, e.options.MaxSequences-len(e.running))), (e.free+e.kept)/bytes)
+			}
+		}
 	}
 	if int64(len(e.waiting)+n) > int64(e.options.MaxQueue)+starts {
 		return &QueueFullError{Queued: len(e.waiting), RetryAfter: e.retryAfter()}

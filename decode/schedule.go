@@ -43,16 +43,23 @@ func (e *Engine) schedule() ([]*job, []model.Work) {
 	return jobs, works
 }
 
-// admit starts as many waiting jobs as have the bytes of their plans, kept prefixes
-// giving way.
+// admit starts the first of the waiting jobs, as many as it is the engine for, kept prefixes
+// giving way. Where another one is, that is told.
 func (e *Engine) admit() {
+	var admitted []*job
 	e.mu.Lock()
-	n := e.scheduler.Admit(len(e.running), e.tasks(e.waiting), e.free+e.kept)
-	admitted := slices.Clone(e.waiting[:n])
-	e.waiting = slices.Delete(e.waiting, 0, n)
-	e.running = append(e.running, admitted...)
-	for _, j := range admitted {
+	for len(e.waiting) > 0 {
+		j := e.waiting[0]
+		if next := e.engineFor(j); next != e {
+			if next != nil {
+				next.stir()
+			}
+			break
+		}
+		e.waiting = slices.Delete(e.waiting, 0, 1)
+		e.running = append(e.running, j)
 		e.free -= j.plan.Bytes
+		admitted = append(admitted, j)
 	}
 	e.mu.Unlock()
 	now := time.Now()
@@ -75,9 +82,7 @@ func (e *Engine) admit() {
 // prompt has been read.
 func (e *Engine) start(j *job) (err error) {
 	e.reclaim(0) // what admission promised beyond what was free
-	if err := e.preferPrefix(j); err != nil {
-		return err
-	}
+	e.preferPrefix(j)
 	if j.blend != nil {
 		e.idle.learn(j.blend.missing)
 	}

@@ -8,29 +8,27 @@ import (
 // Scheduler decides what the next forward pass computes. It is pure: it knows no
 // clock, no goroutine and no device.
 //
-// Requests are admitted first come, first served, while their bytes fit. Every
+// Every
 // running answer gets its next token in every pass, so that no prompt starves
 // it; prompts share what one block holds, the shortest rest first, and one that
 // was passed over patience times goes before them. A prompt's blocks end at the
 // same places whatever else is running, and so its cache evicts at the same
 // places alone or in company.
 type Scheduler struct {
-	Block     int // prompt tokens in a pass at most, beside running answers
-	Pass      int // and where none is running; 0: as many
-	Sequences int // running at most
+	Block int // prompt tokens in a pass at most, beside running answers
+	Pass  int // and where none is running; 0: as many
 }
 
 // Task is what the Scheduler knows of a request.
 type Task struct {
-	Bytes  int64 // of its Plan
-	Prompt int   // tokens of its prompt still to feed; 0: it is decoding
-	Fed    int   // tokens of its prompt that were fed
-	Slots  int   // tokens that a block of its prompt attends to at most
-	Joins  int   // of the next tokens of its prompt, those whose blocks may be joined: nothing is evicted or observed there
-	Chains int   // and those whose blocks may follow each other in one pass
-	Passed int   // passes in which others fed their prompts and it could not
-	Staged bool  // its prompt is fed into the staging, which holds one at a time
-	Probe  int   // tokens of its question that must be asked before more of the prompt fits; 0: none
+	Prompt int  // tokens of its prompt still to feed; 0: it is decoding
+	Fed    int  // tokens of its prompt that were fed
+	Slots  int  // tokens that a block of its prompt attends to at most
+	Joins  int  // of the next tokens of its prompt, those whose blocks may be joined: nothing is evicted or observed there
+	Chains int  // and those whose blocks may follow each other in one pass
+	Passed int  // passes in which others fed their prompts and it could not
+	Staged bool // its prompt is fed into the staging, which holds one at a time
+	Probe  int  // tokens of its question that must be asked before more of the prompt fits; 0: none
 }
 
 // Step feeds the next tokens of one of the running tasks.
@@ -102,17 +100,6 @@ func (s Scheduler) joined(t Task) int {
 		}
 		tokens = next
 	}
-}
-
-// Admit decides how many of the waiting start running, from the first: free is how
-// many bytes they may take.
-func (s Scheduler) Admit(running int, waiting []Task, free int64) int {
-	n := 0
-	for n < len(waiting) && running+n < s.Sequences && waiting[n].Bytes <= free {
-		free -= waiting[n].Bytes
-		n++
-	}
-	return n
 }
 
 // Next decides what one pass feeds: decoding tasks first, prompts last. The steps of one

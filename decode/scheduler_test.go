@@ -6,27 +6,6 @@ import (
 	"testing"
 )
 
-func TestSchedulerAdmits(t *testing.T) {
-	task := func(bytes int64) Task { return Task{Bytes: bytes} }
-	for _, test := range []struct {
-		name    string
-		running int
-		waiting []Task
-		free    int64
-		want    int
-	}{
-		{"nobody waits", 3, nil, 100, 0},
-		{"no bytes, no admission", 1, []Task{task(10)}, 9, 0},
-		{"exactly enough bytes", 0, []Task{task(10), task(10)}, 20, 2},
-		{"first come first served: a small one does not overtake", 0, []Task{task(100), task(1)}, 50, 0},
-		{"no more sequences than allowed", 3, []Task{task(1), task(1)}, 100, 1},
-	} {
-		if got := (Scheduler{Block: 128, Sequences: 4}).Admit(test.running, test.waiting, test.free); got != test.want {
-			t.Errorf("%s: %d, want %d", test.name, got, test.want)
-		}
-	}
-}
-
 func TestScheduler(t *testing.T) {
 	decoding := Task{}
 	prompt := func(tokens int) Task { return Task{Prompt: tokens, Slots: 1 << 20} }
@@ -66,7 +45,7 @@ func TestScheduler(t *testing.T) {
 		{"a probe comes before the next block", []Task{{Prompt: 900, Fed: 4000, Slots: 4096, Staged: true, Probe: 20}}, []Step{{0, 20}}},
 		{"a probe longer than a deep block goes alone", []Task{{Prompt: 900, Fed: 4000, Slots: 4096, Staged: true, Probe: 100}, prompt(1000)}, []Step{{0, 100}}},
 	} {
-		got := Scheduler{Block: 128, Sequences: 4}.Next(test.running)
+		got := Scheduler{Block: 128}.Next(test.running)
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", test.name, got, test.want)
 		}
@@ -96,7 +75,7 @@ func TestSchedulerChainsBlocks(t *testing.T) {
 		{"and fewer still", []Task{full(6144, 1000)}, []Step{{0, 128}}},
 		{"and its last block follows by itself", []Task{full(0, 300)}, []Step{{0, 256}, {0, 44}}},
 	} {
-		got := Scheduler{Block: 128, Pass: 512, Sequences: 4}.Next(test.running)
+		got := Scheduler{Block: 128, Pass: 512}.Next(test.running)
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", test.name, got, test.want)
 		}
@@ -123,7 +102,7 @@ func pass(s Scheduler, running []Task) []Step {
 
 // A prompt's blocks are the same whatever runs beside it, and everyone finishes.
 func TestSchedulerBlocksDoNotDependOnCompany(t *testing.T) {
-	s := Scheduler{Block: 16, Sequences: 3}
+	s := Scheduler{Block: 16}
 	blocks := func(company []Task) []int {
 		running := append([]Task{{Prompt: 75, Slots: 1000}}, company...)
 		var fed []int
@@ -138,7 +117,7 @@ func TestSchedulerBlocksDoNotDependOnCompany(t *testing.T) {
 					fed = append(fed, step.Tokens)
 				}
 			}
-			if tokens > s.Block+s.Sequences {
+			if tokens > s.Block+3 {
 				t.Fatalf("a pass of %d tokens", tokens)
 			}
 		}
@@ -158,7 +137,7 @@ func TestSchedulerBlocksDoNotDependOnCompany(t *testing.T) {
 // A long prompt behind which short ones keep coming gets one pass of five, and
 // they never wait for more than one of its blocks.
 func TestSchedulerStarvesNobody(t *testing.T) {
-	s := Scheduler{Block: 128, Sequences: 8}
+	s := Scheduler{Block: 128}
 	running := []Task{{Prompt: 8000, Slots: 8192}, {}}
 	passes, longest, waited := 0, 0, 0
 	for running[0].Prompt > 0 {

@@ -23,13 +23,13 @@ func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Chunk, error) {
 	e.mu.Lock()
 	if err = e.room(1, j.plan.Bytes); err == nil {
 		e.waiting = append(e.waiting, j)
-		j.unwatch = context.AfterFunc(ctx, e.stir)
+		j.unwatch = context.AfterFunc(ctx, e.stirAll)
 	}
 	e.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	e.stir()
+	e.stirAll()
 	return j.out.chunks, nil
 }
 
@@ -152,6 +152,10 @@ func (e *Engine) learnPace(j *job) {
 // retryAfter guesses when the queue will have moved: a slot's usual time, shared
 // by those that run, in whole seconds from 1 to 60. e.mu is held.
 func (e *Engine) retryAfter() time.Duration {
-	guess := e.pace / time.Duration(max(1, len(e.running)))
+	running := 0
+	for _, e := range e.all {
+		running += len(e.running)
+	}
+	guess := e.pace / time.Duration(max(1, running))
 	return min(max(guess.Round(time.Second), time.Second), time.Minute)
 }

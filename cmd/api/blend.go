@@ -33,10 +33,10 @@ func (f blendFlags) store(g *globals, spec cache.Spec) (*passages.Store, error) 
 	case f.BlendMemory > 0 && !spec.Remembers():
 		return nil, usageError{fmt.Errorf("--blend-memory: cache %s takes no passage memories; it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", spec)}
 	}
-	if f.Blend == "on" && g.Device == "cuda" {
+	if f.Blend == "on" && g.Device.cuda {
 		return nil, usageError{errors.New("--blend on: a card cannot take passages that were read before yet; --blend auto reads them again")}
 	}
-	if f.Blend == "off" || g.Device == "cuda" {
+	if f.Blend == "off" || g.Device.cuda {
 		return nil, nil
 	}
 	if f.Blend == "on" && spec.Policy == cache.Cascade {

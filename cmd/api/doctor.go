@@ -50,7 +50,9 @@ func (c *doctorCmd) Run(ctx context.Context, g *globals) error {
 	if _, _, err := c.parse(); err != nil {
 		return err
 	}
-	findings := []finding{checkCPU(), checkGPU(), checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, c.answerCacheFlags, decode.Options{CacheMemory: memory, StagingTokens: c.Staging})}
+	findings := []finding{checkCPU()}
+	findings = append(findings, checkGPUs()...)
+	findings = append(findings, checkMemory(), checkDisk(g.Data), checkReader(g), checkEmbedder(g), checkResident(g, c.answerCacheFlags, decode.Options{CacheMemory: memory, StagingTokens: c.Staging}))
 	findings = append(findings, checkDatabase(ctx, g)...)
 
 	failed := 0
@@ -86,18 +88,30 @@ func checkCPU() finding {
 	return f
 }
 
-// checkGPU reports the card that the driver shows, or why there is none.
-func checkGPU() finding {
-	d, err := device.Open()
+// checkGPUs reports every card that the driver shows, or why there is none.
+func checkGPUs() []finding {
+	n, err := device.Count()
 	if err != nil {
-		return finding{Check: "gpu", Verdict: good, Detail: err.Error() + "; decoding on the CPU"}
+		return []finding{{Check: "gpu", Verdict: good, Detail: err.Error() + "; decoding on the CPU"}}
+	}
+	var findings []finding
+	for card := range n {
+		findings = append(findings, checkGPU(card, device.Open))
+	}
+	return findings
+}
+
+func checkGPU(card int, open func(int) (device.Device, error)) finding {
+	d, err := open(card)
+	if err != nil {
+		return finding{"gpu", warning, fmt.Sprintf("card %d: %v", card, err), "--device cuda goes without it"}
 	}
 	info, err := d.Info()
 	if err = errors.Join(err, d.Close()); err != nil {
-		return finding{"gpu", warning, "a card does not answer: " + err.Error(), "restart the driver; decoding on the CPU does not need it"}
+		return finding{"gpu", warning, fmt.Sprintf("card %d does not answer: %v", card, err), "restart the driver; decoding on the CPU does not need it"}
 	}
-	return finding{Check: "gpu", Verdict: good, Detail: fmt.Sprintf("%v, %s free of %s; --device cuda decodes on it",
-		info, bytesText(info.Free), bytesText(info.Memory))}
+	return finding{Check: "gpu", Verdict: good, Detail: fmt.Sprintf("card %d: %v, %s free of %s; --device cuda decodes on it",
+		card, info, bytesText(info.Free), bytesText(info.Memory))}
 }
 
 func checkMemory() finding {
@@ -203,7 +217,7 @@ func checkResident(g *globals, flags answerCacheFlags, o decode.Options) finding
 	if err = errors.Join(err, s.close()); err != nil {
 		return finding{"resident", failure, err.Error(), "read the message; --model, --cache, --budget, --cache-memory and --staging choose what is taken"}
 	}
-	if g.Device == "cuda" {
+	if g.Device.cuda {
 		return parts.finding(0)
 	}
 	_, available := meminfo()

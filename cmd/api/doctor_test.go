@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
 	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda/device"
+	"lessrag/lesskernels/cuda/ptx"
 )
 
 // The memory of the reader is weights, caches and scratch, each named and added up.
@@ -33,25 +35,53 @@ func TestResident(t *testing.T) {
 
 // Without a card, asking for one is refused with the reason.
 func TestNoCard(t *testing.T) {
-	d, err := device.Open()
-	if err == nil {
-		d.Close()
+	if _, err := device.Count(); err == nil {
 		t.Skip("there is a card")
 	}
 	out := runAPI(t, t.TempDir(), "generate", "x", "--device", "cuda")
 	if out.code != exitUsage || !strings.Contains(out.stderr, "--device cuda: no CUDA device: ") || !strings.Contains(out.stderr, "--device cpu") || out.stdout != "" {
 		t.Errorf("exit code %d, %q", out.code, out.stderr)
 	}
-	for _, flag := range []string{"auto", "cpu"} {
-		if d, err := (&globals{Device: flag}).openDevice(); d != nil || err != nil {
-			t.Errorf("--device %s: %v, %v", flag, d, err)
+	out = runAPI(t, t.TempDir(), "generate", "x", "--device", "cuda:0,0")
+	if out.code != exitUsage || !strings.Contains(out.stderr, "--device") || !strings.Contains(out.stderr, "cuda:0,2") {
+		t.Errorf("exit code %d, %q", out.code, out.stderr)
+	}
+}
+
+func TestDeviceFlag(t *testing.T) {
+	for text, want := range map[string]deviceFlag{"auto": {}, "cpu": {}, "cuda": {cuda: true}, "cuda:3": {true, []int{3}}, "cuda:2,0": {true, []int{2, 0}}} {
+		var got deviceFlag
+		if err := got.UnmarshalText([]byte(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+		if cards, err := got.open(1); !want.cuda && (cards != nil || err != nil) {
+			t.Errorf("%s: %v, %v", text, cards, err)
+		}
+	}
+	for _, text := range []string{"", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:1,1", "cuda:0,x"} {
+		if err := new(deviceFlag).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+// Every card has a line of its own, that of one that does not work too.
+func TestDoctorCards(t *testing.T) {
+	dead := ptx.New(1 << 20)
+	dead.Lose(errors.New("the bus fell silent"))
+	for card, want := range []string{"card 0: PTX interpreter", "card 1 does not answer: ", "card 2: too old"} {
+		f := checkGPU(card, func(card int) (device.Device, error) {
+			return []device.Device{ptx.New(1 << 20), dead, nil}[card], []error{nil, nil, errors.New("too old")}[card]
+		})
+		if !strings.Contains(f.Detail, want) || (f.Verdict == good) != (card == 0) || (f.Fix == "") != (card == 0) {
+			t.Errorf("%+v, want %q", f, want)
 		}
 	}
 }
 
 // On a card no passage is put into a prompt: it would have to be taken from the CPU.
 func TestNoBlendingOnCard(t *testing.T) {
-	g := &globals{Device: "cuda", Data: t.TempDir()}
+	g := &globals{Device: deviceFlag{cuda: true}, Data: t.TempDir()}
 	if store, err := (blendFlags{Blend: "auto", Passages: "1MiB"}).store(g, cacheSpec(t, "sinks")); store != nil || err != nil {
 		t.Errorf("%v, %v", store, err)
 	}

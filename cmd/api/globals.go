@@ -12,7 +12,6 @@ import (
 
 	"lessrag/decode"
 	"lessrag/decode/cache"
-	"lessrag/lesskernels/cuda/device"
 )
 
 // Where `make fetch` puts things, below the assets directory.
@@ -24,16 +23,16 @@ const (
 
 // globals are the flags of every command.
 type globals struct {
-	Assets      string `help:"What was fetched: models, embedders, Postgres. Looked for here, then beside the binary." default:"assets" placeholder:"DIR"`
-	Data        string `help:"What was made: the private Postgres cluster." default:"data" placeholder:"DIR"`
-	DatabaseURL string `help:"Use this Postgres (with pgvector) in place of the private cluster." env:"LESSRAG_DATABASE_URL,DATABASE_URL" placeholder:"URL"`
-	Model       string `help:"The reader, a GGUF file. Default: the one in assets." placeholder:"FILE"`
-	Maps        string `help:"Feature maps of LESS and head weights of vote for the reader, a .less file that api train wrote; none for none. Default: those built in for it." placeholder:"FILE"`
-	Embedder    string `help:"The embedder, a directory with model.safetensors and tokenizer.json. Default: the one in assets." placeholder:"DIR"`
-	Reranker    string `help:"Read the candidates of a search once more with this cross-encoder, a directory with config.json, model.safetensors and tokenizer.json of a BERT for sequence classification. Default: none." placeholder:"DIR"`
-	Device      string `help:"Where to decode: ${enum}." enum:"auto,cpu,cuda" default:"auto"`
-	Threads     int    `help:"Threads of the decoder; 0 means one for each core." default:"0" placeholder:"N"`
-	LogLevel    string `help:"How much to log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
+	Assets      string     `help:"What was fetched: models, embedders, Postgres. Looked for here, then beside the binary." default:"assets" placeholder:"DIR"`
+	Data        string     `help:"What was made: the private Postgres cluster." default:"data" placeholder:"DIR"`
+	DatabaseURL string     `help:"Use this Postgres (with pgvector) in place of the private cluster." env:"LESSRAG_DATABASE_URL,DATABASE_URL" placeholder:"URL"`
+	Model       string     `help:"The reader, a GGUF file. Default: the one in assets." placeholder:"FILE"`
+	Maps        string     `help:"Feature maps of LESS and head weights of vote for the reader, a .less file that api train wrote; none for none. Default: those built in for it." placeholder:"FILE"`
+	Embedder    string     `help:"The embedder, a directory with model.safetensors and tokenizer.json. Default: the one in assets." placeholder:"DIR"`
+	Reranker    string     `help:"Read the candidates of a search once more with this cross-encoder, a directory with config.json, model.safetensors and tokenizer.json of a BERT for sequence classification. Default: none." placeholder:"DIR"`
+	Device      deviceFlag `help:"Where to decode: auto, cpu, cuda, or cuda:0,2 for some of the cards. api serve uses all of them, other commands the first." default:"auto" placeholder:"DEVICE"`
+	Threads     int        `help:"Threads of the decoder; 0 means one for each core." default:"0" placeholder:"N"`
+	LogLevel    string     `help:"How much to log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
 }
 
 func (g *globals) level() slog.Level {
@@ -89,19 +88,6 @@ func (g *globals) models() ([]string, error) {
 	found, err := filepath.Glob(filepath.Join(g.assets(), "models", "*.gguf"))
 	sort.Strings(found)
 	return found, err
-}
-
-// openDevice takes the card that --device asks for, nil for the CPU. No card has run
-// the decoder yet, so auto does not ask for one.
-func (g *globals) openDevice() (device.Device, error) {
-	if g.Device != "cuda" {
-		return nil, nil
-	}
-	d, err := device.Open()
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--device cuda: %w; --device cpu needs no card", err)}
-	}
-	return d, nil
 }
 
 // The cache where none is asked for: of raw prompts and texts, which may have no question, and of answers.

@@ -23,7 +23,7 @@ type serveCmd struct {
 	AllowURLs  bool     `name:"allow-urls" help:"Take addresses of pages (POST /api/v1/documents/urls) and fetch them from the web, from public addresses only."`
 	Questions  string   `help:"A file of questions, one a line, that the page offers on a first visit." placeholder:"FILE" type:"existingfile"`
 	answerCacheFlags
-	CacheMemory string `help:"Memory of all caches together; divided by the bytes of one sequence it gives the answers that run at a time." default:"512MiB" placeholder:"BYTES"`
+	CacheMemory string `help:"Memory of all caches together, on each card if there are several; divided by the bytes of one sequence it gives the answers that run at a time." default:"512MiB" placeholder:"BYTES"`
 	Staging     int    `help:"Tokens of a prompt that snapkv and vote read at once; a longer prompt is read in chunks." default:"4096" placeholder:"TOKENS"`
 	Queue       int    `help:"Answers that may wait for a slot; more are told to come back." default:"64"`
 	answerFlags
@@ -85,8 +85,8 @@ func (c *serveCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	device := fmt.Sprintf("CPU, %s kernels, %d threads", cpu.Best(), threads(g.Threads))
-	if g.Device == "cuda" {
-		device = s.engine.Info().ISA
+	if g.Device.cuda {
+		device = cardNames(s.engine.Devices())
 	}
 	srv := server.New(server.Config{
 		Pool: s.pool, Ingest: s.ingestion, Searcher: s.searcher, Engine: s.engine, Answers: s.answers, Log: slog.Default(),
@@ -132,6 +132,14 @@ func readQuestions(path string) ([]string, error) {
 		}
 	}
 	return questions, lines.Err()
+}
+
+func cardNames(devices []decode.DeviceStats) string {
+	var names []string
+	for _, d := range devices {
+		names = append(names, d.Device)
+	}
+	return strings.Join(names, ", ")
 }
 
 func threads(flag int) int {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +34,7 @@ const stopGrace = 30 * time.Second
 // needs and closes all of it. A part that is open already is not opened again.
 type stack struct {
 	*globals
-	address   string        // where the server of --data listens; "" in every other command
+	address   string        // where the server of --data listens; "" in every other command, which runs on one device
 	pool      *pgxpool.Pool // of a migrated Postgres
 	embedder  *embed.Model
 	ingestion *ingest.Service
@@ -187,7 +188,11 @@ func (s *stack) openEngine(o decode.Options) error {
 		return err
 	}
 	o.Threads, o.Maps = s.Threads, s.Maps
-	if o.Device, err = s.openDevice(); err != nil {
+	cards := 1
+	if s.address != "" {
+		cards = math.MaxInt
+	}
+	if o.Devices, err = s.Device.open(cards); err != nil {
 		return err
 	}
 	if s.engine, err = decode.Open(path, o); err != nil {

@@ -96,7 +96,7 @@ func (c *CUDA) open(f *gguf.File) error {
 	}
 	if need := packed.bytes() + scratch + c.caches + staging; need > info.Free {
 		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass, %d for caches and %d for staging a prompt",
-			info.Free, info.Name, need, packed.bytes(), scratch, c.caches, staging)
+			info.Free, info.Label(), need, packed.bytes(), scratch, c.caches, staging)
 	}
 	if c.stream, err = c.device.NewStream(); err != nil {
 		return err

@@ -56,7 +56,7 @@ func (c *CUDA) takeMaps() error {
 	own := sizes[0] + sizes[1] + sizes[2]
 	if need := own + c.caches + staging; need > info.Free {
 		return fmt.Errorf("%d bytes are free on %s beside weights, and %d are needed: %d for feature maps, %d for caches and %d for staging a prompt",
-			info.Free, info.Name, need, own, c.caches, staging)
+			info.Free, info.Label(), need, own, c.caches, staging)
 	}
 	for _, n := range sizes {
 		p, err := c.device.Alloc(n)

@@ -190,10 +190,10 @@ func TestCUDARefuses(t *testing.T) {
 		limits Limits
 		memory int64
 	}{
-		"head dimension of 32":                     {narrow, Limits{Tokens: 8, Sequences: 1}, 1 << 28},
-		"limits of 0 tokens":                       {good, Limits{Sequences: 1}, 1 << 28},
-		"100000 bytes are free on PTX interpreter": {good, Limits{Tokens: 8, Sequences: 1}, 100000},
-		"limits of 8 tokens and 1 sequences, -1":   {good, Limits{Tokens: 8, Sequences: 1, Staging: -1}, 1 << 28},
+		"head dimension of 32":                              {narrow, Limits{Tokens: 8, Sequences: 1}, 1 << 28},
+		"limits of 0 tokens":                                {good, Limits{Sequences: 1}, 1 << 28},
+		"100000 bytes are free on card 0 (PTX interpreter)": {good, Limits{Tokens: 8, Sequences: 1}, 100000},
+		"limits of 8 tokens and 1 sequences, -1":            {good, Limits{Tokens: 8, Sequences: 1, Staging: -1}, 1 << 28},
 	} {
 		d := ptx.New(test.memory)
 		_, err := NewCUDA(parse(t, test.Model), test.limits, 1<<20, d)

@@ -70,7 +70,7 @@ func (s *Service) Ask(ctx context.Context, q Question) (*Run, error) {
 }
 
 func (s *Service) reader() reader {
-	return reader{s.Engine.Info().Context, s.Engine.Stats().CacheMemory, s.Engine.Tokenizer(), s.Engine.Plan}
+	return reader{s.Engine.Info().Context, s.Engine.Info().CacheMemory, s.Engine.Tokenizer(), s.Engine.Plan}
 }
 
 // Check tells what is wrong with the defaults themselves: a question that

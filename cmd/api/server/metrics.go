@@ -92,13 +92,19 @@ var (
 	unwrittenDesc   = prometheus.NewDesc("lessrag_passages_unwritten_total", "Passages whose file could not be written: they are kept in memory alone.", nil, nil)
 	passageHitsDesc = prometheus.NewDesc("lessrag_passage_lookups_total", "Passages looked up for a prompt, by outcome.", []string{"outcome"}, nil)
 	cacheTotalDesc  = prometheus.NewDesc("lessrag_cache_bytes_total", "Cache memory of the decoder.", nil, nil)
-	weightBytesDesc = prometheus.NewDesc("lessrag_weight_bytes", "Memory of the model's weights.", nil, nil)
+	weightBytesDesc = prometheus.NewDesc("lessrag_weight_bytes", "Memory of the model's weights, on all devices.", nil, nil)
+
+	deviceUpDesc      = prometheus.NewDesc("lessrag_device_up", "1 where a device answers, 0 where it was lost.", []string{"device"}, nil)
+	deviceRunningDesc = prometheus.NewDesc("lessrag_device_sequences_running", "Sequences that hold a slot on a device.", []string{"device"}, nil)
+	deviceUsedDesc    = prometheus.NewDesc("lessrag_device_cache_bytes_used", "Cache memory promised to running sequences on a device.", []string{"device"}, nil)
+	deviceKeptDesc    = prometheus.NewDesc("lessrag_device_cache_bytes_kept", "Cache memory with beginnings of earlier prompts on a device.", []string{"device"}, nil)
+	deviceTokensDesc  = prometheus.NewDesc("lessrag_device_tokens_total", "Tokens that a device has read (prompt) and written (completion), for whatever purpose.", []string{"device", "kind"}, nil)
 )
 
 func (g engineGauges) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, ch) }
 
 func (g engineGauges) Collect(ch chan<- prometheus.Metric) {
-	stats, info := g.engine.Stats(), g.engine.Info()
+	stats := g.engine.Stats()
 	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
 	gauge(runningDesc, float64(stats.Running))
 	gauge(queuedDesc, float64(stats.Queued))
@@ -121,7 +127,29 @@ func (g engineGauges) Collect(ch chan<- prometheus.Metric) {
 	counter(passageHitsDesc, p.Damaged, "damaged")
 	counter(unwrittenDesc, stats.Unwritten)
 	gauge(cacheTotalDesc, float64(stats.CacheMemory))
-	gauge(weightBytesDesc, float64(info.WeightBytes))
+	weights := int64(0)
+	for _, d := range g.engine.Devices() {
+		weights += d.WeightBytes
+		collectDevice(ch, d)
+	}
+	gauge(weightBytesDesc, float64(weights))
+}
+
+// collectDevice tells of one device what the metrics before add up.
+func collectDevice(ch chan<- prometheus.Metric, d decode.DeviceStats) {
+	up := 1.0
+	if d.Lost != nil {
+		up = 0
+	}
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, kind, v, append([]string{d.Device}, labels...)...)
+	}
+	send(deviceUpDesc, prometheus.GaugeValue, up)
+	send(deviceRunningDesc, prometheus.GaugeValue, float64(d.Running))
+	send(deviceUsedDesc, prometheus.GaugeValue, float64(d.Promised))
+	send(deviceKeptDesc, prometheus.GaugeValue, float64(d.Kept))
+	send(deviceTokensDesc, prometheus.CounterValue, float64(d.Prompt), "prompt")
+	send(deviceTokensDesc, prometheus.CounterValue, float64(d.Tokens), "completion")
 }
 
 // documentGauges count the documents by state, in the database.

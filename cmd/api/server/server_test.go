@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"lessrag/cmd/api/answer"
 	"lessrag/decode"
+	"lessrag/lesskernels/cuda/device"
 	"lessrag/lesskernels/cuda/ptx"
 )
 
@@ -113,18 +115,34 @@ type stuck struct{ *ptx.Device }
 func (stuck) Reopen() error { return errors.New("the slot is empty") }
 
 func TestReadyWithoutDecoder(t *testing.T) {
-	card := ptx.New(1 << 30)
+	cards := []*ptx.Device{ptx.New(1 << 30), ptx.New(1 << 30)}
+	cards[1].Index = 1
 	openModels(t)
-	engine, err := decode.Open(models.engine.Info().Path, decode.Options{Device: stuck{card}, CacheMemory: 1 << 24})
+	engine, err := decode.Open(models.engine.Info().Path, decode.Options{Devices: []device.Device{stuck{cards[0]}, stuck{cards[1]}}, CacheMemory: 1 << 24})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer engine.Close()
 	s := newService(t, func(c *Config) { c.Engine = engine }).withFacts()
-	if response, text := s.request("GET", "/readyz", "", nil); response.StatusCode != 200 {
+	if response, text := s.request("GET", "/readyz", "", nil); response.StatusCode != 200 || strings.Contains(text, "lost") {
 		t.Errorf("/readyz: %d %s", response.StatusCode, text)
 	}
-	card.Lose(errors.New("the bus fell silent"))
+	for _, card := range cards {
+		card.Lose(errors.New("the bus fell silent"))
+	}
+	if response, text := s.request("POST", "/api/v1/chat", asked+`}`, nil); response.StatusCode != 503 || !strings.Contains(text, "the bus fell silent") {
+		t.Errorf("the answer that meets the first card: %d %s", response.StatusCode, text)
+	}
+	if response, text := s.request("GET", "/readyz", "", nil); response.StatusCode != 200 || !strings.Contains(text, `"lost":["card 0 (PTX interpreter): `) {
+		t.Errorf("/readyz with one of two cards: %d %s", response.StatusCode, text)
+	}
+	_, text := s.request("GET", "/metrics", "", nil)
+	for _, want := range []string{`lessrag_device_up{device="card 0 (PTX interpreter)"} 0`, `lessrag_device_up{device="card 1 (PTX interpreter)"} 1`,
+		`lessrag_device_tokens_total{device="card 1 (PTX interpreter)",kind="prompt"} 0`, fmt.Sprintf("lessrag_cache_bytes_total %v\n", float64(2<<24))} {
+		if !strings.Contains(text, want) {
+			t.Errorf("/metrics does not say %s", want)
+		}
+	}
 	for _, what := range []string{"the answer that meets it", "the next one"} {
 		response, text := s.request("POST", "/api/v1/chat", asked+`}`, nil)
 		if response.StatusCode != 503 || !strings.Contains(text, "the bus fell silent") || response.Header.Get("Retry-After") == "" {

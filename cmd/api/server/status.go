@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"lessrag/decode"
 	"lessrag/decode/cache"
 )
 
@@ -56,14 +56,15 @@ func (s *Server) status(api huma.API) {
 		b.Model.File = strings.TrimSuffix(filepath.Base(info.Path), filepath.Ext(info.Path))
 		b.Model.Parameters, b.Model.Context, b.Model.WeightBytes = info.Parameters, info.Context, info.WeightBytes
 		b.Cache.Default, b.Cache.Budget = s.Answers.Defaults.Cache, s.Answers.Defaults.Budget
-		b.Slots.Total, b.Slots.Running, b.Slots.Queued = s.slots(stats), stats.Running, stats.Queued
+		b.Slots.Total, b.Slots.Running, b.Slots.Queued = s.slots(), stats.Running, stats.Queued
 		b.Collection, b.MaxUpload = s.Collection, s.MaxUpload
 		b.Examples = append([]string{}, s.Examples...)
 		return out, nil
 	})
 	type healthOutput struct {
 		Body struct {
-			Status string `json:"status"`
+			Status string   `json:"status"`
+			Lost   []string `json:"lost,omitempty" doc:"cards that answer nothing at the moment, and why; others do"`
 		}
 	}
 	ok := func() *healthOutput {
@@ -90,24 +91,39 @@ func (s *Server) status(api huma.API) {
 		case unready != nil:
 			return nil, (&Problem{Status: http.StatusServiceUnavailable, Detail: unready.Error()}).complete()
 		}
-		return ok(), nil
+		out := ok()
+		for _, d := range s.Engine.Devices() {
+			if d.Lost != nil {
+				out.Body.Lost = append(out.Body.Lost, fmt.Sprintf("%s: %v", d.Device, d.Lost))
+			}
+		}
+		return out, nil
 	})
 }
 
 // slots is how many answers with the default cache run at a time: as many as
 // their bytes allow, and no more than the engine takes.
-func (s *Server) slots(stats decode.Stats) int {
+func (s *Server) slots() int {
+	plan, err := s.defaultPlan()
+	slots := 0
+	for _, d := range s.Engine.Devices() {
+		if err != nil {
+			slots += d.Slots
+		} else {
+			slots += min(d.Slots, int(d.CacheMemory/plan.Bytes))
+		}
+	}
+	return slots
+}
+
+func (s *Server) defaultPlan() (cache.Plan, error) {
 	spec, err := cache.ParseSpec(s.Answers.Defaults.Cache)
 	if err != nil {
-		return stats.Slots
+		return cache.Plan{}, err
 	}
 	budget, err := cache.ParseBudget(s.Answers.Defaults.Budget)
 	if err != nil {
-		return stats.Slots
+		return cache.Plan{}, err
 	}
-	plan, err := s.Engine.Plan(spec, budget)
-	if err != nil {
-		return stats.Slots
-	}
-	return min(stats.Slots, int(stats.CacheMemory/plan.Bytes))
+	return s.Engine.Plan(spec, budget)
 }

@@ -4,7 +4,13 @@ package device
 
 import "fmt"
 
+// Count tells that this binary has no way to a driver.
+func Count() (int, error) {
+	return 0, fmt.Errorf("%w: this binary was built without CUDA", ErrUnavailable)
+}
+
 // Open tells that this binary has no way to a driver.
-func Open() (Device, error) {
-	return nil, fmt.Errorf("%w: this binary was built without CUDA", ErrUnavailable)
+func Open(int) (Device, error) {
+	_, err := Count()
+	return nil, err
 }

@@ -1,5 +1,5 @@
 // Package device is what the CUDA decoder asks of a card: memory, copies, modules of
-// kernels, launches in order on a stream, and graphs that repeat them. Open gives the
+// kernels, launches in order on a stream, and graphs that repeat them. Open gives a
 // card of the driver, which is loaded when the program runs; the interpreter of
 // lesskernels/cuda/ptx is its twin in tests. devicetest holds what both must keep.
 package device
@@ -86,6 +86,7 @@ func I32(x int) uint64 { return uint64(uint32(int32(x))) }
 
 // Info describes a card.
 type Info struct {
+	Index           int // among those of the driver
 	Name            string
 	Driver          int // the newest CUDA that the driver knows: 12040 is 12.4
 	Major, Minor    int // compute capability
@@ -97,5 +98,8 @@ type Info struct {
 func (i Info) String() string {
 	return fmt.Sprintf("%s (compute %d.%d, driver for CUDA %s)", i.Name, i.Major, i.Minor, version(i.Driver))
 }
+
+// Label tells a card from others: "card 0 (NVIDIA H100)".
+func (i Info) Label() string { return fmt.Sprintf("card %d (%s)", i.Index, i.Name) }
 
 func version(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }

@@ -10,9 +10,21 @@ import (
 	"unsafe"
 )
 
-// Open takes the first card of the NVIDIA driver into use. The error is
+const driverPath = "libcuda.so.1"
+
+// Count is how many cards the NVIDIA driver sees, 1 at least: whether they can be used is told by Open. The error is
 // ErrUnavailable where there is none, and says why.
-func Open() (Device, error) { return open("libcuda.so.1") }
+func Count() (int, error) {
+	l, err := load(driverPath)
+	if err != nil {
+		return 0, err
+	}
+	return l.count()
+}
+
+// Open takes a card of the NVIDIA driver into use, from 0. The error is
+// ErrUnavailable where it cannot be, and says why.
+func Open(card int) (Device, error) { return open(driverPath, card) }
 
 // driver is a card of the NVIDIA driver.
 type driver struct {
@@ -23,43 +35,69 @@ type driver struct {
 	dead    error // once the card is lost: why
 }
 
-func open(path string) (*driver, error) {
+func open(path string, card int) (*driver, error) {
 	l, err := load(path)
 	if err != nil {
 		return nil, err
 	}
 	d := &driver{library: l}
-	if err := d.start(); err != nil {
-		if _, refused := errors.AsType[*Error](err); refused && !errors.Is(err, ErrUnavailable) {
-			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		return nil, err
+	if err := d.start(card); err != nil {
+		return nil, unavailable(err)
 	}
 	return d, nil
 }
 
-// start looks for a card that the kernels run on, and makes a context.
-func (d *driver) start() error {
-	if err := d.do(cuInit, 0); err != nil {
-		return err
+// unavailable is the error of a call of the driver that would have told what there is to decode on.
+func unavailable(err error) error {
+	if _, refused := errors.AsType[*Error](err); refused && !errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	var count, v int32
-	if err := d.do(cuDriverGetVersion, uintptr(unsafe.Pointer(&v))); err != nil {
-		return err
+	return err
+}
+
+// count readies the driver, and tells how many cards it sees.
+func (l *library) count() (int, error) {
+	if err := l.do(cuInit, 0); err != nil {
+		return 0, unavailable(err)
+	}
+	v, err := l.version()
+	if err != nil {
+		return 0, err
 	}
 	if v < leastDriver {
-		return fmt.Errorf("%w: the NVIDIA driver is for CUDA %s, %s or later is needed", ErrUnavailable, version(int(v)), version(leastDriver))
+		return 0, fmt.Errorf("%w: the NVIDIA driver is for CUDA %s, %s or later is needed", ErrUnavailable, version(v), version(leastDriver))
 	}
-	if err := d.do(cuDeviceGetCount, uintptr(unsafe.Pointer(&count))); err != nil {
+	var n int32
+	if err := l.do(cuDeviceGetCount, uintptr(unsafe.Pointer(&n))); err != nil {
+		return 0, unavailable(err)
+	}
+	if n < 1 {
+		return 0, fmt.Errorf("%w: the NVIDIA driver sees no card", ErrUnavailable)
+	}
+	return int(n), nil
+}
+
+func (l *library) version() (int, error) {
+	var v int32
+	if err := l.do(cuDriverGetVersion, uintptr(unsafe.Pointer(&v))); err != nil {
+		return 0, unavailable(err)
+	}
+	return int(v), nil
+}
+
+// start makes a context on a card, if the kernels run on it.
+func (d *driver) start(card int) error {
+	n, err := d.count()
+	if err != nil {
 		return err
 	}
-	if count < 1 {
-		return fmt.Errorf("%w: the NVIDIA driver sees no card", ErrUnavailable)
+	if card < 0 || card >= n {
+		return fmt.Errorf("%w: there is no card %d: the NVIDIA driver sees %d, from 0", ErrUnavailable, card, n)
 	}
-	if err := d.do(cuDeviceGet, uintptr(unsafe.Pointer(&d.device)), 0); err != nil {
+	if err := d.do(cuDeviceGet, uintptr(unsafe.Pointer(&d.device)), uintptr(card)); err != nil {
 		return err
 	}
-	if err := d.describe(int(v)); err != nil {
+	if err := d.describe(card); err != nil {
 		return err
 	}
 	if d.info.Major < 8 {
@@ -75,13 +113,17 @@ const (
 	attributeMinor           = 76
 )
 
-func (d *driver) describe(v int) error {
+func (d *driver) describe(card int) error {
+	v, err := d.version()
+	if err != nil {
+		return err
+	}
 	name := make([]byte, 128)
 	if err := d.do(cuDeviceGetName, uintptr(unsafe.Pointer(&name[0])), uintptr(len(name)), uintptr(d.device)); err != nil {
 		return err
 	}
 	d.info.Name, _, _ = strings.Cut(string(name), "\x00")
-	d.info.Driver = v
+	d.info.Index, d.info.Driver = card, v
 	for attribute, to := range map[uintptr]*int{attributeMajor: &d.info.Major, attributeMinor: &d.info.Minor, attributeMultiprocessors: &d.info.Multiprocessors} {
 		var value int32
 		if err := d.do(cuDeviceGetAttribute, uintptr(unsafe.Pointer(&value)), attribute, uintptr(d.device)); err != nil {

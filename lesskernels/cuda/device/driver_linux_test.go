@@ -4,6 +4,7 @@ package device
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (s *standin) calls() []string {
 
 func (s *standin) open(t *testing.T) *driver {
 	t.Helper()
-	d, err := open(s.path)
+	d, err := open(s.path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func (s *standin) open(t *testing.T) *driver {
 
 func TestDriverCalls(t *testing.T) {
 	s := newStandin(t)
-	d, err := open(s.path)
+	d, err := open(s.path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func TestDriverCalls(t *testing.T) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	expect("cuInit 0", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet 0", "cuDeviceGetName 7", "cuDevicePrimaryCtxRetain 7")
+	expect("cuInit 0", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet 0", "cuDriverGetVersion", "cuDeviceGetName 7", "cuDevicePrimaryCtxRetain 7")
 	info, err := d.Info()
 	must(t, err)
 	if want := (Info{Name: "Stand-in", Driver: 12040, Major: 9, Multiprocessors: 132, Memory: 80 << 30, Free: 3 << 30}); info != want {
@@ -157,10 +158,10 @@ func must(t *testing.T, err error) {
 
 // Whatever keeps a card from being used is told in one line that says what to do.
 func TestUnavailable(t *testing.T) {
-	_, err := open("libno-such-driver.so.1")
+	_, err := open("libno-such-driver.so.1", 0)
 	refuses(t, "no library", err, ErrUnavailable, "there is no NVIDIA driver")
 	s := newStandin(t)
-	_, err = open(s.old)
+	_, err = open(s.old, 0)
 	refuses(t, "a library without a function", err, ErrUnavailable, "too old, CUDA 11.4 or later is needed", "cuGraphInstantiateWithFlags")
 	for _, test := range []struct {
 		name, call     string
@@ -180,7 +181,7 @@ func TestUnavailable(t *testing.T) {
 		s.reset()
 		s.fail(test.call, 0, test.code)
 		s.machine(test.version, test.major, test.devices)
-		_, err := open(s.path)
+		_, err := open(s.path, 0)
 		refuses(t, test.name, err, ErrUnavailable, test.want)
 	}
 }
@@ -334,13 +335,72 @@ func TestReopen(t *testing.T) {
 	must(t, d.Close())
 }
 
+// Every card has a context of its own, and is called in it; one that is lost takes no other along.
+func TestSeveralCards(t *testing.T) {
+	s := newStandin(t)
+	s.machine(12040, 9, 3)
+	cards := make([]*driver, 3)
+	for i := range cards {
+		var err error
+		if cards[i], err = open(s.path, i); err != nil {
+			t.Fatal(err)
+		}
+		info, err := cards[i].Info()
+		if want := fmt.Sprintf("card %d (Stand-in)", i); err != nil || info.Index != i || info.Label() != want {
+			t.Errorf("%+v is %s, %v; want %s", info, info.Label(), err, want)
+		}
+	}
+	n, err := cards[0].count()
+	if n != 3 || err != nil {
+		t.Errorf("%d cards, %v", n, err)
+	}
+	for _, card := range []int{3, -1} {
+		_, err = open(s.path, card)
+		refuses(t, "another one", err, ErrUnavailable, fmt.Sprintf("there is no card %d: the NVIDIA driver sees 3, from 0", card))
+	}
+	s.calls()
+	s.machine(12040, 9, 3)
+	use := func(i int) error {
+		p, err := cards[i].Alloc(int64(i + 1))
+		if err != nil {
+			return err
+		}
+		return cards[i].Free(p)
+	}
+	for _, i := range []int{2, 0, 1} {
+		must(t, use(i))
+	}
+	if got, want := s.calls(), []string{"cuMemAlloc 3 of card 2", "cuMemFree of card 2", "cuMemAlloc 1", "cuMemFree", "cuMemAlloc 2 of card 1", "cuMemFree of card 1"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	s.fail("cuMemAlloc", 0, 700)
+	s.machine(12040, 9, 3)
+	refuses(t, "a fault", use(1), ErrLost, "ILLEGAL_ADDRESS")
+	s.reset()
+	s.machine(12040, 9, 3)
+	must(t, use(0))
+	must(t, use(2))
+	refuses(t, "afterwards", use(1), ErrLost, "lost before")
+	s.calls()
+	s.machine(12040, 9, 3)
+	must(t, cards[1].Reopen())
+	if got, want := s.calls(), []string{"cuDevicePrimaryCtxRelease 8", "cuDevicePrimaryCtxReset 8", "cuDevicePrimaryCtxRetain 8"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	s.machine(12040, 9, 3)
+	must(t, use(1))
+	for _, d := range cards {
+		must(t, d.Close())
+	}
+}
+
 // BenchmarkLaunch is what a launch costs beside the driver's own time.
 func BenchmarkLaunch(b *testing.B) {
 	s, err := build()
 	if err != nil {
 		b.Skip(err)
 	}
-	d, err := open(s.path)
+	d, err := open(s.path, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -23,6 +23,7 @@ type Device struct {
 	free   int64
 	dead   error // once a kernel has failed: why
 
+	Index int           // of the card that it stands for
 	Steps atomic.Uint64 // instructions of warps that ran
 }
 
@@ -33,7 +34,7 @@ var _ device.Device = (*Device)(nil)
 
 // Info describes the interpreter.
 func (d *Device) Info() (device.Info, error) {
-	return device.Info{Name: "PTX interpreter", Driver: 11000, Major: 8, Multiprocessors: 1, Memory: d.free + d.used(), Free: d.free}, d.dead
+	return device.Info{Index: d.Index, Name: "PTX interpreter", Driver: 11000, Major: 8, Multiprocessors: 1, Memory: d.free + d.used(), Free: d.free}, d.dead
 }
 
 func (d *Device) used() int64 {

@@ -17,7 +17,7 @@ import (
 // LESSRAG_REQUIRE_CARD is set.
 func Card(t *testing.T) device.Device {
 	t.Helper()
-	d, err := device.Open()
+	d, err := device.Open(0)
 	if errors.Is(err, device.ErrUnavailable) && os.Getenv("LESSRAG_REQUIRE_CARD") == "" {
 		t.Skip(err)
 	}

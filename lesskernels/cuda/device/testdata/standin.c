@@ -12,6 +12,7 @@ static size_t used;
 static char failing[64];
 static int after, code, version = 12040, major = 9, devices = 1;
 static int capturing;
+static __thread uintptr_t current; // the context of this thread; where a call is made in another one than the first card's, it is written down
 static uintptr_t handles = 0x1000;
 static int params[1 << 16]; // of the function with a handle: the last letter of its name
 
@@ -27,6 +28,7 @@ static int note(const char *format, ...) {
 	va_start(list, format);
 	char *line = record + used;
 	used += vsnprintf(line, sizeof record - used, format, list);
+	if (current > 0xc0 && strncmp(line, "cuD", 3) && strncmp(line, "cuInit", 6)) used += snprintf(record + used, sizeof record - used, " of card %d", (int)(current - 0xc0));
 	used += snprintf(record + used, sizeof record - used, "\n");
 	va_end(list);
 	size_t n = strcspn(line, " \n");
@@ -45,13 +47,13 @@ int cuGetErrorName(int c, const char **name) {
 	return *name ? 0 : 1;
 }
 int cuDeviceGetCount(int *n) { FAIL("cuDeviceGetCount"); *n = devices; return 0; }
-int cuDeviceGet(int *d, int i) { FAIL("cuDeviceGet %d", i); *d = 7; return 0; }
+int cuDeviceGet(int *d, int i) { FAIL("cuDeviceGet %d", i); *d = 7 + i; return 0; }
 int cuDeviceGetName(char *name, int n, int d) { FAIL("cuDeviceGetName %d", d); snprintf(name, n, "Stand-in"); return 0; }
 int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? major : a == 76 ? 0 : 132; (void)d; return 0; }
-int cuDevicePrimaryCtxRetain(uintptr_t *c, int d) { FAIL("cuDevicePrimaryCtxRetain %d", d); *c = 0xc0; return 0; }
+int cuDevicePrimaryCtxRetain(uintptr_t *c, int d) { FAIL("cuDevicePrimaryCtxRetain %d", d); *c = 0xc0 + d - 7; return 0; }
 int cuDevicePrimaryCtxRelease_v2(int d) { FAIL("cuDevicePrimaryCtxRelease %d", d); return 0; }
 int cuDevicePrimaryCtxReset_v2(int d) { FAIL("cuDevicePrimaryCtxReset %d", d); return 0; }
-int cuCtxSetCurrent(uintptr_t c) { return c == 0xc0 ? 0 : 201; }
+int cuCtxSetCurrent(uintptr_t c) { if (c < 0xc0 || c >= 0xc0 + (uintptr_t)devices) return 201; current = c; return 0; }
 int cuMemGetInfo_v2(size_t *f, size_t *t) { FAIL("cuMemGetInfo"); *f = (size_t)3 << 30; *t = (size_t)80 << 30; return 0; }
 int cuMemAlloc_v2(uint64_t *p, size_t n) { FAIL("cuMemAlloc %zu", n); *p = (uint64_t)malloc(n); return 0; }
 int cuMemFree_v2(uint64_t p) { FAIL("cuMemFree"); free((void *)p); return 0; }
