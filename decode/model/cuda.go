@@ -201,8 +201,8 @@ func (c *CUDA) compute(b *cudaBatch) {
 		l := &c.weights.layers[i]
 		c.norm(b, l.attentionNorm)
 		c.qkv(b, l)
-		c.phi(b, i)
 		c.rope(b)
+		c.phi(b, i)
 		for wave := range b.waves {
 			w := &b.waves[wave]
 			c.store(b, i, w)

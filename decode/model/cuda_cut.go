@@ -76,6 +76,8 @@ func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, toke
 			if g.stands != g.position {
 				leaving.Turned = t.angle(s, int(g.position-g.stands))
 			}
+		} else if s.backend.turned() {
+			leaving.Turned = 0 // where a key is what it was before: ψ takes this one as it lies
 		}
 		t.leaving.add(leaving)
 		job.Count++

@@ -16,14 +16,10 @@ type cudaMaps struct {
 	taken  []device.Pointer
 }
 
-// UseMaps loads the feature maps of LESS: see CPU.UseMaps. They take queries and keys as they are before
-// positions turn them.
+// UseMaps loads the feature maps of LESS: see CPU.UseMaps.
 func (c *CUDA) UseMaps(maps *lesskernels.Maps) error {
 	if err := checkMaps(maps, c.config); err != nil {
 		return err
-	}
-	if maps.Header.Inputs == lesskernels.PostRoPE {
-		return fmt.Errorf("model: feature maps of rotated keys: a card takes keys as they are before rotation, as `api train` makes maps")
 	}
 	if rank := maps.Header.Shape.Rank; rank > cuda.MostRank {
 		return fmt.Errorf("model: feature maps of rank %d: a card takes %d at most", rank, cuda.MostRank)
@@ -89,11 +85,17 @@ func (m *cudaMaps) free(d device.Device) {
 	*m = cudaMaps{}
 }
 
+// turned tells whether the maps take queries and keys as attention does, after positions have turned them.
+func (c *CUDA) turned() bool { return c.source.Header.Inputs == lesskernels.PostRoPE }
+
 // phi computes φ of the queries of rows that ask states.
 func (c *CUDA) phi(b *cudaBatch, layer int) {
-	if b.asks {
-		states := c.states(b, layer)
-		c.check(c.kernels.Phi(c.stream, c.heads, &c.maps.layers[layer], c.qkvOut, states, b.rows))
+	switch {
+	case !b.asks:
+	case c.turned():
+		c.check(c.kernels.PhiTurned(c.stream, c.heads, &c.maps.layers[layer], c.q, c.states(b, layer), b.rows))
+	default:
+		c.check(c.kernels.Phi(c.stream, c.heads, &c.maps.layers[layer], c.qkvOut, c.states(b, layer), b.rows))
 	}
 }
 

@@ -85,9 +85,18 @@ func Untouched(further int) int32 { return int32(-2 - further) }
 // Phi writes to states.Phi φ of the queries of a batch, qkv [rows, heads+2·kvHeads, dim] f32 before
 // positions turn them, where rows ask states.
 func (k *Kernels) Phi(s device.Stream, h Heads, m *Maps, qkv device.Pointer, states *States, rows int) error {
-	return k.launch(s, fmt.Sprintf("phi_d%d", h.Dim), device.Grid{X: blocks(rows, queryTile), Y: h.Heads, Z: 1},
-		address(qkv), address(states.Asked), address(m.Q1), address(m.Q2), address(states.Phi),
-		device.I32(rows), device.I32(h.Heads), device.I32(h.KVHeads), device.I32(m.Hidden), device.I32(m.Rank))
+	return k.phi(s, "phi", h, h.KVHeads, m, qkv, states, rows)
+}
+
+// PhiTurned is Phi of queries that positions have turned, q [rows, heads, dim] bf16.
+func (k *Kernels) PhiTurned(s device.Stream, h Heads, m *Maps, q device.Pointer, states *States, rows int) error {
+	return k.phi(s, "phi_turned", h, 0, m, q, states, rows)
+}
+
+func (k *Kernels) phi(s device.Stream, name string, h Heads, kvHeads int, m *Maps, queries device.Pointer, states *States, rows int) error {
+	return k.launch(s, fmt.Sprintf("%s_d%d", name, h.Dim), device.Grid{X: blocks(rows, queryTile), Y: h.Heads, Z: 1},
+		address(queries), address(states.Asked), address(m.Q1), address(m.Q2), address(states.Phi),
+		device.I32(rows), device.I32(h.Heads), device.I32(kvHeads), device.I32(m.Hidden), device.I32(m.Rank))
 }
 
 // Leaving is a token that a KV head gives up: the rows of memory where its key and value of layer 0 lie, how many

@@ -43,7 +43,7 @@ func TestPhi(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		for i, h := range headShapes {
 			size := mapSizes[i%len(mapSizes)]
-			r.checkPhi(h, size[0], size[1])
+			r.checkPhi(h, size[0], size[1], i%2 == 0)
 		}
 	})
 }
@@ -56,10 +56,13 @@ func fade(f *lesskernels.FeatureMap, features []float32, kvHead, age int) {
 }
 
 // checkPhi: rows that ask no state are left alone where a whole tile of them does not.
-func (r *rig) checkPhi(h Heads, hidden, rank int) {
+func (r *rig) checkPhi(h Heads, hidden, rank int, turned bool) {
 	const rows = 50
 	f := r.featureMap(h, hidden, rank)
 	stride := h.Heads + 2*h.KVHeads
+	if turned {
+		stride = h.Heads
+	}
 	qkv := r.normal(rows*stride*h.Dim, 1)
 	asked := make([]int64, rows)
 	for row := range asked {
@@ -68,7 +71,14 @@ func (r *rig) checkPhi(h Heads, hidden, rank int) {
 		}
 	}
 	out := put(r, nothing(rows*h.Heads*rank))
-	r.must(r.Phi(r.s, h, r.putMaps(f), put(r, qkv), &States{Rank: rank, Phi: out, Asked: put(r, asked)}, rows))
+	states := &States{Rank: rank, Phi: out, Asked: put(r, asked)}
+	if turned {
+		bits, rounded := brains(qkv)
+		qkv = rounded
+		r.must(r.PhiTurned(r.s, h, r.putMaps(f), put(r, bits), states, rows))
+	} else {
+		r.must(r.Phi(r.s, h, r.putMaps(f), put(r, qkv), states, rows))
+	}
 	var want []float64
 	var got []float32
 	phi := make([]float32, rank)

@@ -38,7 +38,7 @@ var mutants = map[string]func(r *rig){
 	"observe_d64_most":       func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Most) },
 	"observe_d64_decayed":    func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Decayed) },
 	"observe_d64_last":       func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Last) },
-	"phi_d64":                func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
+	"phi_d64":                func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3, false) },
 	"absorb_d64":             func(r *rig) { r.checkAbsorb(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
 	"absorb_moments_d64":     func(r *rig) { r.checkMoments(Heads{Heads: 2, KVHeads: 1, Dim: 64}) },
 	"multiply_nibbles_few":   func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 13}) },

@@ -89,7 +89,8 @@ def kernels():
             yield f"observe_d{d}_{name}", attention.observe, OBSERVE, dict(D=d, M=16, BS=64, KIND=kind), 4, stages
         for name, r in ("", 0), ("_less", 16):
             yield f"merge_d{d}{name}", attention.merge, MERGE, dict(D=d, R=r), 1
-        yield f"phi_d{d}", less.phi, PHI, dict(D=d, R=16, T=16, HB=32), 4, stages
+        for name, of in ("phi", PHI), ("phi_turned", dict(PHI, qkv="*bf16")):
+            yield f"{name}_d{d}", less.phi, of, dict(D=d, R=16, T=16, HB=32), 4, stages
         yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 8 if d == 256 else 4, stages
         yield f"absorb_moments_d{d}", moment.absorb_moments, ABSORB_MOMENTS, dict(D=d, T=16, V=16), 4, 1
         yield f"recall_moments_d{d}", moment.recall_moments, RECALL_MOMENTS, dict(D=d, V=16), 1

@@ -33,10 +33,10 @@ def perceptron(even, odd, first, second, hidden, rank, i, r, T: tl.constexpr, HB
 @triton.jit
 def phi(qkv, asked, first, second, out, rows, heads, kv_heads, hidden, rank,
         D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
-    """φ of the queries of T rows, before their positions turn them; program (tile of rows, head). A tile that asks no
-    state is left alone.
+    """φ of the queries of T rows, before their positions turn them or, of rounded ones, afterwards; program (tile of
+    rows, head). A tile that asks no state is left alone.
 
-        qkv    [rows, heads + 2·kv_heads, D] f32
+        qkv    [rows, heads + 2·kv_heads, D] f32; or of queries alone, kv_heads = 0, bf16
         asked  [rows] i64: below 0 where a row asks no state
         first  [heads, D, hidden] f32
         second [heads, hidden, rank] f32
@@ -49,8 +49,8 @@ def phi(qkv, asked, first, second, out, rows, heads, kv_heads, hidden, rank,
         i = tl.arange(0, D // 2)
         r = tl.arange(0, R)
         x = qkv + (t.to(tl.int64)[:, None] * (heads + 2 * kv_heads) + head) * D + 2 * i[None, :]
-        even = tl.load(x, mask=have[:, None], other=0.0)
-        odd = tl.load(x + 1, mask=have[:, None], other=0.0)
+        even = tl.load(x, mask=have[:, None], other=0.0).to(tl.float32)
+        odd = tl.load(x + 1, mask=have[:, None], other=0.0).to(tl.float32)
         f = perceptron(even, odd, first + head * D * hidden, second + head * hidden * rank, hidden, rank, i, r, T, HB)
         at = (t.to(tl.int64)[:, None] * heads + head) * rank + r[None, :]
         tl.store(out + at, tl.abs(f), mask=have[:, None] & (r < rank)[None, :])
