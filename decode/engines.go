@@ -23,7 +23,7 @@ func (s *engines) engineFor(j *job) *Engine {
 	for i, e := range s.all {
 		places[i] = Place{Lost: e.lost != nil, Sequences: e.options.MaxSequences - len(e.running), Free: e.free + e.kept,
 			Promised: e.options.CacheMemory - e.free - e.kept}
-		if len(s.all) > 1 {
+		if len(s.all) > 1 && places[i].takes(j.plan.Bytes) {
 			places[i].Known = e.known(j)
 		}
 	}

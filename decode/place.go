@@ -17,7 +17,7 @@ type Place struct {
 func Choose(places []Place, bytes int64, prompt int) int {
 	best := -1
 	for i, p := range places {
-		if p.Lost || p.Sequences < 1 || p.Free < bytes {
+		if !p.takes(bytes) {
 			continue
 		}
 		if best < 0 || p.compare(places[best], prompt) > 0 {
@@ -26,6 +26,9 @@ func Choose(places []Place, bytes int64, prompt int) int {
 	}
 	return best
 }
+
+// takes tells whether a request of so many bytes can start.
+func (p Place) takes(bytes int64) bool { return !p.Lost && p.Sequences > 0 && p.Free >= bytes }
 
 // compare is above 0 where p suits a prompt better than q.
 func (p Place) compare(q Place, prompt int) int {

@@ -2,6 +2,11 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"lessrag/decode/gguf"
 	"lessrag/lesskernels/cuda"
@@ -58,11 +63,9 @@ func packCUDA(f *gguf.File, c Config) (*packedCUDA, error) {
 			vectors = append(vectors, tensorName(i, part))
 		}
 	}
-	var err error
-	for name, shape := range shapes {
-		if p.matrices[name], err = packTensor(f, name, shape[0], shape[1]); err != nil {
-			return nil, err
-		}
+	err := p.packMatrices(f, shapes)
+	if err != nil {
+		return nil, err
 	}
 	for _, name := range vectors {
 		if p.vectors[name], err = vector(f, name, c.Width); err != nil {
@@ -71,6 +74,30 @@ func packCUDA(f *gguf.File, c Config) (*packedCUDA, error) {
 	}
 	p.parameters, err = countParameters(f, c)
 	return p, err
+}
+
+// packMatrices packs tensors of these shapes, each core one at a time.
+func (p *packedCUDA) packMatrices(f *gguf.File, shapes map[string][2]int) error {
+	names := slices.Sorted(maps.Keys(shapes))
+	packed, errs := make([]*cuda.Packed, len(names)), make([]error, len(names))
+	var next atomic.Int64
+	var cores sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		cores.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(names); i = int(next.Add(1)) - 1 {
+				shape := shapes[names[i]]
+				packed[i], errs[i] = packTensor(f, names[i], shape[0], shape[1])
+			}
+		})
+	}
+	cores.Wait()
+	for i, name := range names {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		p.matrices[name] = packed[i]
+	}
+	return nil
 }
 
 func packTensor(f *gguf.File, name string, rows, cols int) (*cuda.Packed, error) {
