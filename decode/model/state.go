@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels"
@@ -18,6 +19,7 @@ type memory struct {
 	postRoPE bool // the maps take keys and queries as attention does, rotated
 
 	leaving  []leaving
+	joining  []joining
 	tiles    []leavingTile
 	features []float32 // [rows, rank] ψ of the tiles' keys
 	k, v     []uint16  // [rows, stored] of leaving
@@ -35,8 +37,17 @@ type leaving struct {
 	features    int // and in memory.features
 }
 
-// leavingTile is some rows of those that leave, whose ψ one task computes.
+// joining is all that one state absorbs, in this order. The task that computes the last of
+// its ψ absorbs it.
+type joining struct {
+	first, end int   // of leaving
+	left       int32 // tiles
+}
+
+// leavingTile is some rows of those that leave, whose ψ one task computes; none, where no ψ
+// is needed.
 type leavingTile struct {
+	joining  int
 	leaving  int
 	first, n int
 	features int
@@ -144,30 +155,58 @@ func (c *CPU) collect(state *cache.State, layer, head int, k, v, psi []uint16, p
 	m.k, m.v, m.at = append(m.k, k...), append(m.v, v...), append(m.at, positions...)
 }
 
-// absorb adds what was collected to the states: first ψ of some rows in each task, then
-// a state in each, which takes its tokens in their order.
+// absorb adds what was collected to the states.
 func (c *CPU) absorb() {
 	m := &c.memory
 	if !m.postRoPE && m.maps != nil {
 		m.turns.prepare(m.at)
 	}
-	m.tiles = m.tiles[:0]
+	m.tiles, m.joining = m.tiles[:0], m.joining[:0]
 	size := 0
-	for i := range m.leaving {
-		l := &m.leaving[i]
-		if l.features = size; l.psi >= 0 || l.state.KeyMean != nil {
-			continue
+	for from := 0; from < len(m.leaving); {
+		j := joining{first: from, end: from + 1}
+		for j.end < len(m.leaving) && m.leaving[j.end].state == m.leaving[from].state {
+			j.end++
 		}
-		for from := 0; from < l.n; from += absorbTile {
-			n := min(absorbTile, l.n-from)
-			m.tiles = append(m.tiles, leavingTile{leaving: i, first: l.first + from, n: n, features: size})
-			size += n * len(l.state.Z)
+		tiles := len(m.tiles)
+		for i := range m.leaving[from:j.end] {
+			size = m.tile(from+i, size)
 		}
+		if len(m.tiles) == tiles {
+			m.tiles = append(m.tiles, leavingTile{joining: len(m.joining)})
+		}
+		j.left = int32(len(m.tiles) - tiles)
+		m.joining = append(m.joining, j)
+		from = j.end
 	}
 	m.features = resize(m.features, size)
-	c.run(len(m.tiles), func(i int, w *attendWorker) { c.featuresOf(&m.tiles[i], w) })
-	c.run(len(m.leaving), func(i int, w *attendWorker) { c.absorbOne(&m.leaving[i], w) })
+	c.run(len(m.tiles), func(i int, w *attendWorker) {
+		t := &m.tiles[i]
+		if t.n > 0 {
+			c.featuresOf(t, w)
+		}
+		if j := &m.joining[t.joining]; atomic.AddInt32(&j.left, -1) == 0 {
+			for l := j.first; l < j.end; l++ {
+				c.absorbOne(&m.leaving[l], w)
+			}
+		}
+	})
 	m.leaving, m.k, m.v, m.psi, m.at = m.leaving[:0], m.k[:0], m.v[:0], m.psi[:0], m.at[:0]
+}
+
+// tile lists the tiles of which ψ is to be computed, of the state that is listed next, and
+// returns where the features of those that come later begin.
+func (m *memory) tile(leaving, size int) int {
+	l := &m.leaving[leaving]
+	if l.features = size; l.psi >= 0 || l.state.KeyMean != nil {
+		return size
+	}
+	for from := 0; from < l.n; from += absorbTile {
+		n := min(absorbTile, l.n-from)
+		m.tiles = append(m.tiles, leavingTile{joining: len(m.joining), leaving: leaving, first: l.first + from, n: n, features: size})
+		size += n * len(l.state.Z)
+	}
+	return size
 }
 
 // featuresOf computes ψ of a tile.

@@ -9,6 +9,7 @@ import (
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels"
+	"lessrag/lesskernels/cpu"
 )
 
 // off is a gate that switches every second KV head's state off, and open one that
@@ -338,6 +339,50 @@ func TestAbsorbInAnyGrouping(t *testing.T) {
 						}
 					}
 				}
+			}
+		}
+	}
+}
+
+// Groups whose ψ was computed before they were packed are absorbed in their order, by one
+// thread, whatever others absorb beside them.
+func TestAbsorbGroupsInOrder(t *testing.T) {
+	const groups, group, rank = 40, 3, 7
+	c := synthetic(t, Int8, 64, 1, 2, 200)
+	c.pool = cpu.NewPool(4)
+	t.Cleanup(c.pool.Close)
+	c.activations = newActivations(c.config, c.stored, c.limits, 4)
+	if err := c.UseMaps(syntheticMaps(c.config, rank, lesskernels.PreRoPE, open)); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(8, 9))
+	k, v, psi := make([]uint16, group*64), make([]uint16, groups*group*64), make([]uint16, groups*group*rank)
+	for i := range v {
+		v[i] = bits16(random.NormFloat64())
+	}
+	for i := range psi {
+		psi[i] = bits16(math.Abs(random.NormFloat64()))
+	}
+	absorb := func(together bool) (states [2]*cache.State) {
+		s := newSequence(t, c, "sinks+less", cache.Budget{Tokens: 20})
+		for head := range states {
+			states[head] = s.State(0, head)
+			for i := range groups {
+				at := []int32{int32(3 * i), int32(3*i + 1), int32(3*i + 2)}
+				c.collect(states[head], 0, head, k, v[i*group*64:(i+1)*group*64], psi[i*group*rank:(i+1)*group*rank], at)
+				if !together {
+					c.absorb()
+				}
+			}
+		}
+		c.absorb()
+		return states
+	}
+	want := absorb(false)
+	for range 50 {
+		for head, got := range absorb(true) {
+			if !slices.Equal(got.H, want[head].H) || !slices.Equal(got.Z, want[head].Z) {
+				t.Fatalf("KV head %d: groups that were absorbed together give another state", head)
 			}
 		}
 	}
