@@ -218,7 +218,9 @@ func checkResident(g *globals, flags answerCacheFlags, o decode.Options) finding
 		return finding{"resident", failure, err.Error(), "read the message; --model, --cache, --budget, --cache-memory and --staging choose what is taken"}
 	}
 	if g.Device.cuda {
-		return parts.finding(0)
+		f := parts.finding(0)
+		f.Detail += ", on each card"
+		return f
 	}
 	_, available := meminfo()
 	return parts.finding(available)

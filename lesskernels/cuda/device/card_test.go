@@ -6,4 +6,8 @@ import (
 	"lessrag/lesskernels/cuda/device/devicetest"
 )
 
-func TestCard(t *testing.T) { devicetest.Run(t, devicetest.Card(t)) }
+func TestCard(t *testing.T) {
+	for _, card := range devicetest.Cards(t) {
+		devicetest.Run(t, card)
+	}
+}

@@ -13,11 +13,30 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// Card is this machine's card. Where there is none, the test is skipped, or fails if
+// Card is this machine's first card. Where there is none, the test is skipped, or fails if
 // LESSRAG_REQUIRE_CARD is set.
 func Card(t *testing.T) device.Device {
 	t.Helper()
-	d, err := device.Open(0)
+	return open(t, 0)
+}
+
+// Cards are all of them; where there is none, it is as with Card.
+func Cards(t *testing.T) []device.Device {
+	t.Helper()
+	all := []device.Device{open(t, 0)}
+	n, err := device.Count()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(all) < n {
+		all = append(all, open(t, len(all)))
+	}
+	return all
+}
+
+func open(t *testing.T, card int) device.Device {
+	t.Helper()
+	d, err := device.Open(card)
 	if errors.Is(err, device.ErrUnavailable) && os.Getenv("LESSRAG_REQUIRE_CARD") == "" {
 		t.Skip(err)
 	}
