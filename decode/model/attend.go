@@ -181,7 +181,7 @@ func (c *CPU) attendOne(b *batch, layer, i int, w *attendWorker) {
 	if t.appends {
 		c.append(b, layer, t)
 	}
-	c.attendTile(b, layer, t, w)
+	c.attendTile(b, layer, i, w)
 	if t.partial < 0 {
 		return
 	}
@@ -261,13 +261,30 @@ func newAttendWorker(group, stored int) *attendWorker {
 	}
 }
 
+// mostAsked is the most keys or values, in numbers, that are asked for ahead of their use.
+const mostAsked = 1 << 13
+
+// askAhead asks for the values of a task and the keys of the next: a step uses each once,
+// and whoever waits for the first of them has little else to do.
+func (b *batch) askAhead(i int) {
+	v := b.spans[b.tasks[i].spans[0]].v
+	cpu.Ask(v[:min(len(v), mostAsked)])
+	if i+1 < len(b.tasks) {
+		k := b.spans[b.tasks[i+1].spans[0]].k
+		cpu.Ask(k[:min(len(k), mostAsked)])
+	}
+}
+
 // attendTile gathers a tile's queries, attends its spans one after the other and
 // puts the result into c.attention, or among the partials.
-func (c *CPU) attendTile(b *batch, layer int, t *attendTask, w *attendWorker) {
-	group, dim := c.config.Group(), c.stored
+func (c *CPU) attendTile(b *batch, layer, task int, w *attendWorker) {
+	t, group, dim := &b.tasks[task], c.config.Group(), c.stored
 	n, first := t.to-t.from, b.blocks[t.block].first+t.from
 	for i := range n {
 		c.gather(w.q[i*group*dim:], first+i, t.kvHead)
+	}
+	if b.blocks[t.block].step {
+		b.askAhead(task)
 	}
 	out, lse := w.out[:n*group*dim], w.lse[:n*group]
 	if t.partial >= 0 {
