@@ -186,10 +186,9 @@ func (r *vectorRun) attend(token, kvHead, g int, positions []int32) []float64 {
 	sparse, weights := lesskernels.Attend(query, keys, values, 0.25)
 	r.lse[row] = sparse.LSE
 	if state := r.s.State(0, kvHead); state != nil && state.Absorbed > 0 {
-		phi, out, lse := make([]float32, vRank), make([]float32, vDim), make([]float32, 1)
+		phi := make([]float32, vRank)
 		r.maps.Phi(phi, kvHead*vGroup+g, query)
-		cpu.Query(cpu.Portable, out, lse, phi, state.H, state.Z, 0)
-		sparse.Merge(lesskernels.Partial{Out: out, LSE: lse[0]})
+		cpu.Recall(cpu.Portable, sparse.Out, []float32{sparse.LSE}, phi, state.H, state.Z, 0)
 	}
 	copy(r.out[row*vDim:], sparse.Out)
 	return weights

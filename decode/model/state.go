@@ -277,7 +277,7 @@ func (c *CPU) widen(dst []float32, stored []uint16) {
 }
 
 // recall joins to the attention of a tile, out [n, group, stored] and lse
-// [n, group], that over what a KV head's state has absorbed. first is the tile's
+// [n, group], that over what a KV head's state has absorbed; lse may stay what it is. first is the tile's
 // first row in the batch, position its position.
 func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, out, lse []float32, w *attendWorker) {
 	state := s.State(layer, kvHead)
@@ -300,16 +300,16 @@ func (c *CPU) recall(s *cache.Sequence, layer, kvHead, first, position, n int, o
 	for i := range n {
 		copy(w.q[i*group*dim:], rowOf(queries, (first+i)*c.config.KVHeads+kvHead, group*dim))
 	}
-	one, oneLSE := w.one[:n*group*c.stored], w.oneLSE[:n*group]
 	if state.KeyMean != nil {
+		one, oneLSE := w.one[:n*group*c.stored], w.oneLSE[:n*group]
 		c.askMoments(state, w.q[:n*group*dim], one, oneLSE)
-	} else {
-		maps := c.memory.maps[layer]
-		maps.Phi(w.phi, kvHead, w.q, n, &w.kernel)
-		maps.Fade(w.phi, kvHead, group, n, func(i int) int { return position + i - state.Clock })
-		cpu.Query(c.isa, one, oneLSE, w.phi[:n*group*len(state.Z)], state.H, state.Z, gate.LogScale[layer][kvHead])
+		cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)
+		return
 	}
-	cpu.Merge(c.isa, out, lse, one, oneLSE, c.stored)
+	maps := c.memory.maps[layer]
+	maps.Phi(w.phi, kvHead, w.q, n, &w.kernel)
+	maps.Fade(w.phi, kvHead, group, n, func(i int) int { return position + i - state.Clock })
+	cpu.Recall(c.isa, out, lse[:n*group], w.phi[:n*group*len(state.Z)], state.H, state.Z, gate.LogScale[layer][kvHead])
 }
 
 // remember keeps a row's queries of some heads as they are before they are rotated,

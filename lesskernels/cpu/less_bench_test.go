@@ -10,7 +10,7 @@ import (
 
 // BenchmarkLESS is what a memory adds to a model of SmolLM2-135M's shape
 // (30 layers, 3 of 9 heads with keys, R 8, 128 hidden): microseconds a token of
-// φ, query and merge of a step (n = 1) or of each row of a block, of ψ and
+// φ and recall of a step (n = 1) or of each row of a block, of ψ and
 // absorb of each evicted key, on one thread. GB/s is the weights read by φ.
 func BenchmarkLESS(b *testing.B) {
 	const layers, hold = 30, 128
@@ -30,15 +30,13 @@ func BenchmarkLESS(b *testing.B) {
 			phi, psi := make([]float32, n*group*shape.Rank), make([]float32, n*shape.Rank)
 			h, z := randomFloats(rng, shape.Rank*shape.HeadDim), []float32{1, 2, 3, 4, 5, 6, 7, 8}
 			out, lse := make([]float32, n*group*shape.HeadDim), make([]float32, n*group)
-			other, otherLSE := make([]float32, len(out)), make([]float32, len(lse))
 			var s Scratch
 			for _, work := range []struct {
 				name string
 				run  func(m *Maps, kvHead int)
 			}{
 				{"phi", func(m *Maps, kvHead int) { m.Phi(phi, kvHead, x, n, &s) }},
-				{"query", func(*Maps, int) { Query(isa, out, lse, phi, h, z, 0) }},
-				{"merge", func(*Maps, int) { Merge(isa, out, lse, other, otherLSE, shape.HeadDim) }},
+				{"recall", func(*Maps, int) { Recall(isa, out, lse, phi, h, z, 0) }},
 				{"psi", func(m *Maps, kvHead int) { m.Psi(psi, kvHead, x, n, &s) }},
 				{"absorb", func(*Maps, int) { Absorb(isa, h, z, psi, v) }},
 			} {

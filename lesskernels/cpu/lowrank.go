@@ -51,34 +51,37 @@ func absorb(h, psi []float32, v []uint16, rank, headDim, from int) {
 	}
 }
 
-// Query is the attention of queries over the tokens that a state has absorbed,
-// as a segment for Merge:
+// Recall joins to the attention of queries, out [rows, headDim] of log-sum-exps lse [rows],
+// that over the tokens which a state has absorbed, whose output and log-sum-exp are
 //
-//	out [rows, headDim] f32 = φ·H / max(φ·z, ε)
-//	lse [rows] f32 = log max(φ·z, ε) + logScale, natural; rows = len(lse)
+//	φ·H / max(φ·z, ε), log max(φ·z, ε) + logScale
 //	phi [rows, R] f32
 //	h   [R, headDim] f32
 //	z   [R] f32
 //
-// ε is lesskernels.Epsilon. logScale weighs the state against exact segments;
-// with −Inf, and with a state of rank 0, the segment is empty. A state that has
-// absorbed nothing yet is not: the caller leaves it out.
-func Query(isa ISA, out, lse, phi, h, z []float32, logScale float32) {
+// ε is lesskernels.Epsilon. logScale weighs the state against exact segments; with −Inf,
+// and with a state of rank 0, nothing is joined. A state that has absorbed nothing yet is
+// not: the caller leaves it out. lse stays that of the exact segments; of a row for which
+// it is −Inf, out is not read.
+func Recall(isa ISA, out, lse, phi, h, z []float32, logScale float32) {
 	rank, rows := len(z), len(lse)
 	if rank == 0 || math.IsInf(float64(logScale), -1) {
-		hideAll(out, lse)
 		return
 	}
 	headDim := len(h) / rank
 	if len(h) != rank*headDim || len(out) < rows*headDim || len(phi) < rows*rank {
-		panic(fmt.Sprintf("cpu: query %d rows of a state of rank %d: out %d, phi %d, h %d values", rows, rank, len(out), len(phi), len(h)))
+		panic(fmt.Sprintf("cpu: recall %d rows of a state of rank %d: out %d, phi %d, h %d values", rows, rank, len(out), len(phi), len(h)))
 	}
-	for i := range lse {
+	for i, exact := range lse {
 		row := phi[i*rank:][:rank]
 		total := floor(dot(row, z), lesskernels.Epsilon)
-		lse[i] = float32(logOf(float64(total))) + logScale
+		mass := float64(total) * math.Exp(float64(logScale)-float64(exact)) // against 1 of the exact segments
+		keep, weight := float32(1/(1+mass)), float32(mass/(1+mass))/total
+		if math.IsInf(mass, 1) {
+			keep, weight = 0, 1/total
+		}
 		to := out[i*headDim:][:headDim]
-		queryRow(to, row, h, 1/total, queryRowAssembly(isa, to, row, h, 1/total))
+		queryRow(to, row, h, keep, weight, queryRowAssembly(isa, to, row, h, keep, weight))
 	}
 }
 
@@ -90,10 +93,16 @@ func floor(x, least float32) float32 {
 	return x
 }
 
-// queryRow is the portable out = weight · φ·h from a column on.
-func queryRow(out, phi, h []float32, weight float32, from int) {
+// queryRow is the portable out = keep·out + weight · φ·h from a column on, which does not
+// read out where keep is 0.
+func queryRow(out, phi, h []float32, keep, weight float32, from int) {
 	rest := out[from:]
-	clear(rest)
+	if keep == 0 {
+		clear(rest)
+	}
+	for i := range rest {
+		rest[i] *= keep
+	}
 	for r, w := range phi {
 		axpy(rest, w*weight, h[r*len(out)+from:(r+1)*len(out)])
 	}

@@ -6,7 +6,7 @@ type stateKernels struct {
 	lanes    int
 	absorb8  func(h, psi *float32, v *uint16, n, rank, headDim, columns uintptr)
 	absorb1  func(h, psi *float32, v *uint16, n, rank, headDim, columns uintptr)
-	queryRow func(out, phi, h *float32, weight float32, rank, headDim, columns uintptr)
+	queryRow func(out, phi, h *float32, keep, weight float32, rank, headDim, columns uintptr)
 	mix      func(x, y *float32, a, b float32, n uintptr)
 }
 
@@ -43,11 +43,11 @@ func absorbAssembly(isa ISA, h, psi []float32, v []uint16, rank, headDim int) in
 }
 
 // queryRowAssembly writes the first columns of out and returns how many.
-func queryRowAssembly(isa ISA, out, phi, h []float32, weight float32) int {
+func queryRowAssembly(isa ISA, out, phi, h []float32, keep, weight float32) int {
 	k := stateKernelsFor[min(isa, AVX512)]
 	columns := k.columns(len(out))
 	if columns > 0 {
-		k.queryRow(&out[0], &phi[0], &h[0], weight, uintptr(len(phi)), uintptr(len(out)), uintptr(columns))
+		k.queryRow(&out[0], &phi[0], &h[0], keep, weight, uintptr(len(phi)), uintptr(len(out)), uintptr(columns))
 	}
 	return columns
 }

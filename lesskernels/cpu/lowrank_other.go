@@ -6,6 +6,6 @@ package cpu
 
 func absorbAssembly(ISA, []float32, []float32, []uint16, int, int) int { return 0 }
 
-func queryRowAssembly(ISA, []float32, []float32, []float32, float32) int { return 0 }
+func queryRowAssembly(ISA, []float32, []float32, []float32, float32, float32) int { return 0 }
 
 func mixAssembly(ISA, []float32, []float32, float32, float32) int { return 0 }

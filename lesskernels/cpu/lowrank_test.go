@@ -23,9 +23,9 @@ func forStates(t *testing.T, f func(t *testing.T, rng *rand.Rand, isa ISA, rank,
 	}
 }
 
-// TestAbsorbQuery absorbs tokens in batches of odd sizes and compares the state
+// TestAbsorbRecall absorbs tokens in batches of odd sizes and compares the state
 // and its answers with the oracle's.
-func TestAbsorbQuery(t *testing.T) {
+func TestAbsorbRecall(t *testing.T) {
 	forStates(t, func(t *testing.T, rng *rand.Rand, isa ISA, rank, headDim int) {
 		oracle := lesskernels.NewLowRank(1, rank, headDim)
 		h, z := make([]float32, rank*headDim), make([]float32, rank)
@@ -49,35 +49,44 @@ func TestAbsorbQuery(t *testing.T) {
 		near(t, "H", h, oracle.H, 2e-5)
 		near(t, "z", z, oracle.Z, 2e-5)
 		for _, rows := range []int{1, 3, 4, 24, 25} {
-			testQuery(t, rng, isa, oracle, h, z, rows)
+			testRecall(t, rng, isa, oracle, h, z, rows)
 		}
 	})
 }
 
-func testQuery(t *testing.T, rng *rand.Rand, isa ISA, oracle *lesskernels.LowRank, h, z []float32, rows int) {
+// testRecall joins a state to segments of more and less mass than it, to none, and to one
+// beside which it vanishes.
+func testRecall(t *testing.T, rng *rand.Rand, isa ISA, oracle *lesskernels.LowRank, h, z []float32, rows int) {
 	t.Helper()
 	const logScale = -0.75
 	rank, headDim := len(z), len(h)/len(z)
-	phi := randomFloats(rng, rows*rank)
+	phi, lse := randomFloats(rng, rows*rank), make([]float32, rows)
 	for i := range phi {
 		phi[i] = abs(phi[i])
 	}
 	clear(phi[:rank]) // φ·z = 0 meets the floor
-	out, lse := append(make([]float32, rows*headDim), 7), make([]float32, rows)
-	Query(isa, out, lse, phi, h, z, logScale)
+	before := append(randomFloats(rng, rows*headDim), 7)
+	for i := range lse {
+		lse[i] = []float32{float32(math.Inf(-1)), -3, 0, 2, 40, -90, -800, 800}[(i+rows)%8]
+		if math.IsInf(float64(lse[i]), -1) {
+			before[i*headDim] = nan // is not read
+		}
+	}
+	out := slices.Clone(before)
+	Recall(isa, out, lse, phi, h, z, logScale)
 	if out[rows*headDim] != 7 {
 		t.Fatal("wrote beyond the end")
 	}
-	want := lesskernels.Partial{Out: make([]float32, headDim)}
-	alone, aloneLSE := make([]float32, headDim), make([]float32, 1)
+	state := lesskernels.Partial{Out: make([]float32, headDim)}
 	for i := range rows {
-		oracle.Query(&want, 0, phi[i*rank:])
-		near(t, "out", out[i*headDim:(i+1)*headDim], want.Out, 5e-6)
-		if !(math.Abs(float64(lse[i]-want.LSE-logScale)) <= 3e-6) {
-			t.Fatalf("lse[%d] = %v, want %v", i, lse[i], want.LSE+logScale)
-		}
-		Query(isa, alone, aloneLSE, phi[i*rank:(i+1)*rank], h, z, logScale)
-		if !slices.Equal(alone, out[i*headDim:(i+1)*headDim]) || aloneLSE[0] != lse[i] {
+		from, to := i*headDim, (i+1)*headDim
+		oracle.Query(&state, 0, phi[i*rank:])
+		state.LSE += logScale
+		want := lesskernels.Partial{Out: slices.Clone(before[from:to]), LSE: lse[i]}
+		want.Merge(state)
+		near(t, "out", out[from:to], want.Out, 5e-6)
+		alone := slices.Clone(before[from:to])
+		if Recall(isa, alone, lse[i:i+1], phi[i*rank:(i+1)*rank], h, z, logScale); !slices.Equal(alone, out[from:to]) {
 			t.Fatalf("row %d of %d differs from itself alone", i, rows)
 		}
 	}
@@ -92,22 +101,17 @@ func near(t *testing.T, what string, got, want []float32, tol float64) {
 	}
 }
 
-// TestQueryEmpty checks the segments that are none, and that a NaN is no floor.
-func TestQueryEmpty(t *testing.T) {
+// TestRecallNothing checks states that are none, and that a NaN is no floor.
+func TestRecallNothing(t *testing.T) {
 	for _, isa := range isas() {
-		out, lse := []float32{1, 2, 3, 4}, []float32{5, 6}
-		Query(isa, out, lse, nil, nil, nil, 0)
-		if !slices.Equal(out, make([]float32, 4)) || !math.IsInf(float64(lse[0]), -1) || !math.IsInf(float64(lse[1]), -1) {
-			t.Errorf("%v: rank 0 gives out %v, lse %v", isa, out, lse)
+		out := []float32{1, 2}
+		Recall(isa, out, []float32{5}, nil, nil, nil, 0)
+		Recall(isa, out, []float32{5}, []float32{1}, []float32{3, 4}, []float32{1}, float32(math.Inf(-1)))
+		if !slices.Equal(out, []float32{1, 2}) {
+			t.Errorf("%v: a state of rank 0, or one that is off, gives %v", isa, out)
 		}
-		out, lse = []float32{1, 2}, []float32{5}
-		Query(isa, out, lse, []float32{1}, []float32{3, 4}, []float32{1}, float32(math.Inf(-1)))
-		if !slices.Equal(out, make([]float32, 2)) || !math.IsInf(float64(lse[0]), -1) {
-			t.Errorf("%v: a state that is off gives out %v, lse %v", isa, out, lse)
-		}
-		Query(isa, out, lse, []float32{nan}, []float32{3, 4}, []float32{1}, 0)
-		if out[0] == out[0] || lse[0] == lse[0] {
-			t.Errorf("%v: φ of NaN gives out %v, lse %v", isa, out, lse)
+		if Recall(isa, out, []float32{5}, []float32{nan}, []float32{3, 4}, []float32{1}, 0); out[0] == out[0] {
+			t.Errorf("%v: φ of NaN gives %v", isa, out)
 		}
 	}
 }

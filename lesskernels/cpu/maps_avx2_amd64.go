@@ -49,10 +49,10 @@ func absorb8AVX2(h *float32, psi *float32, v *uint16, n uintptr, rank uintptr, h
 //go:noescape
 func absorb1AVX2(h *float32, psi *float32, v *uint16, n uintptr, rank uintptr, headDim uintptr, columns uintptr)
 
-// queryRowAVX2 writes out [headDim] = weight · phi [rank] · h [rank, headDim]; columns, a multiple of 8, are done.
+// queryRowAVX2 writes out [headDim] = keep · out + weight · phi [rank] · h [rank, headDim], not reading out where keep is 0; columns, a multiple of 8, are done.
 //
 //go:noescape
-func queryRowAVX2(out *float32, phi *float32, h *float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
+func queryRowAVX2(out *float32, phi *float32, h *float32, keep float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
 
 // mixAVX2 writes x = a·x + b·y of n numbers, a multiple of 8.
 //

@@ -566,7 +566,7 @@ token:
 	VZEROUPPER
 	RET
 
-// func queryRowAVX2(out *float32, phi *float32, h *float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
+// func queryRowAVX2(out *float32, phi *float32, h *float32, keep float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
 // Requires: AVX, FMA3
 TEXT ·queryRowAVX2(SB), NOSPLIT, $0-56
 	MOVQ         out+0(FP), AX
@@ -575,65 +575,80 @@ TEXT ·queryRowAVX2(SB), NOSPLIT, $0-56
 	MOVQ         rank+32(FP), BX
 	MOVQ         headDim+40(FP), SI
 	MOVQ         columns+48(FP), DI
-	VBROADCASTSS weight+24(FP), Y0
+	VBROADCASTSS keep+24(FP), Y0
+	VBROADCASTSS weight+28(FP), Y1
+	MOVL         keep+24(FP), R11
 	SHLQ         $0x02, SI
 
 columns4:
 	CMPQ   DI, $0x00000020
 	JLT    end4
-	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
 	MOVQ   CX, R8
 	MOVQ   DX, R9
 	MOVQ   BX, R10
 
 feature4:
-	VBROADCASTSS (R8), Y1
-	VFMADD231PS  (R9), Y1, Y2
-	VFMADD231PS  32(R9), Y1, Y3
-	VFMADD231PS  64(R9), Y1, Y4
-	VFMADD231PS  96(R9), Y1, Y5
+	VBROADCASTSS (R8), Y2
+	VFMADD231PS  (R9), Y2, Y3
+	VFMADD231PS  32(R9), Y2, Y4
+	VFMADD231PS  64(R9), Y2, Y5
+	VFMADD231PS  96(R9), Y2, Y6
 	ADDQ         $0x04, R8
 	ADDQ         SI, R9
 	DECQ         R10
 	JNE          feature4
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, (AX)
-	VMULPS       Y0, Y3, Y3
-	VMOVUPS      Y3, 32(AX)
-	VMULPS       Y0, Y4, Y4
-	VMOVUPS      Y4, 64(AX)
-	VMULPS       Y0, Y5, Y5
-	VMOVUPS      Y5, 96(AX)
-	ADDQ         $0x00000080, AX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, DI
-	JMP          columns4
+	VMULPS       Y1, Y3, Y3
+	VMULPS       Y1, Y4, Y4
+	VMULPS       Y1, Y5, Y5
+	VMULPS       Y1, Y6, Y6
+	TESTL        R11, R11
+	JEQ          write4
+	VFMADD231PS  (AX), Y0, Y3
+	VFMADD231PS  32(AX), Y0, Y4
+	VFMADD231PS  64(AX), Y0, Y5
+	VFMADD231PS  96(AX), Y0, Y6
+
+write4:
+	VMOVUPS Y3, (AX)
+	VMOVUPS Y4, 32(AX)
+	VMOVUPS Y5, 64(AX)
+	VMOVUPS Y6, 96(AX)
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, DI
+	JMP     columns4
 
 end4:
 columns1:
 	CMPQ   DI, $0x00000008
 	JLT    end1
-	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 	MOVQ   CX, R8
 	MOVQ   DX, R9
 	MOVQ   BX, R10
 
 feature1:
-	VBROADCASTSS (R8), Y1
-	VFMADD231PS  (R9), Y1, Y2
+	VBROADCASTSS (R8), Y2
+	VFMADD231PS  (R9), Y2, Y3
 	ADDQ         $0x04, R8
 	ADDQ         SI, R9
 	DECQ         R10
 	JNE          feature1
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, (AX)
-	ADDQ         $0x00000020, AX
-	ADDQ         $0x00000020, DX
-	SUBQ         $0x00000008, DI
-	JMP          columns1
+	VMULPS       Y1, Y3, Y3
+	TESTL        R11, R11
+	JEQ          write1
+	VFMADD231PS  (AX), Y0, Y3
+
+write1:
+	VMOVUPS Y3, (AX)
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, DX
+	SUBQ    $0x00000008, DI
+	JMP     columns1
 
 end1:
 	VZEROUPPER

@@ -712,7 +712,7 @@ token:
 	VZEROUPPER
 	RET
 
-// func queryRowAVX512(out *float32, phi *float32, h *float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
+// func queryRowAVX512(out *float32, phi *float32, h *float32, keep float32, weight float32, rank uintptr, headDim uintptr, columns uintptr)
 // Requires: AVX, AVX512F
 TEXT ·queryRowAVX512(SB), NOSPLIT, $0-56
 	MOVQ         out+0(FP), AX
@@ -721,65 +721,80 @@ TEXT ·queryRowAVX512(SB), NOSPLIT, $0-56
 	MOVQ         rank+32(FP), BX
 	MOVQ         headDim+40(FP), SI
 	MOVQ         columns+48(FP), DI
-	VBROADCASTSS weight+24(FP), Z0
+	VBROADCASTSS keep+24(FP), Z0
+	VBROADCASTSS weight+28(FP), Z1
+	MOVL         keep+24(FP), R11
 	SHLQ         $0x02, SI
 
 columns4:
 	CMPQ   DI, $0x00000040
 	JLT    end4
-	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   CX, R8
-	MOVQ   DX, R9
-	MOVQ   BX, R10
-
-feature4:
-	VBROADCASTSS (R8), Z1
-	VFMADD231PS  (R9), Z1, Z2
-	VFMADD231PS  64(R9), Z1, Z3
-	VFMADD231PS  128(R9), Z1, Z4
-	VFMADD231PS  192(R9), Z1, Z5
-	ADDQ         $0x04, R8
-	ADDQ         SI, R9
-	DECQ         R10
-	JNE          feature4
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      Z2, (AX)
-	VMULPS       Z0, Z3, Z3
-	VMOVUPS      Z3, 64(AX)
-	VMULPS       Z0, Z4, Z4
-	VMOVUPS      Z4, 128(AX)
-	VMULPS       Z0, Z5, Z5
-	VMOVUPS      Z5, 192(AX)
-	ADDQ         $0x00000100, AX
-	ADDQ         $0x00000100, DX
-	SUBQ         $0x00000040, DI
-	JMP          columns4
-
-end4:
-columns1:
-	CMPQ   DI, $0x00000010
-	JLT    end1
 	VPXORD Z6, Z6, Z6
 	MOVQ   CX, R8
 	MOVQ   DX, R9
 	MOVQ   BX, R10
 
+feature4:
+	VBROADCASTSS (R8), Z2
+	VFMADD231PS  (R9), Z2, Z3
+	VFMADD231PS  64(R9), Z2, Z4
+	VFMADD231PS  128(R9), Z2, Z5
+	VFMADD231PS  192(R9), Z2, Z6
+	ADDQ         $0x04, R8
+	ADDQ         SI, R9
+	DECQ         R10
+	JNE          feature4
+	VMULPS       Z1, Z3, Z3
+	VMULPS       Z1, Z4, Z4
+	VMULPS       Z1, Z5, Z5
+	VMULPS       Z1, Z6, Z6
+	TESTL        R11, R11
+	JEQ          write4
+	VFMADD231PS  (AX), Z0, Z3
+	VFMADD231PS  64(AX), Z0, Z4
+	VFMADD231PS  128(AX), Z0, Z5
+	VFMADD231PS  192(AX), Z0, Z6
+
+write4:
+	VMOVUPS Z3, (AX)
+	VMOVUPS Z4, 64(AX)
+	VMOVUPS Z5, 128(AX)
+	VMOVUPS Z6, 192(AX)
+	ADDQ    $0x00000100, AX
+	ADDQ    $0x00000100, DX
+	SUBQ    $0x00000040, DI
+	JMP     columns4
+
+end4:
+columns1:
+	CMPQ   DI, $0x00000010
+	JLT    end1
+	VPXORD Z7, Z7, Z7
+	MOVQ   CX, R8
+	MOVQ   DX, R9
+	MOVQ   BX, R10
+
 feature1:
-	VBROADCASTSS (R8), Z1
-	VFMADD231PS  (R9), Z1, Z6
+	VBROADCASTSS (R8), Z2
+	VFMADD231PS  (R9), Z2, Z7
 	ADDQ         $0x04, R8
 	ADDQ         SI, R9
 	DECQ         R10
 	JNE          feature1
-	VMULPS       Z0, Z6, Z6
-	VMOVUPS      Z6, (AX)
-	ADDQ         $0x00000040, AX
-	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, DI
-	JMP          columns1
+	VMULPS       Z1, Z7, Z7
+	TESTL        R11, R11
+	JEQ          write1
+	VFMADD231PS  (AX), Z0, Z7
+
+write1:
+	VMOVUPS Z7, (AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, DI
+	JMP     columns1
 
 end1:
 	VZEROUPPER

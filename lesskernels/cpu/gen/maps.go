@@ -203,12 +203,14 @@ func (w width) absorb(features int) {
 
 // queryRow: four registers of columns at a time, and then one.
 func (w width) queryRow() {
-	p := w.begin("queryRow"+w.isa, "func(out, phi, h *float32, weight float32, rank, headDim, columns uintptr)",
-		fmt.Sprintf("writes out [headDim] = weight · phi [rank] · h [rank, headDim]; columns, a multiple of %d, are done.", w.lanes),
+	p := w.begin("queryRow"+w.isa, "func(out, phi, h *float32, keep, weight float32, rank, headDim, columns uintptr)",
+		fmt.Sprintf("writes out [headDim] = keep · out + weight · phi [rank] · h [rank, headDim], not reading out where keep is 0; columns, a multiple of %d, are done.", w.lanes),
 		"out", "phi", "h", "rank", "headDim", "columns")
 	out, phi, h, rank, headDim, columns := p[0], p[1], p[2], p[3], p[4], p[5]
 	number, row, left := w.GP64(), w.GP64(), w.GP64()
-	weight, t := w.parameter("weight"), w.vec()
+	keep, weight, t := w.parameter("keep"), w.parameter("weight"), w.vec()
+	some := w.GP32()
+	w.MOVL(w.paramMem("keep"), some)
 	w.SHLQ(op.Imm(2), headDim)
 	for _, registers := range []int{4, 1} {
 		label := func(name string) string { return fmt.Sprint(name, registers) }
@@ -228,8 +230,16 @@ func (w width) queryRow() {
 		w.ADDQ(headDim, row)
 		w.DECQ(left)
 		w.JNE(op.LabelRef(label("feature")))
-		for i, s := range sums {
+		for _, s := range sums {
 			w.VMULPS(weight, s, s)
+		}
+		w.TESTL(some, some)
+		w.JEQ(op.LabelRef(label("write")))
+		for i, s := range sums {
+			w.VFMADD231PS(op.Mem{Base: out, Disp: i * w.bytes()}, keep, s)
+		}
+		w.Label(label("write"))
+		for i, s := range sums {
 			w.VMOVUPS(s, op.Mem{Base: out, Disp: i * w.bytes()})
 		}
 		w.ADDQ(op.U32(registers*w.bytes()), out)
