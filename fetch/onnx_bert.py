@@ -6,6 +6,7 @@ ARCHIVE is a zip file that holds NAME.onnx and NAME-tokenizer.json.
 
 The weights go to OUT/model.safetensors under the names of transformers' BertModel. An exporter keeps the names of
 biases and embeddings and renames the matrices, so each matrix is told by the bias that is added to its product.
+Matrices of 8-bit codes, as onnxruntime's dynamic quantisation writes them, become numbers again: (code - zero point) * scale.
 ONNX is a protobuf, of which only the few fields that matter are read: nothing but the standard library is needed.
 """
 
@@ -65,22 +66,68 @@ def integers(number, message):
     return found
 
 
-FLOAT = 1  # TensorProto.DataType
+FLOAT, UINT8, INT8 = 1, 2, 3  # TensorProto.DataType
+
+
+def content(message):
+    """The bytes of a tensor: raw, or numbers in a field of their own; None of a type that no weight has."""
+    parts = dict(fields(message))
+    if parts.get(2) not in (FLOAT, UINT8, INT8):
+        return None
+    if 9 in parts:
+        return bytes(parts[9])
+    if parts[2] == FLOAT:
+        return bytes(parts.get(4, b""))
+    return bytes(code % 256 for code in integers(5, message))
 
 
 def read(model):
-    """Returns the float tensors of a model, {name: (shape, bytes)}, and its nodes, [(operator, inputs, outputs)]."""
+    """Returns the tensors of a model, {name: (shape, bytes)} of floats and {name: (shape, bytes, signed)} of codes, and its nodes, [(operator, inputs, outputs)]."""
     graph = next(v for n, v in fields(memoryview(model)) if n == 7)
-    tensors, nodes = {}, []
+    tensors, codes, nodes = {}, {}, []
     for number, value in fields(graph):
         if number == 1:
             parts = list(fields(value))
             nodes.append((text(next(v for n, v in parts if n == 4)), [text(v) for n, v in parts if n == 1], [text(v) for n, v in parts if n == 2]))
-        elif number == 5:
+        elif number == 5 and content(value):
             parts = dict(fields(value))
-            if parts.get(2) == FLOAT and 9 in parts:
-                tensors[text(parts[8])] = (integers(1, value), bytes(parts[9]))
-    return tensors, nodes
+            if parts[2] == FLOAT:
+                tensors[text(parts[8])] = (integers(1, value), content(value))
+            else:
+                codes[text(parts[8])] = (integers(1, value), content(value), parts[2] == INT8)
+    return tensors, codes, nodes
+
+
+QUANTIZED = "_quantized"
+
+
+def decode(name, tensors, codes):
+    """The floats of a matrix of codes, which have one scale, or one for each of its columns."""
+    (rows, columns), data, signed = codes[name]
+    base = name[: -len(QUANTIZED)]
+    scales, zeros = array("f", tensors[base + "_scale"][1]), codes[base + "_zero_point"][1]
+    value = [code - 256 if signed and code > 127 else code for code in range(256)]
+    decoded = array("f", bytes(4 * rows * columns))
+    if len(scales) == 1:
+        table = [(v - value[zeros[0]]) * scales[0] for v in value]
+        decoded = array("f", map(table.__getitem__, data))
+    else:
+        for c in range(columns):
+            table = [(v - value[zeros[c]]) * scales[c] for v in value]
+            decoded[c::columns] = array("f", map(table.__getitem__, data[c::columns]))
+    return [rows, columns], decoded.tobytes()
+
+
+def floats(tensors, codes, nodes):
+    """All weights as floats, and the nodes as if no matrix had been quantised."""
+    tensors, products = dict(tensors), []
+    for operator, inputs, outputs in nodes:
+        if operator == "Gather" and inputs[0].endswith(QUANTIZED) and inputs[0] in codes:
+            tensors[inputs[0].removesuffix(QUANTIZED)] = decode(inputs[0], tensors, codes)
+        elif operator == "MatMulInteger" and inputs[1] in codes:
+            tensors[inputs[1]] = decode(inputs[1], tensors, codes)
+            products.append(("MatMul", inputs, [outputs[0].removesuffix("_output_quantized")]))
+    return tensors, nodes + products
 
 
 def transposed(shape, data):
@@ -95,7 +142,7 @@ def transposed(shape, data):
 def weights(tensors, nodes):
     """The tensors of transformers' BertModel. A matrix stands in ONNX as [in, out], there as [out, in]."""
     product = {outputs[0]: inputs[1] for operator, inputs, outputs in nodes if operator == "MatMul"}
-    named = {name: t for name, t in tensors.items() if re.match(r"(embeddings|encoder\.layer)\.", name)}
+    named = {name: t for name, t in tensors.items() if re.match(r"(embeddings|encoder\.layer)\..*(weight|bias)$", name)}
     for operator, inputs, _ in nodes:
         biases = [i for i in inputs if i.endswith(".bias") and i in tensors]
         matrices = [product[i] for i in inputs if product.get(i) in tensors]
@@ -129,8 +176,8 @@ def configuration(named, settings):
 
 
 def convert(model, tokenizer, out, settings):
-    """model and tokenizer are the content of files. settings: heads, epsilon, pooling (mean or cls), tokens (of a text that are read), query (put before questions)."""
-    named = weights(*read(model))
+    """model and tokenizer are the content of files. settings: heads, epsilon, pooling (mean or cls), tokens (of a text that are read), prompts (put before questions and passages)."""
+    named = weights(*floats(*read(model)))
     if sum(len(shape) == 2 for shape, _ in named.values()) != 3 + 6 * configuration(named, settings)["num_hidden_layers"]:
         sys.exit("the model is no BERT encoder, or its exporter names things in another way")
     (out / "1_Pooling").mkdir(parents=True)
@@ -140,16 +187,20 @@ def convert(model, tokenizer, out, settings):
         ("config.json", configuration(named, settings)),
         ("1_Pooling/config.json", {f"pooling_mode_{settings['pooling']}{'_token' if settings['pooling'] == 'cls' else '_tokens'}": True}),
         ("sentence_bert_config.json", {"max_seq_length": settings["tokens"]}),
-        ("config_sentence_transformers.json", {"prompts": {"query": settings["query"]}}),
+        ("config_sentence_transformers.json", {"prompts": settings["prompts"]}),
     ]:
         (out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-# As BAAI's model card says: the vector of [CLS], and this before a question but not before a passage.
-BGE_SMALL = {"heads": 12, "epsilon": 1e-12, "pooling": "cls", "tokens": 512,
-             "query": "Represent this sentence for searching relevant passages: "}
+SETTINGS = {
+    # As BAAI's model card says: the vector of [CLS], and this before a question but not before a passage.
+    "bge-small-en-v1.5": {"heads": 12, "epsilon": 1e-12, "pooling": "cls", "tokens": 512,
+                          "prompts": {"query": "Represent this sentence for searching relevant passages: "}},
+    # As intfloat's says: the mean, and a word before both.
+    "e5-small-v2-q": {"heads": 12, "epsilon": 1e-12, "pooling": "mean", "tokens": 512, "prompts": {"query": "query: ", "passage": "passage: "}},
+}
 
 if __name__ == "__main__":
     archive, name, out = sys.argv[1:]
     with zipfile.ZipFile(archive) as z:
-        convert(z.read(name + ".onnx"), z.read(name + "-tokenizer.json"), pathlib.Path(out), BGE_SMALL)
+        convert(z.read(name + ".onnx"), z.read(name + "-tokenizer.json"), pathlib.Path(out), SETTINGS.get(name, SETTINGS["bge-small-en-v1.5"]))

@@ -16,7 +16,7 @@ type Passage struct {
 	Page        *int     `json:"page"` // nil for formats without pages
 	HeadingPath []string `json:"heading_path"`
 	Tokens      int      `json:"tokens"`     // of Text, by the decoder's tokenizer
-	Score       float64  `json:"score"`      // the cosine, and up to 0.15 for the words; a probability where a reranker gave it
+	Score       float64  `json:"score"`      // the cosine, up to 0.15 for the words, and half a second embedder's cosine; a probability where a cross-encoder gave it
 	Similarity  float64  `json:"similarity"` // cosine to the question; 0 in lexical mode, which embeds nothing
 	AllTerms    bool     `json:"all_terms"`  // every word of the question, stop words apart, is in the passage
 	Ranks       Ranks    `json:"ranks"`

@@ -23,6 +23,33 @@ func (w wordy) Score(_ context.Context, question string, passages []string) ([]f
 	return scores, nil
 }
 
+func (wordy) Added() bool { return false }
+
+// second is a wordy embedder.
+type second struct{ wordy }
+
+func (second) Added() bool { return true }
+
+// TestRerankAdds adds half of a second embedder's cosines to the scores of the first
+// passages, and leaves the others as they are.
+func TestRerankAdds(t *testing.T) {
+	var passages []Passage
+	for i := range mostAdded + 2 {
+		passages = append(passages, Passage{ID: int64(i), Text: strings.Repeat("cat ", i%3), Score: 0.9 - 0.01*float64(i)})
+	}
+	if err := rerank(t.Context(), second{}, "cat", passages); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%d %.2f, %d %.2f", passages[0].ID, passages[0].Score, passages[10].ID, passages[10].Score); got != "2 1.38, 1 0.89" {
+		t.Errorf("the first and the eleventh are %s", got)
+	}
+	for i, p := range passages[mostAdded:] {
+		if p.ID != int64(mostAdded+i) || p.Score != 0.9-0.01*float64(mostAdded+i) {
+			t.Errorf("passage %d after those read is %d with score %g", i, p.ID, p.Score)
+		}
+	}
+}
+
 func TestRerank(t *testing.T) {
 	var passages []Passage
 	for i := range mostReranked + 2 {
@@ -61,6 +88,8 @@ func TestRerank(t *testing.T) {
 }
 
 type brokenReranker struct{}
+
+func (brokenReranker) Added() bool { return false }
 
 func (brokenReranker) Score(context.Context, string, []string) ([]float32, error) {
 	return nil, errBroken

@@ -372,6 +372,8 @@ func TestSearchReranks(t *testing.T) {
 // pines likes what names them, below the heading that store gives all.
 type pines struct{}
 
+func (pines) Added() bool { return false }
+
 func (pines) Score(_ context.Context, question string, passages []string) ([]float32, error) {
 	scores := make([]float32, len(passages))
 	for i, p := range passages {

@@ -29,7 +29,7 @@ type globals struct {
 	Model       string     `help:"The reader, a GGUF file. Default: the one in assets." placeholder:"FILE"`
 	Maps        string     `help:"Feature maps of LESS and head weights of vote for the reader, a .less file that api train wrote; none for none. Default: those built in for it." placeholder:"FILE"`
 	Embedder    string     `help:"The embedder, a directory with model.safetensors and tokenizer.json. Default: the one in assets." placeholder:"DIR"`
-	Reranker    string     `help:"Read the candidates of a search once more with this cross-encoder, a directory with config.json, model.safetensors and tokenizer.json of a BERT for sequence classification. Default: none." placeholder:"DIR"`
+	Reranker    string     `help:"Read the candidates of a search once more: a directory with a second embedder, such as make fetch-reranker brings, whose cosines are added, or with a cross-encoder (config.json, model.safetensors and tokenizer.json of a BERT for sequence classification). Default: none." placeholder:"DIR"`
 	Device      deviceFlag `help:"Where to decode: auto, cpu, cuda, or cuda:0,2 for some of the cards. api serve uses all of them, other commands the first." default:"auto" placeholder:"DEVICE"`
 	Threads     int        `help:"Threads of the decoder; 0 means one for each core." default:"0" placeholder:"N"`
 	LogLevel    string     `help:"How much to log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`

@@ -169,7 +169,8 @@ func (s *stack) openSearch(ctx context.Context) error {
 	return nil
 }
 
-// openReranker loads the cross-encoder of --reranker; nil without one.
+// openReranker loads the second embedder or the cross-encoder of --reranker, which has no
+// way of pooling; nil without one.
 func (s *stack) openReranker() (retrieve.Reranker, error) {
 	if s.Reranker == "" {
 		return nil, nil
@@ -177,6 +178,9 @@ func (s *stack) openReranker() (retrieve.Reranker, error) {
 	dir, err := s.existing("--reranker", s.Reranker, "")
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "1_Pooling")); err == nil {
+		return embed.OpenRescorer(dir, s.newThreads())
 	}
 	return embed.OpenReranker(dir, s.newThreads())
 }

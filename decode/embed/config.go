@@ -1,6 +1,7 @@
 package embed
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ type config struct {
 	Epsilon       float32 `json:"layer_norm_eps"`
 	maxTokens     int     // per text, [CLS] and [SEP] included
 	first         bool    // a text's vector is that of its first token, [CLS], and not the mean of all
-	query         string  // put before a question, but not before a passage
+	query         string  // put before a question
+	passage       string  // put before a passage
 	headDimension int
 }
 
@@ -41,7 +43,7 @@ func readConfig(dir string) (config, error) {
 	if c.maxTokens, err = readMaxTokens(dir, c.Positions); err != nil {
 		return c, err
 	}
-	if c.query, err = readQueryPrompt(dir); err != nil {
+	if c.query, c.passage, err = readPrompts(dir); err != nil {
 		return c, err
 	}
 	c.first, err = readPooling(dir)
@@ -83,17 +85,17 @@ func readShape(dir string) (config, error) {
 	return c, nil
 }
 
-// readQueryPrompt returns what config_sentence_transformers.json says that
-// questions begin with: prompts.query.
-func readQueryPrompt(dir string) (string, error) {
+// readPrompts returns what config_sentence_transformers.json says that questions and
+// passages begin with: prompts.query, and prompts.passage or prompts.document.
+func readPrompts(dir string) (query, passage string, err error) {
 	var s struct {
 		Prompts map[string]string `json:"prompts"`
 	}
-	err := readJSON(filepath.Join(dir, "config_sentence_transformers.json"), &s)
+	err = readJSON(filepath.Join(dir, "config_sentence_transformers.json"), &s)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return s.Prompts["query"], err
+	return s.Prompts["query"], cmp.Or(s.Prompts["passage"], s.Prompts["document"]), err
 }
 
 // readMaxTokens returns max_seq_length of sentence_bert_config.json, which

@@ -45,9 +45,9 @@ func (m *Model) MaxTokens() int { return m.encoder.maxTokens }
 func (m *Model) Name() string { return m.name }
 
 // EmbedQuery returns the unit vector of a question. Some models want a
-// sentence before it that passages do not get.
+// sentence before it, and another one before passages.
 func (m *Model) EmbedQuery(ctx context.Context, text string) ([]float32, error) {
-	vectors, err := m.Embed(ctx, []string{m.encoder.query + text})
+	vectors, err := m.embed(ctx, m.encoder.query, []string{text})
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,12 @@ func (m *Model) EmbedQuery(ctx context.Context, text string) ([]float32, error) 
 // longer than MaxTokens are cut there, as sentence-transformers does. When
 // ctx ends it stops within a layer of one pass and returns ctx's error.
 func (m *Model) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	return m.embed(ctx, m.encoder.passage, texts)
+}
+
+func (m *Model) embed(ctx context.Context, prompt string, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, 0, len(texts))
-	encode := func(i int) text { return alone(m.Tokens(texts[i])) }
+	encode := func(i int) text { return alone(m.Tokens(prompt + texts[i])) }
 	err := m.run(ctx, len(texts), encode, func(spans []span) {
 		vectors = append(vectors, m.encoder.vectors(spans)...)
 	})

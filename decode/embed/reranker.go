@@ -49,6 +49,9 @@ func OpenReranker(dir string, p *cpu.Pool) (*Reranker, error) {
 // Name identifies the weights, as an embedder's does.
 func (r *Reranker) Name() string { return r.name }
 
+// Added tells that the scores take the place of the search's.
+func (r *Reranker) Added() bool { return false }
+
 // Score returns for every passage how well it answers the question; more is
 // better, and any value may come (the model's logit). When both do not fit into
 // the model's positions, the end of the longer one is cut off.

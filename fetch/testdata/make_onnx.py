@@ -1,13 +1,15 @@
-"""Makes tiny.zip: the small BERT of decode/embed/testdata/tiny-embedder in ONNX, with its tokenizer.
+"""Makes tiny.zip: the small BERT of decode/embed/testdata/tiny-embedder in ONNX, with its tokenizer; and tiny-q.zip, the same in 8-bit codes.
 
-Needs: pip install torch transformers onnx
+Needs: pip install torch transformers onnx onnxruntime
 Run:   python3 make_onnx.py
 """
 import io
 import pathlib
+import tempfile
 import zipfile
 
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertModel
 
 source = pathlib.Path("../../decode/embed/testdata/tiny-embedder")
@@ -26,6 +28,18 @@ class States(torch.nn.Module):
 out = io.BytesIO()
 ids = torch.ones(1, 7, dtype=torch.long)
 torch.onnx.export(States(model), (ids, ids * 0), out, dynamo=False, input_names=["ids", "types"], dynamic_axes={"ids": {1: "n"}, "types": {1: "n"}})
-with zipfile.ZipFile("tiny.zip", "w", zipfile.ZIP_DEFLATED) as z:
-    for name, content in ("tiny.onnx", out.getvalue()), ("tiny-tokenizer.json", (source / "tokenizer.json").read_bytes()):
-        z.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+tokenizer = (source / "tokenizer.json").read_bytes()
+
+
+def pack(name, model):
+    with zipfile.ZipFile(name + ".zip", "w", zipfile.ZIP_DEFLATED) as z:
+        for file, content in (name + ".onnx", model), (name + "-tokenizer.json", tokenizer):
+            z.writestr(zipfile.ZipInfo(file), content, zipfile.ZIP_DEFLATED)
+
+
+pack("tiny", out.getvalue())
+with tempfile.TemporaryDirectory() as d:
+    floats, codes = pathlib.Path(d, "floats.onnx"), pathlib.Path(d, "codes.onnx")
+    floats.write_bytes(out.getvalue())
+    quantize_dynamic(floats, codes, per_channel=True, weight_type=QuantType.QInt8)
+    pack("tiny-q", codes.read_bytes())
