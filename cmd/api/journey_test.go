@@ -70,15 +70,17 @@ func TestJourney(t *testing.T) {
 			t.Error("nothing found while a server runs")
 		}
 	})
-	t.Run("a cross-encoder reads what was found", func(t *testing.T) {
-		out := runJSON[struct {
-			Passages []retrieve.Passage
-			Timing   struct {
-				RerankMS float64 `json:"rerank_ms"`
+	t.Run("a cross-encoder or a second embedder reads what was found", func(t *testing.T) {
+		for _, kind := range []string{"tiny-reranker", "tiny-embedder"} {
+			out := runJSON[struct {
+				Passages []retrieve.Passage
+				Timing   struct {
+					RerankMS float64 `json:"rerank_ms"`
+				}
+			}](t, data, "search", "attention sinks", "--collection", "handbook", "--json", "--reranker", "decode/embed/testdata/"+kind)
+			if len(out.Passages) == 0 || !(out.Timing.RerankMS > 0) {
+				t.Errorf("%s: %d passages, read in %g ms", kind, len(out.Passages), out.Timing.RerankMS)
 			}
-		}](t, data, "search", "attention sinks", "--collection", "handbook", "--json", "--reranker", "decode/embed/testdata/tiny-reranker")
-		if len(out.Passages) == 0 || !(out.Timing.RerankMS > 0) {
-			t.Errorf("%d passages, read in %g ms", len(out.Passages), out.Timing.RerankMS)
 		}
 	})
 	t.Run("the five questions are answered with sources", func(t *testing.T) {
