@@ -15,7 +15,7 @@ func (p Plan) Plain() int {
 	}
 	least := math.MaxInt
 	for i := range p.Slots {
-		least = min(least, p.loose(i)) // until some are packed
+		least = min(least, p.Loose(i)) // until some are packed
 	}
 	return least
 }
@@ -70,7 +70,7 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 		}
 		copy(to.attention[:to.len*s.width], h.attention)
 		copy(to.sinks, h.sinks)
-		copy(to.groups, h.groups[:h.settled*s.packing.Words()])
+		copy(to.groups, h.groups[:h.settled*s.plan.groupWords()])
 		copy(to.psi, h.psi[:h.settled*s.plan.psiWords(i)])
 		copy(to.channels, h.channels)
 		copy(to.queries, h.queries)

@@ -2,9 +2,9 @@ package cache
 
 // Ledger is the plan of a sequence that decides for one of p, whose keys and values lie on
 // another device: it has its slots and evicts when and what that would, and keeps of every token and KV head one number of
-// 16 bits as its key and one as its value. Where the policy observes nothing, all KV heads
+// 16 bits as its key and one as its value. Where the policy observes nothing and prompts are not staged, all KV heads
 // hold the same, and the ledger has one alone.
-func (p Plan) Ledger() Plan { return p.ledger(!p.Watches()) }
+func (p Plan) Ledger() Plan { return p.ledger(!p.Watches() && !p.Spec.Stages()) }
 
 // Pace is a ledger of one KV head: it tells how many tokens each holds, and when it evicts, where that does not depend on
 // attention.
@@ -16,6 +16,10 @@ func (p Plan) ledger(one bool) Plan {
 		p.Shape.Layers, p.Shape.KVHeads, keeps = 1, 1, keeps[:1]
 	}
 	p.Spec.State = ""
+	if p.Spec.Packs() {
+		p.Spec.Bits, p.Spec.Think = 16, 0 // how does not matter
+	}
+	p.ledgers = true
 	p.Shape.HeadDim, p.Shape.Group, p.Shape.Parts, p.Shape.Ranks = 1, 1, 1, nil
 	p.divide(keeps)
 	return p
@@ -24,10 +28,15 @@ func (p Plan) ledger(one bool) Plan {
 // Watches tells whether the policy observes attention.
 func (p Plan) Watches() bool { return NewPolicy(p.Spec).Observes().Rows != NoRows }
 
+// Eager tells whether the policy decides although all fits.
+func (p Plan) Eager() bool {
+	d, ok := NewPolicy(p.Spec).(Decider)
+	return ok && d.Eager()
+}
+
 // Foretold tells whether how many tokens a KV head holds, and when it evicts, does not depend on attention.
 func (p Plan) Foretold() bool {
-	d, ok := NewPolicy(p.Spec).(Decider)
-	return !ok || !d.Eager()
+	return !p.Eager() && !(p.packs() && p.Watches()) // groups are kept or not by what their tokens get
 }
 
 // HeldOf is what a sequence with plan p holds of which s is the ledger.
@@ -36,7 +45,7 @@ func (s *Sequence) HeldOf(p Plan) Held {
 	for i := range p.Slots {
 		n := s.heads[i%len(s.heads)].len
 		gone := s.position - n // every token that was fed is held or has left
-		held.Bytes += p.bytes(i, n, 0)
+		held.Bytes += p.bytes(i, n, s.heads[i%len(s.heads)].settled)
 		held.Kept += n
 		held.Evicted += gone
 		if p.stateFloats(i) > 0 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 )
 
 // DefaultPercent of the model's context is what a bounded cache keeps when its
@@ -52,6 +51,8 @@ type Plan struct {
 	Slots    []int // [layers·kvHeads] tokens that each KV head has room for
 	Groups   []int // [layers·kvHeads] groups of GroupTokens among them that are packed
 	Bytes    int64 // for one sequence, exactly
+
+	ledgers bool // it is of a ledger
 }
 
 // Width is how many numbers of attention a slot remembers.
@@ -143,7 +144,7 @@ func (p Plan) refuse() string {
 	case p.Spec.conflict() != "":
 		return p.Spec.conflict()
 	case s.Only != nil && !slices.Contains(s.Only, p.Spec.String()):
-		return fmt.Sprintf("the device holds only %s so far; choose one of them, or --device cpu", strings.Join(s.Only, ", "))
+		return "the device does not hold this cache yet; docs/gpu.md tells which it does: choose one of them, or --device cpu"
 	case p.Spec.State == Less && s.Ranks == nil:
 		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
 	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):

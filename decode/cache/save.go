@@ -97,7 +97,7 @@ func (s *Sequence) Save(w io.Writer, model string) error {
 func (s *Sequence) parts(i int) []any {
 	h, dim := &s.heads[i], s.plan.Shape.HeadDim
 	parts := []any{h.k[:h.loose()*dim], h.v[:h.loose()*dim], h.positions[:h.len], h.attention[:h.len*s.width], h.sinks,
-		h.groups[:h.settled*s.packing.Words()], h.psi[:h.settled*s.plan.psiWords(i)], h.channels, h.queries}
+		h.groups[:h.settled*s.plan.groupWords()], h.psi[:h.settled*s.plan.psiWords(i)], h.channels, h.queries}
 	for _, part := range s.states[i].parts() {
 		parts = append(parts, part)
 	}
@@ -207,7 +207,7 @@ func (h saved) plan(model string, shapeOf func(policy string) Shape) (Plan, erro
 	}
 	for i, settled := range h.Settled {
 		loose := h.Held[i] - settled*GroupTokens
-		if settled < 0 || settled > plan.Groups[i] || loose < 0 || loose > plan.loose(i) || h.Pruned[i] && spec.Think == 0 {
+		if settled < 0 || settled > plan.Groups[i] || loose < 0 || loose > plan.Loose(i) || h.Pruned[i] && spec.Think == 0 {
 			return Plan{}, fmt.Errorf("KV head %d: %d tokens in %d packed groups and %d slots", i, h.Held[i], settled, plan.Slots[i])
 		}
 	}

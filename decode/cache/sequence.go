@@ -24,11 +24,16 @@ type Handlers struct {
 	Turn     Turn     // for policies that number tokens anew
 	Features Features // for LESS where key channels are pruned
 	Mean     Mean     // in place of the sequence, for policies that merge
+	Settle   Settle   // in place of the sequence, of a ledger
 }
 
 // Mean replaces the key or the value of a token by the mean over those from…to, itself among them: indices among what a KV
 // head holds, followed by a block that is not stored yet.
 type Mean func(layer, head, from, to, anchor int, key bool)
+
+// Settle packs a group of 32 tokens, the k and v of a ledger, and returns the note of it: those of its tokens are this one and
+// the next ones.
+type Settle func(layer, head int, k, v []uint16) uint32
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
 // and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
@@ -115,11 +120,11 @@ func NewSequence(p Plan, handlers Handlers, scratch *Scratch) (*Sequence, error)
 		heads: make([]head, len(p.Slots)), states: make([]State, len(p.Slots)), Scratch: scratch}
 	s.decided(0)
 	for i, groups := range p.Groups { // first of all: lines of codes lie at multiples of 64 bytes where groups do
-		s.heads[i].groups = memory.bf16(groups * p.Packing().Words())
+		s.heads[i].groups = memory.bf16(groups * p.groupWords())
 	}
 	for i := range p.Slots { // 2-byte numbers before 4-byte ones: all are aligned
-		s.heads[i].k = memory.bf16(p.loose(i) * p.Shape.HeadDim)
-		s.heads[i].v = memory.bf16(p.loose(i) * p.Shape.HeadDim)
+		s.heads[i].k = memory.bf16(p.Loose(i) * p.Shape.HeadDim)
+		s.heads[i].v = memory.bf16(p.Loose(i) * p.Shape.HeadDim)
 		s.heads[i].sinks = memory.bf16(p.sinkTokens() * p.Shape.HeadDim)
 		s.heads[i].psi = memory.bf16(p.Groups[i] * p.psiWords(i))
 		s.heads[i].channels = memory.bf16(p.maskWords())
@@ -211,7 +216,7 @@ func (s *Sequence) Packed(layer, kvHead int) cpu.PackedSlots {
 	if h.settled == 0 {
 		return cpu.PackedSlots{}
 	}
-	p := cpu.PackedSlots{Packing: s.packing, Groups: h.groups[:h.settled*s.packing.Words()]}
+	p := cpu.PackedSlots{Packing: s.packing, Groups: h.groups[:h.settled*s.plan.groupWords()]}
 	if len(h.channels) > 0 {
 		p.Channels = h.channels[:s.packing.Keys]
 	}
@@ -220,6 +225,15 @@ func (s *Sequence) Packed(layer, kvHead int) cpu.PackedSlots {
 
 // Len is how many tokens a KV head holds.
 func (s *Sequence) Len(layer, kvHead int) int { return s.head(layer, kvHead).len }
+
+// Loose is how many of them are in 16 bits: the Segment's.
+func (s *Sequence) Loose(layer, kvHead int) int { return s.head(layer, kvHead).loose() }
+
+// Settled are the notes of a ledger's packed groups, in the order of their tokens: two numbers each, the lower half first.
+func (s *Sequence) Settled(layer, kvHead int) []uint16 {
+	h := s.head(layer, kvHead)
+	return h.groups[:h.settled*s.plan.groupWords()]
+}
 
 // Positions are the original positions of what a KV head holds, rising.
 func (s *Sequence) Positions(layer, kvHead int) []int32 {
@@ -241,7 +255,7 @@ func (s *Sequence) Fits(layer, n int) bool {
 // KV heads that exceed their budget are cut down to it; and where a few tokens only
 // want room in 16 bits, older ones are packed. A larger block is attended first.
 func (s *Sequence) MakeRoom(layer, n int) {
-	if s.Decides(layer, n) {
+	if s.decides(layer, n) {
 		s.evict(layer, nil, nil, nil, 0, n)
 	}
 	if !s.plan.packs() || n > GroupTokens {
@@ -255,8 +269,21 @@ func (s *Sequence) MakeRoom(layer, n int) {
 	}
 }
 
-// Decides tells whether MakeRoom would ask the policy.
-func (s *Sequence) Decides(layer, n int) bool {
+// Changes tells whether MakeRoom would ask the policy, or pack.
+func (s *Sequence) Changes(layer, n int) bool {
+	if s.decides(layer, n) {
+		return true
+	}
+	for kvHead := 0; s.plan.packs() && n <= GroupTokens && kvHead < s.plan.Shape.KVHeads; kvHead++ {
+		if h := s.head(layer, kvHead); h.loose()+n > s.looseSlots(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// decides tells whether the policy is to be asked before a block comes.
+func (s *Sequence) decides(layer, n int) bool {
 	return s.exceeds(layer) && !s.holds(layer, n) || s.due(layer)
 }
 

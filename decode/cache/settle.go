@@ -23,6 +23,12 @@ func (s *Sequence) settle(i int) {
 	h, shape := &s.heads[i], s.plan.Shape
 	dim, d, front := shape.HeadDim, shape.valueDim(), h.front()
 	from, to := front*dim, (front+GroupTokens)*dim
+	if s.handlers.Settle != nil {
+		note := s.handlers.Settle(i/shape.KVHeads, i%shape.KVHeads, h.k[from:to], h.v[from:to])
+		h.groups[2*h.settled], h.groups[2*h.settled+1] = uint16(note), uint16(note>>16)
+		s.close(h, from, to)
+		return
+	}
 	s.widen(&s.settling.keys, h.k[from:to])
 	s.widen(&s.settling.values, h.v[from:to])
 	keys := s.settling.keys
@@ -42,10 +48,16 @@ func (s *Sequence) settle(i int) {
 		s.handlers.Features(i/shape.KVHeads, i%shape.KVHeads, s.settling.keys, h.positions[at:at+GroupTokens], s.settling.psi)
 		round(h.psi[h.settled*words:(h.settled+1)*words], s.settling.psi)
 	}
-	words := s.packing.Words()
+	words := s.plan.groupWords()
 	s.packing.Pack(h.groups[h.settled*words:(h.settled+1)*words], keys, s.settling.values)
-	copy(h.k[from:], h.k[to:h.loose()*dim])
-	copy(h.v[from:], h.v[to:h.loose()*dim])
+	s.close(h, from, to)
+}
+
+// close forgets the numbers from…to of a head's loose tokens, which have been packed.
+func (s *Sequence) close(h *head, from, to int) {
+	loose := h.loose() * s.plan.Shape.HeadDim
+	copy(h.k[from:], h.k[to:loose])
+	copy(h.v[from:], h.v[to:loose])
 	h.settled++
 }
 
@@ -53,7 +65,7 @@ func (s *Sequence) settle(i int) {
 // their first token is first.
 func (s *Sequence) siftGroups(i int, held head, first int, kept []int32) {
 	h := &s.heads[i]
-	words, psi := s.packing.Words(), s.plan.psiWords(i)
+	words, psi := s.plan.groupWords(), s.plan.psiWords(i)
 	for g := range held.settled {
 		at := first + g*GroupTokens
 		positions, attention := held.positions[at:at+GroupTokens], held.attention[at*s.width:(at+GroupTokens)*s.width]
@@ -73,6 +85,15 @@ func (s *Sequence) siftGroups(i int, held head, first int, kept []int32) {
 
 // handOverGroup gives away a packed group: the keys and values that it stands for.
 func (s *Sequence) handOverGroup(i int, group, psi []uint16, positions []int32) {
+	if s.handlers.Settle != nil {
+		var k, v [GroupTokens]uint16
+		for t := range k {
+			note := uint32(group[0]) + uint32(group[1])<<16 + uint32(t)
+			k[t], v[t] = uint16(note), uint16(note>>16)
+		}
+		s.handOver(i, k[:], v[:], nil, positions)
+		return
+	}
 	dim, d := s.plan.Shape.HeadDim, s.plan.Shape.valueDim()
 	p := cpu.PackedSlots{Packing: s.packing, Groups: group}
 	if channels := s.heads[i].channels; len(channels) > 0 {

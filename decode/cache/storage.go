@@ -48,8 +48,8 @@ func (p Plan) slots(tokens int) (slots, groups int) {
 	return tokens, 0
 }
 
-// loose is how many of the slots of KV head i are in 16 bits.
-func (p Plan) loose(i int) int {
+// Loose is how many of the slots of KV head i are in 16 bits.
+func (p Plan) Loose(i int) int {
 	if p.Groups == nil {
 		return p.Slots[i]
 	}
@@ -64,7 +64,15 @@ func (p Plan) bytes(i, slots, groups int) int64 {
 
 // groupBytes is one packed group of KV head i.
 func (p Plan) groupBytes(i int) int64 {
-	return 2 * int64(p.Packing().Words()+p.psiWords(i))
+	return 2 * int64(p.groupWords()+p.psiWords(i))
+}
+
+// groupWords is a packed group in 16-bit words. A ledger only notes where it is.
+func (p Plan) groupWords() int {
+	if p.ledgers && p.packs() {
+		return 2
+	}
+	return p.Packing().Words()
 }
 
 // psiWords is what a group remembers of its keys as they were before channels were

@@ -30,6 +30,7 @@ type CUDA struct {
 	tables      upload    // of a batch
 	late        upload    // of what is decided while a pass runs
 	sums        []float32 // scratch of learn
+	packedSums  []float32
 	graphs      map[step]device.Graph
 	cudaActivations
 
@@ -42,8 +43,8 @@ type CUDA struct {
 // depends on the model alone, so a row's result does not depend on the batch.
 const attentionSplits = 16
 
-// mostParts is how many partial results of attention a row has at most: of those spans, its own block, and a state of moments.
-const mostParts = attentionSplits + 2
+// mostParts is how many partial results of attention a row has at most: of those spans, its own block, spans of packed groups, and a state of moments.
+const mostParts = attentionSplits + 2 + packedSplits
 
 // NewCUDA puts the model of a GGUF file on a device, and makes sure that caches bytes are left there
 // for sequences, and beside them what a prompt is staged in. The file may be closed afterwards; the device is closed with the
@@ -207,7 +208,9 @@ func (c *CUDA) compute(b *cudaBatch) {
 			w := &b.waves[wave]
 			c.store(b, i, w)
 			c.attend(b, i, w)
+			c.attendPacked(b, i, w)
 			c.observe(b, i, w)
+			c.observePacked(b, i, w)
 			c.merge(b, i, w)
 			c.insert(b, i, w)
 		}

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 
+	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
 )
@@ -25,6 +26,7 @@ type cudaActivations struct {
 	out       device.Pointer // [logit rows, vocab] f32
 	search    device.Pointer // scratch of the search for the likeliest tokens
 	likely    device.Pointer // [sequences, likelyRow] i64, what it finds
+	unpacked  device.Pointer // [unpackedGroups, 2, 32, headDim] bf16: packed keys and values that states absorb
 	blockSums device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
 
 	logitRows int
@@ -53,7 +55,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2*tokens*kvHeads + rowSlack(c.HeadDim)}, {&a.blockV, 2*tokens*kvHeads + rowSlack(c.HeadDim)},
 		{&a.parts, 4 * mostParts * tokens * heads}, {&a.lse, 4 * mostParts * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
-		{&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
+		{&a.unpacked, int64(unpackedGroups(c.KVHeads, limits)*4*cache.GroupTokens*c.HeadDim) + rowSlack(c.HeadDim)}, {&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
 		{&a.search, cuda.LikelyScratch(limits.Sequences, c.Vocab)}, {&a.likely, 8 * int64(limits.Sequences) * likelyRow},
 	}
 	a.scratch = 0

@@ -20,11 +20,14 @@ type cudaBatch struct {
 	asks    bool // a row asks a state of LESS
 	recalls bool // a row asks a state of moments
 	decided bool // what policies decide while a pass runs
-	splits  int  // of what sequences hold
+	splits  int  // of what sequences hold in 16 bits
+
+	packSplits int // of what they hold packed
 
 	tokens   table[int32]
 	cos, sin table[float32] // [rows, headDim/2]
 	live     table[int32]   // [layers, rows, kvHeads] slots that a row sees; of one layer where it is the same in all
+	packed   table[int32]   // likewise, packed groups that a row sees
 	layered  bool           // it is not
 	stride   int            // of layers in live
 	ownLive  table[int32]   // [rows, kvHeads] rows of its own block that it sees besides
@@ -58,6 +61,7 @@ type wave struct {
 	blocks    tiles             // of prompts
 	rows      table[int32]      // all of them
 	watches   [len(sights)]watches
+	packed    [len(packings)]packedTiles
 }
 
 // tiles are rows that are attended together.
@@ -69,10 +73,11 @@ type tiles struct {
 
 // parts is how many partial results of attention a row has over tokens.
 func (b *cudaBatch) parts() int {
+	n := b.splits + b.packSplits
 	if b.own {
-		return b.splits + 1
+		n++
 	}
-	return b.splits
+	return n
 }
 
 // table is values and where they are on the device.
@@ -118,7 +123,7 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 		layers = c.config.Layers
 	}
 	b.stride = (b.rows*c.heads.KVHeads + 3) &^ 3 // kernels expect an address that is a multiple of 16
-	b.live.values = make([]int32, layers*b.stride)
+	b.live.values, b.packed.values = make([]int32, layers*b.stride), make([]int32, layers*b.stride)
 	for i := range b.blocks {
 		c.layOut(b, i)
 	}
@@ -181,7 +186,7 @@ func (c *CUDA) upload(b *cudaBatch) {
 	}
 	c.rotations(b)
 	u := &c.tables
-	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.ownLive, &b.pick, &b.count, &b.at} {
+	for _, t := range []*table[int32]{&b.tokens, &b.live, &b.packed, &b.ownLive, &b.pick, &b.count, &b.at} {
 		u.put(cuda.Bytes(t.values), &t.at)
 	}
 	for _, t := range []*table[float32]{&b.cos, &b.sin, &b.heat} {
@@ -200,6 +205,9 @@ func (w *wave) stage(u *upload) {
 	w.inserts.stage(u)
 	for i := range w.watches {
 		w.watches[i].stage(u)
+	}
+	for i := range w.packed {
+		w.packed[i].stage(u)
 	}
 	u.put(cuda.Bytes(w.stores.values), &w.stores.at)
 	u.put(cuda.Bytes(w.rows.values), &w.rows.at)

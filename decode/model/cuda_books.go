@@ -27,6 +27,14 @@ type cut struct {
 	stored []shift // tokens of the block, by their rows, that come to a slot
 	gone   []gone
 	turned []turned // afterwards
+	packs  []pack
+	shifts []shift // groups that get another number
+}
+
+// pack is a group that is packed from 32 tokens, and its number.
+type pack struct {
+	of []where
+	to int
 }
 
 type shift struct{ from, to int }
@@ -47,13 +55,22 @@ type mean struct {
 	key bool
 }
 
-// where is the slot in which a token lies, or the row of the block.
+// where is the slot in which a token lies, the row of the block, or its place among those that are packed.
 type where uint32
 
 func (w where) row() (row int, own bool) { return int(w &^ ownRow), w&ownRow != 0 }
 
 // ownRow marks the number of a row of the block that is not stored yet.
 const ownRow = 1 << 31
+
+// packedToken marks the place of a token among those that are packed: the number of its group times 32, and more.
+const packedToken = 1 << 30
+
+// group is the number of the group that a token is packed in, and its place there.
+func (w where) group() (number, token int, packed bool) {
+	n := int(w &^ packedToken)
+	return n / cache.GroupTokens, n % cache.GroupTokens, w&packedToken != 0
+}
 
 func newBooks(p cache.Plan) (*books, error) {
 	ledger := p.Ledger()
@@ -62,7 +79,7 @@ func newBooks(p cache.Plan) (*books, error) {
 		b.old = make([][]int32, b.heads)
 	}
 	var err error
-	b.Sequence, err = cache.NewSequence(ledger, cache.Handlers{Absorb: b.leave, Turn: b.turn, Mean: b.mean}, &cache.Scratch{})
+	b.Sequence, err = cache.NewSequence(ledger, cache.Handlers{Absorb: b.leave, Turn: b.turn, Mean: b.mean, Settle: b.settle}, &cache.Scratch{})
 	return b, err
 }
 
@@ -81,9 +98,22 @@ func (b *books) leave(_ *cache.State, layer, head int, k, v, _ []uint16, positio
 	}
 }
 
+// settle packs tokens: until the eviction has ended, with a number that no group has.
+func (b *books) settle(layer, head int, k, v []uint16) uint32 {
+	c, p := &b.of(layer)[head], pack{}
+	for i := range k {
+		p.of = append(p.of, where(joined(k[i], v[i])))
+	}
+	c.packs = append(c.packs, p)
+	return packedToken | uint32((b.groups(layer, head)+len(c.packs)-1)*cache.GroupTokens)
+}
+
+// groups is how many groups of a KV head there is room for.
+func (b *books) groups(layer, head int) int { return b.Plan().Groups[layer*b.heads+head] }
+
 // turn is told of keys of a KV head some of whose tokens have just left: a part of its segment.
 func (b *books) turn(k, _ []uint16, by int) {
-	from := b.Plan().Slots[0] - cap(k)
+	from := b.Plan().Loose(0) - cap(k)
 	b.last.turned = append(b.last.turned, turned{from, from + len(k), by})
 }
 
@@ -128,7 +158,7 @@ func (b *books) insert(layer, n int, columns []float32) []cut {
 // append is Append of a block that fits, to the next slots of every KV head.
 func (b *books) append(layer, n int) {
 	for head := range b.heads {
-		first := b.Len(layer, head)
+		first := b.Loose(layer, head)
 		b.number(n, func(i int) uint32 { return uint32(first + i) })
 		b.Append(layer, head, b.k, b.v)
 	}
@@ -159,6 +189,7 @@ func (b *books) begin(cuts []cut) {
 	for i := range cuts {
 		c := &cuts[i]
 		c.means, c.moved, c.stored, c.gone, c.turned = c.means[:0], c.moved[:0], c.stored[:0], c.gone[:0], c.turned[:0]
+		c.packs, c.shifts = c.packs[:0], c.shifts[:0]
 	}
 }
 
@@ -182,6 +213,12 @@ func (b *books) take(staging *books, c cache.Choice) []cut {
 		for j := range to.gone {
 			to.gone[j].at |= ownRow
 		}
+		for _, p := range to.packs {
+			for j := range p.of {
+				p.of[j] |= ownRow
+			}
+		}
+		b.tidyGroups(i/b.heads, i%b.heads)
 		k, v := b.Segment(i/b.heads, i%b.heads)
 		for j := range k {
 			to.stored = append(to.stored, shift{int(joined(k[j], v[j])), j})
@@ -224,17 +261,58 @@ func (b *books) tidy(layer, head int) {
 		k[i], v[i] = halves(uint32(free))
 		free++
 	}
+	b.tidyGroups(layer, head)
+}
+
+// tidyGroups gives the groups that stay and those that came the first numbers.
+func (b *books) tidyGroups(layer, head int) {
+	c, notes := &b.of(layer)[head], b.Settled(layer, head)
+	n := len(notes) / 2
+	number := func(i int) int { number, _, _ := where(joined(notes[2*i], notes[2*i+1])).group(); return number }
+	b.used = slices.Grow(b.used[:0], n)[:n]
+	clear(b.used)
+	for i := range n {
+		if number(i) < n {
+			b.used[number(i)] = true
+		}
+	}
+	free := 0
+	for i := range n {
+		old := number(i)
+		if old < n {
+			continue
+		}
+		for b.used[free] {
+			free++
+		}
+		if room := b.groups(layer, head); old >= room {
+			c.packs[old-room].to = free
+		} else {
+			c.shifts = append(c.shifts, shift{old, free})
+		}
+		notes[2*i], notes[2*i+1] = halves(packedToken | uint32(free*cache.GroupTokens))
+		free++
+	}
 }
 
 // observe gives the policy what the slots of the layer's KV heads got of attention since the
-// last decision: sums [kvHeads, room], of which the first slots that are held count.
-func (b *books) observe(layer, room int, sums []float32) {
+// last decision: sums [kvHeads, room], of which the first slots that are held count; and what those that are packed got
+// [kvHeads, groups, 32].
+func (b *books) observe(layer, room int, sums, packed []float32) {
 	for head := range b.heads {
 		slot := b.slots(layer, head)
-		columns := make([]float32, b.Len(layer, head))
+		columns := make([]float32, b.Loose(layer, head))
 		for i := range columns {
 			columns[i] = sums[head*room+slot(i)]
 		}
 		b.Observe(layer, head, 0, columns)
+		columns = columns[:0]
+		for notes := b.Settled(layer, head); len(notes) > 0; notes = notes[2:] {
+			number, _, _ := where(joined(notes[0], notes[1])).group()
+			columns = append(columns, packed[(head*b.groups(layer, head)+number)*cache.GroupTokens:][:cache.GroupTokens]...)
+		}
+		if len(columns) > 0 {
+			b.ObservePacked(layer, head, 0, columns)
+		}
 	}
 }

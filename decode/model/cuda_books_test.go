@@ -12,10 +12,18 @@ import (
 // is told once.
 func TestBooks(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range 240 {
-		policy := []string{cache.Sinks, cache.H2O, cache.TOVA, cache.Streaming, cache.BUZZ, cache.Cascade, cache.Elastic, cache.CORM}[i%8]
+	for i := range 250 {
+		spec, err := cache.ParseSpec([]string{cache.Sinks, cache.H2O, cache.TOVA, cache.Streaming, cache.BUZZ, cache.Cascade, cache.Elastic, cache.CORM}[i%8])
 		keep, interval := 8+random.IntN(20), 1+random.IntN(6)
-		plan, err := cache.NewPlan(cache.Spec{Policy: policy}, cache.Budget{Tokens: keep}, cache.Shape{Layers: 1, KVHeads: 2, HeadDim: 2, Context: 1000, Interval: interval})
+		if i >= 240 {
+			spec, err = cache.ParseSpec([]string{"sinks+kivi4", "h2o+kivi4", "tova+kivi2", "corm+kivi2", "full+kivi4"}[i%5])
+			keep += 200 + 100*(i%3)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy := spec.Policy
+		plan, err := cache.NewPlan(spec, cache.Budget{Tokens: keep}, cache.Shape{Layers: 1, KVHeads: 2, HeadDim: 2, Group: 1, Context: 1000, Interval: interval})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,23 +35,32 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pace, err := cache.NewSequence(plan.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}}, &cache.Scratch{})
+		pace, err := cache.NewSequence(plan.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}, Settle: func(_, _ int, _, _ []uint16) uint32 { return 0 }}, &cache.Scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &shelves{t: t, books: got, pace: pace, slots: make([]map[int]int32, len(got.cuts)), left: make([]map[int32]bool, len(got.cuts)), stands: make([]map[int32]int32, len(got.cuts))}
+		w := &shelves{t: t, books: got, pace: pace, slots: make([]map[int]int32, len(got.cuts)), left: make([]map[int32]bool, len(got.cuts)), groups: make([]map[int][]int32, len(got.cuts)), stands: make([]map[int32]int32, len(got.cuts))}
 		if one := policy == cache.Sinks || policy == cache.Streaming; one != (len(got.cuts) == 1) {
 			t.Fatalf("%s: books of %d KV heads", policy, len(got.cuts))
 		}
 		for head := range w.slots {
-			w.slots[head], w.left[head], w.stands[head] = map[int]int32{}, map[int32]bool{}, map[int32]int32{}
+			w.slots[head], w.left[head], w.stands[head], w.groups[head] = map[int]int32{}, map[int32]bool{}, map[int32]int32{}, map[int][]int32{}
 		}
 		until := 100
 		if policy == cache.CORM {
 			until = 400 // more than its window
 		}
+		switch {
+		case policy == cache.Full:
+			until = keep
+		case spec.Packs():
+			until = keep + 200
+		}
 		for position := 0; position < until; {
-			n := 1 + random.IntN(keep+10)
+			n := min(1+random.IntN(keep+10), until-position)
+			if spec.Packs() {
+				n = min(1+random.IntN(60), until-position)
+			}
 			w.position = position
 			w.feed(want, n, plan.Slots[0], func(slots int) []float32 {
 				x := make([]float32, slots)
@@ -61,9 +78,21 @@ func TestBooks(t *testing.T) {
 					t.Fatalf("%s, keep %d, interval %d: %v, want %v", policy, keep, interval, held, want.Positions(0, head))
 				}
 				k, v := got.Segment(0, head)
-				for i, p := range held {
+				notes := got.Settled(0, head)
+				front := 0
+				for front < len(k) && len(notes) > 0 && front < cache.SinkTokens && held[front] < cache.SinkTokens {
+					front++
+				}
+				for i := range len(notes) / 2 {
+					number, _, _ := where(joined(notes[2*i], notes[2*i+1])).group()
+					first := front + i*cache.GroupTokens
+					if number >= len(notes)/2 || !slices.Equal(w.groups[head][number], held[first:first+cache.GroupTokens]) {
+						t.Fatalf("%s: group %d of %d holds %v, want %v", spec, number, len(notes)/2, w.groups[head][number], held[first:first+cache.GroupTokens])
+					}
+				}
+				for i, p := range slices.Concat(held[:front], held[front+len(notes)/2*cache.GroupTokens:]) {
 					slot := int(joined(k[i], v[i]))
-					if where, ok := w.slots[head][slot]; !ok || where != p || slot >= len(held) {
+					if where, ok := w.slots[head][slot]; !ok || where != p || slot >= len(k) {
 						t.Fatalf("token %d is not in slot %d of %d", p, slot, len(held))
 					}
 				}
@@ -94,6 +123,7 @@ type shelves struct {
 	position int
 	slots    []map[int]int32
 	left     []map[int32]bool
+	groups   []map[int][]int32 // what is packed
 	stands   []map[int32]int32 // what a token's key is turned by
 }
 
@@ -119,7 +149,7 @@ func (w *shelves) feed(want *cache.Sequence, n, room int, columns func(slots int
 	block := make([]uint16, 2*2*n)
 	if fits {
 		for head := range w.slots {
-			first := b.Len(0, head)
+			first := b.Loose(0, head)
 			for i := range n {
 				w.slots[head][first+i] = int32(w.position + i)
 			}
@@ -130,18 +160,27 @@ func (w *shelves) feed(want *cache.Sequence, n, room int, columns func(slots int
 		}
 	}
 	watched := b.Plan().Watches()
-	sums := columns(2 * room)
+	groups := b.Plan().Groups[0]
+	sums, packed := columns(2*room), columns(2*groups*cache.GroupTokens)
 	own := columns(2 * n)
 	if watched && b.Len(0, 0) > 0 {
 		for head := range 2 { // what lies in the slots, in the order of the books
 			k, v := b.Segment(0, head)
-			got := make([]float32, b.Len(0, head))
+			got := make([]float32, b.Loose(0, head))
 			for i := range got {
 				got[i] = sums[head*room+int(joined(k[i], v[i]))]
 			}
 			want.Observe(0, head, 0, got)
+			got = got[:0]
+			for notes := b.Settled(0, head); len(notes) > 0; notes = notes[2:] {
+				number, _, _ := where(joined(notes[0], notes[1])).group()
+				got = append(got, packed[(head*groups+number)*cache.GroupTokens:][:cache.GroupTokens]...)
+			}
+			if len(got) > 0 {
+				want.ObservePacked(0, head, 0, got)
+			}
 		}
-		b.observe(0, room, sums)
+		b.observe(0, room, sums, packed)
 	}
 	if !fits {
 		if !watched {
@@ -160,6 +199,13 @@ func (w *shelves) follow(cuts []cut) {
 		slots := w.slots[head]
 		for _, g := range cut.gone {
 			n, own := g.at.row()
+			if number, token, packed := g.at.group(); packed {
+				if w.left[head][g.position] || w.groups[head][number][token] != g.position {
+					w.t.Fatalf("%+v leaves, of %v", g, w.groups[head][number])
+				}
+				w.left[head][g.position] = true
+				continue
+			}
 			if w.books.old != nil && g.stands != w.stands[head][g.position] {
 				w.t.Fatalf("token %d leaves as turned by %d, and is turned by %d", g.position, g.stands, w.stands[head][g.position])
 			}
@@ -167,6 +213,26 @@ func (w *shelves) follow(cuts []cut) {
 				w.t.Fatalf("%+v leaves, of %v", g, slots)
 			}
 			w.left[head][g.position] = true
+		}
+		for _, p := range cut.packs {
+			var group []int32
+			for _, at := range p.of {
+				n, own := at.row()
+				if own {
+					group = append(group, int32(w.position+n))
+				} else {
+					group = append(group, slots[n])
+				}
+			}
+			for _, m := range cut.shifts {
+				if m.from == p.to {
+					w.t.Fatalf("%v: a target is a source", cut)
+				}
+			}
+			w.groups[head][p.to] = group
+		}
+		for _, m := range cut.shifts {
+			w.groups[head][m.to] = w.groups[head][m.from]
 		}
 		for _, m := range cut.moved {
 			for _, other := range append(slices.Clone(cut.moved), cut.stored...) {

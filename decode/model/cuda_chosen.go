@@ -27,7 +27,7 @@ func (c *CUDA) makeRoomEach(w *wave, block *cudaBlock) {
 	block.fits = true
 	for layer := range c.config.Layers {
 		cuts := s.books.makeRoom(layer, block.n)
-		if slices.ContainsFunc(cuts, func(c cut) bool { return len(c.gone) > 0 }) {
+		if slices.ContainsFunc(cuts, func(c cut) bool { return len(c.gone)+len(c.packs) > 0 }) {
 			block.evicts = true
 			w.cutsOf(c, layer).evictions.add(s, layer, cuda.Place{}, cuts)
 		}
@@ -62,7 +62,7 @@ func (s *cudaSequence) exceeds(n int) bool {
 	case s.plan.Spec.Bounded():
 		return false
 	}
-	return s.position+n > s.room
+	return s.position+n > slices.Min(s.plan.Slots)
 }
 
 // rewind forgets the last n tokens, which all KV heads still hold.

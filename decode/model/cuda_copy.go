@@ -54,7 +54,8 @@ func (s *cudaSequence) copyFrom(from *cudaSequence) {
 	rows := func(to, from, n int64) {
 		c.check(c.stream.Copy(device.Pointer(2*dim*to), device.Pointer(2*dim*from), 2*dim*n))
 	}
-	s.position, s.each = s.books.Position(), s.plan.Staging || from.each && !from.plan.Staging
+	s.position, s.each = s.books.Position(), s.each || from.each && !from.plan.Staging
+	s.late = s.late && !s.each
 	same := s.plan.Spec == from.plan.Spec
 	if same {
 		s.known, s.gave, s.copied = from.known, from.gave, slices.Clone(from.copied)
@@ -65,7 +66,11 @@ func (s *cudaSequence) copyFrom(from *cudaSequence) {
 	}
 	for layer := range c.config.Layers {
 		for head := range kvHeads {
-			n := int64(s.books.Len(layer%s.books.layers(), head%s.books.heads))
+			n := int64(s.books.Loose(layer%s.books.layers(), head%s.books.heads))
+			if groups := len(s.books.Settled(layer%s.books.layers(), head%s.books.heads)) / 2; groups > 0 {
+				i := layer*kvHeads + head
+				c.check(c.stream.Copy(device.Pointer(s.groupAt[i]), device.Pointer(from.groupAt[i]), int64(groups)*groupBytes(s.plan)))
+			}
 			to, other := s.placeOf(layer, head).In(layer), from.placeOf(layer, head).In(layer)
 			rows(to.Key, other.Key, n)
 			rows(to.Value, other.Value, n)

@@ -17,11 +17,13 @@ type cutTables struct {
 	moves    table[cuda.Move]
 	turns    table[cuda.Turn]
 	cos, sin table[float32] // [angles, headDim/2]
+	packed   [len(packings)]packTables
+	unpacked int64 // the rows of memory of the group that is being unpacked
 }
 
 // empty tells whether there is nothing to carry out.
 func (t *cutTables) empty() bool {
-	return len(t.means.values)+len(t.jobs.values)+len(t.moments.values)+len(t.moves.values)+len(t.turns.values) == 0
+	return len(t.means.values)+len(t.jobs.values)+len(t.moments.values)+len(t.moves.values)+len(t.turns.values) == 0 && t.packed[0].empty() && t.packed[1].empty()
 }
 
 // add notes what an eviction does to the KV heads of a layer, or of all. own is where the
@@ -44,6 +46,7 @@ func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) 
 			s.gave = true
 			t.absorb(s, head, slot, row, cut.gone)
 		}
+		t.pack(s, head, slot, row, cut)
 		for _, turned := range cut.turned {
 			renumbered = true
 			t.turn(s, layer, head, turned)
@@ -65,11 +68,13 @@ func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, toke
 			continue
 		}
 		from := slot
-		n, own := g.at.row()
-		if own {
-			from = row
+		if number, token, packed := g.at.group(); packed {
+			from = t.unpack(s, head, number, token)
+		} else if n, own := g.at.row(); own {
+			from = row.After(n)
+		} else {
+			from = slot.After(n)
 		}
-		from = from.After(n)
 		leaving := cuda.Leaving{Key: from.Key, Value: from.Value, Layer: from.Layer, Position: int64(g.position), Turned: int64(g.stands)}
 		if s.plan.Spec.State == cache.Moment {
 			leaving.Turned = -1
@@ -145,6 +150,9 @@ func (t *cutTables) stage(u *upload) {
 	u.put(cuda.Bytes(t.moments.values), &t.moments.at)
 	u.put(cuda.Bytes(t.leaving.values), &t.leaving.at)
 	u.put(cuda.Bytes(t.moves.values), &t.moves.at)
+	for i := range t.packed {
+		t.packed[i].stage(u)
+	}
 	u.put(cuda.Bytes(t.turns.values), &t.turns.at)
 	u.put(cuda.Bytes(t.cos.values), &t.cos.at)
 	u.put(cuda.Bytes(t.sin.values), &t.sin.at)
@@ -157,12 +165,14 @@ func (c *CUDA) cut(layer int, t *cutTables) {
 	if n := len(t.means.values); n > 0 {
 		c.check(c.kernels.Mean(c.stream, c.heads, 0, t.means.at, t.members.at, n))
 	}
+	c.unpack(layer, t)
 	if n := len(t.jobs.values); n > 0 {
 		c.check(c.kernels.Absorb(c.stream, c.heads, &c.maps.layers[layer], 0, t.jobs.at, t.leaving.at, c.maps.turns, 0, n, layer))
 	}
 	if n := len(t.moments.values); n > 0 {
 		c.check(c.kernels.AbsorbMoments(c.stream, c.heads, 0, t.moments.at, t.leaving.at, t.cos.at, t.sin.at, 0, n, layer))
 	}
+	c.pack(layer, t)
 	if n := len(t.moves.values); n > 0 {
 		c.check(c.kernels.Move(c.stream, one, 0, t.moves.at, n, layer))
 	}

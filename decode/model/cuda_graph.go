@@ -13,6 +13,7 @@ type step struct {
 	splits  int
 	asks    bool
 	recalls bool
+	packed  [3 + 3*len(packings)]int // splits, and of each packing tiles and blocks that are observed
 	layered bool
 }
 
@@ -35,6 +36,11 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 		}
 	}
 	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, recalls: b.recalls, layered: b.layered}
+	s.packed[0] = b.packSplits
+	for i := range w.packed {
+		p := &w.packed[i]
+		copy(s.packed[1+3*i:], []int{len(p.rows.values), len(p.watched[0].values)<<20 | p.most[0], len(p.watched[1].values)<<20 | p.most[1]})
+	}
 	for i := range w.watches {
 		s.watched[i] = [2]int{len(w.watches[i].held.values), w.watches[i].most}
 	}

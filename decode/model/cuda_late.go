@@ -1,6 +1,7 @@
 package model
 
 import (
+	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
 )
@@ -8,19 +9,20 @@ import (
 // Sequences whose KV heads hold as many tokens as attention decides. What their rows see of a layer is known when
 // that layer has decided, while a pass runs: once in interval tokens, it is uploaded then.
 
-// makeRoomLate tells whether the block may have to wait for a decision, and whether it fits in every layer after it. A
-// block that need not is stored after it was attended, which is the same where it fits.
+// makeRoomLate tells whether the block may have to wait for a decision, and whether it fits in every layer after it, by its
+// position and size alone: the result is the same whatever else is in the batch. One that need not fit is stored after it was
+// attended.
 func (c *CUDA) makeRoomLate(block *cudaBlock, follows bool) {
-	s := block.sequence
-	holds := !follows // of what an earlier block of the batch leaves, only the most is known
-	block.evicts = follows
-	for layer := range c.config.Layers {
-		block.evicts = block.evicts || s.books.Decides(layer, block.n)
-		for head := range c.heads.KVHeads {
-			holds = holds && s.books.Len(layer, head)+block.n <= s.room
-		}
+	s, most := block.sequence, block.sequence.plan.Interval
+	if s.mostGroups() > 0 {
+		most = min(most, cache.GroupTokens)
 	}
-	block.fits = block.n <= s.plan.Interval || holds && !block.evicts
+	quiet := s.position+block.n <= s.room && (s.position == 0 || !s.plan.Eager()) // no token has left or been packed yet
+	block.fits = quiet || block.n <= most
+	block.evicts = !quiet && (follows || !block.fits) // of what an earlier block of the batch leaves, only the most is known
+	for layer := 0; layer < c.config.Layers && !quiet; layer++ {
+		block.evicts = block.evicts || s.books.Changes(layer, block.n)
+	}
 	if block.evicts {
 		block.learns = s.known > 0
 		s.gave, s.known = true, 0
@@ -32,7 +34,7 @@ func (s *cudaSequence) mostHeld(block *cudaBlock) int {
 	most := 0
 	for layer := range s.backend.config.Layers {
 		for head := range s.backend.heads.KVHeads {
-			most = max(most, s.books.Len(layer, head))
+			most = max(most, s.books.Loose(layer, head))
 		}
 	}
 	return min(most+block.ahead, s.room-min(s.room, block.stored()))
@@ -50,14 +52,18 @@ func (b *cudaBlock) stored() int {
 func (c *CUDA) seeLate(b *cudaBatch, layer int, block *cudaBlock) {
 	kvHeads := c.heads.KVHeads
 	for head := range kvHeads {
-		held := block.sequence.books.Len(layer, head)
+		s := block.sequence
+		held, groups := s.books.Loose(layer, head), s.groupsOf(layer, head)
 		for row := range block.n {
 			at := layer*b.stride + (block.first+row)*kvHeads + head
-			b.live.values[at] = int32(held + min(row+1, block.stored()))
+			b.live.values[at], b.packed.values[at] = int32(held+min(row+1, block.stored())), int32(groups)
 		}
 	}
 	from := layer*b.stride + block.first*kvHeads
 	c.uploadAgain(&b.live, from, block.n*kvHeads)
+	if block.sequence.mostGroups() > 0 {
+		c.uploadAgain(&b.packed, from, block.n*kvHeads)
+	}
 }
 
 // uploadAgain brings some numbers of a table to the device that were others when it was uploaded.

@@ -29,6 +29,8 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 		c.makeRoom(w, block)
 	}
 	c.see(b, block)
+	c.seePacked(b, block)
+	c.tilePacked(w, block)
 	c.watch(w, block, work.Question, scratch)
 	if block.fits {
 		for row := range n {
@@ -91,6 +93,9 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 	for at := range len(b.live.values) / b.stride * kvHeads {
 		layer, head := at/kvHeads, at%kvHeads
 		held := s.holds(layer, head)
+		if s.late && !block.evicts {
+			held += block.ahead // which the books do not know of yet
+		}
 		for row := range block.n {
 			b.live.values[layer*b.stride+(block.first+row)*kvHeads+head] = int32(held + fits*(row+1))
 		}

@@ -17,6 +17,13 @@ var cudaCaches = func() []string {
 	for _, policy := range []string{cache.Sinks, cache.Streaming, cache.H2O, cache.TOVA, cache.SnapKV, cache.Vote, cache.BUZZ, cache.CORM, cache.Cascade} {
 		list = append(list, policy, policy+"+"+cache.Less, policy+"+"+cache.Moment)
 	}
+	for _, whole := range slices.Clone(list) {
+		for _, bits := range []string{"+kivi2", "+kivi4"} {
+			if spec, err := cache.ParseSpec(whole + bits); err == nil && spec.Policy != cache.Elastic && spec.Policy != cache.ElasticValues {
+				list = append(list, spec.String())
+			}
+		}
+	}
 	return list
 }()
 
@@ -35,6 +42,10 @@ type cudaSequence struct {
 	sinks   cuda.Place      // of exact copies of the sinks' keys [layers, kvHeads, 4, headDim], where they are numbered anew
 	table   int64           // in numbers of f32 from 0: the StateEntries [layers, kvHeads], and then the states
 	sums    int64           // likewise: what slots got of attention [layers, kvHeads, slots, width]
+	groups  int64           // the address of a table [layers·kvHeads] i64 of addresses: where packed groups of KV heads begin; 0: there are none
+	groupAt []int64         // the table
+
+	packedSums int64 // as sums, of packed tokens [layers, kvHeads, groups, 32]
 
 	position int    // of the next token
 	room     int    // slots of the smallest KV head
@@ -54,7 +65,7 @@ const never = -1
 // NewSequence takes the Plan's memory on the device.
 func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	even := slices.Min(p.Slots) == slices.Max(p.Slots)
-	if !slices.Contains(cudaCaches, p.Spec.String()) || (p.Staging || !even) && !p.Spec.AsksQuestion() {
+	if !slices.Contains(cudaCaches, p.Spec.String()) || !even && !p.Spec.AsksQuestion() {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
 	if c.gone != nil {
@@ -76,8 +87,8 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 }
 
 func (c *CUDA) newSequence(p cache.Plan, kept *books, pace *cache.Sequence) (*cudaSequence, error) {
-	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, pace: pace, room: slices.Min(p.Slots),
-		each: p.Staging, late: !p.Foretold(), seen: never, copied: make([]bool, kept.layers())}
+	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, pace: pace, room: leastLoose(p),
+		each: p.Staging || p.Spec.Stages() && !p.Watches(), late: !p.Foretold() && !p.Staging, seen: never, copied: make([]bool, kept.layers())}
 	if err := s.take(); err != nil {
 		s.freeBooks()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)
@@ -92,15 +103,24 @@ func (s *cudaSequence) freeBooks() {
 	s.books.Free()
 }
 
+// leastLoose is how many slots in 16 bits the smallest KV head has.
+func leastLoose(p cache.Plan) int {
+	least := p.Loose(0)
+	for i := range p.Slots {
+		least = min(least, p.Loose(i))
+	}
+	return least
+}
+
 // take lays the sequence out: all of it is its Plan's.
 func (s *cudaSequence) take() error {
 	c, dim := s.backend, int64(s.backend.heads.Dim)
 	heads, layerHeads := int64(len(s.plan.Slots)), int64(c.heads.KVHeads)
 	slots, sinks := int64(0), int64(0)
 	var begin []int64
-	for _, n := range s.plan.Slots {
+	for i := range s.plan.Slots {
 		begin = append(begin, slots)
-		slots += int64(n)
+		slots += int64(s.plan.Loose(i))
 	}
 	if s.plan.Spec.Unlimited() { // what is kept is numbered anew
 		sinks = cache.SinkTokens
@@ -112,12 +132,20 @@ func (s *cudaSequence) take() error {
 		s.begin = begin
 		table += 2 * heads
 	}
+	addresses := (table + 3) &^ 3 // and then the groups
+	packed := int64(0)
+	for _, n := range s.plan.Groups {
+		packed += int64(n)
+	}
+	if packed > 0 {
+		table = addresses + (2*heads+3)&^3 + packed*groupBytes(s.plan)/4
+	}
 	sums := table
 	if s.plan.Spec.State != "" {
 		s.states, s.asked = s.gate()
 		sums += s.stateFloats()
 	}
-	floats := sums + slots*int64(s.plan.Width())
+	floats := sums + (slots+packed*cache.GroupTokens)*int64(s.plan.Width())
 	var err error
 	if s.memory, err = c.device.Alloc(4*floats + rowSlack(c.heads.Dim)); err != nil {
 		return err
@@ -127,14 +155,29 @@ func (s *cudaSequence) take() error {
 	s.place = cuda.Place{Key: first, Value: first + slots, Layer: layerHeads * int64(s.room), Head: int64(s.room)}
 	s.sinks = cuda.Place{Key: first + 2*slots, Layer: layerHeads * sinks, Head: sinks}
 	s.table, s.sums = int64(base)/4+table, int64(base)/4+sums
+	s.packedSums = s.sums + slots*int64(s.plan.Width())
+	if packed > 0 {
+		err = s.takeGroups(int64(base)+4*addresses, heads)
+	}
 	if s.begin != nil {
 		s.place.Layer, s.place.Head = cuda.Uneven, int64(base)+4*starts
-		err = c.stream.Upload(device.Pointer(s.place.Head), cuda.Bytes(s.begin))
+		err = errors.Join(err, c.stream.Upload(device.Pointer(s.place.Head), cuda.Bytes(s.begin)))
 	}
 	if err = errors.Join(err, s.forget()); err != nil {
 		c.device.Free(s.memory)
 	}
 	return err
+}
+
+// takeGroups tells the card where groups begin: behind the table of it.
+func (s *cudaSequence) takeGroups(at, heads int64) error {
+	s.groups = at
+	next := at + (8*heads+15)&^15
+	for _, n := range s.plan.Groups {
+		s.groupAt = append(s.groupAt, next)
+		next += int64(n) * groupBytes(s.plan)
+	}
+	return s.backend.stream.Upload(device.Pointer(at), cuda.Bytes(s.groupAt))
 }
 
 // placeOf is where keys and values of a KV head lie; where all have the same room, in any layer.
@@ -216,12 +259,12 @@ func (s *cudaSequence) Plan() cache.Plan { return s.plan }
 // Held tells what the sequence holds now.
 func (s *cudaSequence) Held() cache.Held { return s.books.HeldOf(s.plan) }
 
-// holds is how many tokens a KV head holds.
+// holds is how many tokens a KV head holds in 16 bits.
 func (s *cudaSequence) holds(layer, head int) int {
 	if s.each || s.late {
-		return s.books.Len(layer, head)
+		return s.books.Loose(layer, head)
 	}
-	return s.pace.Len(0, 0)
+	return s.pace.Loose(0, 0)
 }
 
 // Free gives the memory back.

@@ -41,7 +41,7 @@ func (c *CUDA) Staged(staging Sequence) cache.Staged {
 	staged.Group = shape.Group
 	c.sums = resize(c.sums, shape.KVHeads*s.room*width)
 	for layer := range shape.Layers {
-		if s.seen != never {
+		if s.seen != never && width > 0 {
 			c.download(cuda.Bytes(c.sums), device.Pointer(4*(s.sums+int64(layer*len(c.sums)))))
 		}
 		for head := range shape.KVHeads {
@@ -73,7 +73,8 @@ func (c *CUDA) Take(sequence, staging Sequence, choice cache.Choice) {
 	s, from := sequence.(*cudaSequence), staging.(*cudaSequence)
 	s.copyStates(from)
 	s.carryOut(from.place, s.books.take(from.books, choice))
-	s.each, s.position, s.known = true, from.position, 0
+	s.each = s.each || s.plan.Spec.AsksQuestion()
+	s.late, s.position, s.known = s.late && !s.each, from.position, 0
 }
 
 // Reset empties a staging sequence for the next prompt.

@@ -84,6 +84,7 @@ func (c *CUDA) watch(w *wave, block *cudaBlock, question int, scratch cuda.Place
 		most = s.room // the same in every step
 	}
 	to.add(true, over, s.place, most)
+	c.watchPacked(w, s, rows, reduce, over.Known != 0)
 	if !block.fits {
 		over = rows
 		over.Sums, over.SumsHead = int64(c.blockSums/4)+int64(block.first), int64(c.limits.Tokens)
@@ -153,7 +154,12 @@ func (c *CUDA) learn(s *cudaSequence, layer int) {
 	n := c.heads.KVHeads * s.room
 	c.sums = resize(c.sums, n)
 	c.download(cuda.Bytes(c.sums), device.Pointer(4*(s.sums+int64(layer*n))))
-	s.books.observe(layer, s.room, c.sums)
+	packed := c.heads.KVHeads * s.mostGroups() * cache.GroupTokens
+	c.packedSums = resize(c.packedSums, packed)
+	if packed > 0 {
+		c.download(cuda.Bytes(c.packedSums), device.Pointer(4*(s.packedSums+int64(layer*packed))))
+	}
+	s.books.observe(layer, s.room, c.sums, c.packedSums)
 }
 
 // ownSums [kvHeads, n] is what a block's rows got of its own attention.

@@ -41,6 +41,10 @@ var mutants = map[string]func(r *rig){
 	"phi_d64":                func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3, false) },
 	"absorb_d64":             func(r *rig) { r.checkAbsorb(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
 	"absorb_moments_d64":     func(r *rig) { r.checkMoments(Heads{Heads: 2, KVHeads: 1, Dim: 64}) },
+	"attend_packed_d64_4":    func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
+	"observe_packed_d64_2":   func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 2) },
+	"pack_d64_4":             func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
+	"unpack_d128_2":          func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 128}, 2) },
 	"multiply_nibbles_few":   func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 13}) },
 	"multiply_nibbles_many":  func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 70}) },
 	"multiply_octets16_many": func(r *rig) { r.checkMultiply(lesskernels.Q6_K, product{65, 256, 70}) },
@@ -68,7 +72,9 @@ var harmless = map[string][]int{
 	"phi_d64: a group of copies is not closed":           {1, 2},
 	"absorb_d64: a barrier is left out":                  {4, 18}, // each warp reads what it has written itself; others lie between the table's entry as it was and as it will be
 	"absorb_d64: a group of copies is not closed":        {1, 2},
-	"multiply_nibbles_few: a barrier is left out":        {4}, // each warp writes where it alone has read
+	"pack_d64_4: a barrier is left out":                  {4, 14, 18, 22, 26}, // no warp touches what another one did before the next
+	"observe_packed_d64_2: a barrier is left out":        {9},                 // likewise
+	"multiply_nibbles_few: a barrier is left out":        {4},                 // each warp writes where it alone has read
 	"multiply_octets32_few: a barrier is left out":       {4},
 	"multiply_nibbles_many: a barrier is left out":       {32},
 	"multiply_octets16_many: a barrier is left out":      {32},

@@ -14,7 +14,7 @@ func init() {
 			opcodes["setp.ge."+t] = test(func(a, b uint64) bool { return !less(a, b) })
 		}
 	}
-	for op, f := range map[string]func(a, b float32) bool{ // false where one is NaN, but for the last two
+	for op, f := range map[string]func(a, b float32) bool{ // false where one is NaN, but for the last three
 		"setp.eq.f32":  func(a, b float32) bool { return a == b },
 		"setp.ne.f32":  func(a, b float32) bool { return a < b || a > b },
 		"setp.lt.f32":  func(a, b float32) bool { return a < b },
@@ -22,10 +22,12 @@ func init() {
 		"setp.gt.f32":  func(a, b float32) bool { return a > b },
 		"setp.ge.f32":  func(a, b float32) bool { return a >= b },
 		"setp.neu.f32": func(a, b float32) bool { return a != b },
+		"setp.leu.f32": func(a, b float32) bool { return !(a > b) },
 		"setp.nan.f32": func(a, b float32) bool { return a != a || b != b },
 	} {
 		opcodes[op] = test(func(a, b uint64) bool { return f(f32(a), f32(b)) })
 	}
+	opcodes["setp.eq.f16"] = test(func(a, b uint64) bool { return fromF16(a&0xffff) == fromF16(b&0xffff) })
 	for _, t := range []string{"b16", "b32", "b64", "f32"} {
 		all := ones(bitsIn(t))
 		opcodes["selp."+t] = three(bitsIn(t), func(a, b, choose uint64) uint64 {

@@ -57,6 +57,29 @@ func fromF16(bits uint64) float32 {
 	return math.Float32frombits(math.Float32bits(float32(x)) | sign)
 }
 
+// toF16 rounds to the nearest, halves to even.
+func toF16(x float32) uint64 {
+	sign, size := uint64(math.Float32bits(x)>>31)<<15, math.Abs(float64(x))
+	_, exponent := math.Frexp(size)
+	switch exponent--; {
+	case x != x:
+		return 0x7fff
+	case size >= 65520:
+		return sign | 0x7c00
+	case exponent < -14 || size == 0:
+		return sign | uint64(math.RoundToEven(math.Ldexp(size, 24)))
+	}
+	return sign | uint64(exponent+14)<<10 + uint64(math.RoundToEven(math.Ldexp(size, 10-exponent)))
+}
+
+// truncated is the whole number towards 0, of those of 32 bits; of what is none, 0.
+func truncated(x float32) uint64 {
+	if x != x {
+		return 0
+	}
+	return uint64(uint32(int32(max(math.MinInt32, min(math.MaxInt32, float64(x))))))
+}
+
 // smaller and larger are min and max of PTX: a NaN loses.
 func smaller(x, y float32) float32 {
 	if x != x || y < x {

@@ -72,6 +72,10 @@ func TestInstructions(t *testing.T) {
 		"setp.ne.f32 %p1, 0f7FC00000, 0f00000000":                              0,
 		"setp.neu.f32 %p1, 0f7FC00000, 0f00000000":                             1,
 		"setp.nan.f32 %p1, 0f7FC00000, 0f00000000":                             1,
+		"setp.leu.f32 %p1, 0f7FC00000, 0f00000000":                             1,
+		"setp.leu.f32 %p1, 0f3F800000, 0f00000000":                             0,
+		"setp.eq.f16 %p1, 0x8000U, 0x10000U":                                   1,
+		"setp.eq.f16 %p1, 0x7E00U, 0x7E00U":                                    0,
 		"setp.lt.f32 %p1, 0fBF800000, 0f00000000":                              1,
 		"setp.le.f32 %p1, 0f3F800000, 0f00000000":                              0,
 		"setp.gt.f32 %p1, 0f3F800000, 0f7FC00000":                              0,
@@ -99,6 +103,7 @@ func TestInstructions(t *testing.T) {
 		"max.f32 %r1, 0fFF800000, 0fBF800000":                      0xbf800000,
 		"neg.f32 %r1, 0f3F800000":                                  0xbf800000,
 		"abs.f32 %r1, 0fBF800000":                                  0x3f800000,
+		"div.rn.f32 %r1, 0f3F800000, 0f40400000":                   0x3eaaaaab,
 		"div.full.f32 %r1, 0f40C00000, 0f40000000":                 0x40400000,
 		"ex2.approx.f32 %r1, 0f40400000":                           0x41000000,
 		"ex2.approx.ftz.f32 %r1, 0fFF800000":                       0,
@@ -115,6 +120,17 @@ func TestInstructions(t *testing.T) {
 		"cvt.s32.s16 %r1, 0x8000U":                      0xffff8000,
 		"cvt.s8.s32 %rs1, 0x180U":                       0xff80,
 		"cvt.u32.u8 %r1, 0x180U":                        0x80,
+		"cvt.rn.f16.f32 %rs1, 0f3F801000":               0x3c00, // 1 + 2⁻¹¹, half way
+		"cvt.rn.f16.f32 %rs1, 0f3F803000":               0x3c02, // 1 + 3·2⁻¹¹
+		"cvt.rn.f16.f32 %rs1, 0fC77FEFFF":               0xfbff, // just below 65520
+		"cvt.rn.f16.f32 %rs1, 0f477FF000":               0x7c00,
+		"cvt.rn.f16.f32 %rs1, 0f80000000":               0x8000,
+		"cvt.rn.f16.f32 %rs1, 0f387FF000":               0x0400, // the least normal one, from below
+		"cvt.rn.f16.f32 %rs1, 0f33000000":               0,      // half of the least one
+		"cvt.rn.f16.f32 %rs1, 0f7FC00000":               0x7fff,
+		"cvt.rzi.s32.f32 %r1, 0fBFE00000":               0xffffffff,
+		"cvt.rzi.s32.f32 %r1, 0f4F000000":               0x7fffffff,
+		"cvt.rzi.s32.f32 %r1, 0f7FC00000":               0,
 		"cvt.rn.f32.s32 %r1, -1":                        0xbf800000,
 		"cvt.rn.f32.u32 %r1, -1":                        0x4f800000,
 		"cvt.rn.f32.s16 %r1, 0xffffU":                   0xbf800000,

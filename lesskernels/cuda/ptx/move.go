@@ -83,7 +83,7 @@ func parameter(to, size int, sign bool) decoder {
 func loads(inShared bool, bits, n int) decoder {
 	return func(p *parser, operands []string) step {
 		need(operands, 2)
-		targets := p.targets(operands[0], max(16, bits))
+		targets := p.widerTargets(operands[0], max(16, bits))
 		base, offset := p.address(operands[1])
 		if len(targets) != n {
 			refuse("%d registers for %d values", len(targets), n)

@@ -98,6 +98,14 @@ func (p *parser) targets(s string, bits int) []int {
 	return out
 }
 
+// widerTargets are targets that may be wider, whose upper bits become 0: of loads.
+func (p *parser) widerTargets(s string, bits int) []int {
+	if width := p.widths[members(s)[0]]; width > bits {
+		bits = width
+	}
+	return p.targets(s, bits)
+}
+
 var addressForm = regexp.MustCompile(`^\[ ?([%\w]+)( ?\+ ?(-?\w+))? ?\]$`)
 
 // address is [register + offset].

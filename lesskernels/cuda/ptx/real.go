@@ -9,6 +9,7 @@ func init() {
 		"mul.f32":      func(a, b float32) float32 { return a * b },
 		"min.f32":      smaller,
 		"max.f32":      larger,
+		"div.rn.f32":   func(a, b float32) float32 { return a / b },
 		"div.full.f32": func(a, b float32) float32 { return rough(float64(a) / float64(b)) },
 	} {
 		opcodes[op] = two(32, func(a, b uint64) uint64 { return bitsOf(f(f32(a), f32(b))) })

@@ -26,6 +26,7 @@ import codes
 import less
 import likely
 import moment
+import packed
 import product
 import rows
 
@@ -47,6 +48,11 @@ ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states
               s1="*fp32", s2="*fp32", rates="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
 ABSORB_MOMENTS = dict(memory="*bf16", jobs="*i64", leaving="*i64", cos="*fp32", sin="*fp32", states="*fp32", layer="i32", kv_heads="i32")
 RECALL_MOMENTS = dict(q="*bf16", list="*i32", states="*fp32", asked="*i64", out="*fp32", lse="*fp32", layer="i32", rows="i32", heads="i32", kv_heads="i32", scale="fp32")
+PACK = dict(memory="*bf16", jobs="*i64", rows="*i64", layer="i32", kv_heads="i32", size="i32")
+ATTEND_PACKED = dict(q="*bf16", tiles="*i32", groups="*i64", packed="*i32", out="*fp32", lse="*fp32", layer="i32", rows="i32", heads="i32",
+                     kv_heads="i32", span="i32", size="i32", scale="fp32")
+OBSERVE_PACKED = dict(q="*bf16", lse="*fp32", blocks="*i64", groups="*i64", packed="*i32", positions="*i32", out="*fp32", layer="i32", rows="i32",
+                      heads="i32", kv_heads="i32", splits="i32", size="i32", scale="fp32", last="i32")
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
@@ -75,6 +81,7 @@ def kernels():
             yield f"multiply_{of}_{name}", codes.multiply, CODES, dict(M=tiles, BR=br, **kind), codes.WARPS.value
         for of, number, parts in NUMBERS_OF:
             yield f"multiply_{of}_{name}", product.multiply_numbers, dict(x="*bf16", numbers=number, y="*fp32", rows="i32", outs="i32", cols="i32", stride="i32"), dict(PARTS=parts, BO=64, BR=br), 4
+    yield "shift", packed.shift, dict(moves="*i64", layer="i32", kv_heads="i32", size="i32"), dict(BLOCK=4096), 4
     for d in 64, 128, 256:
         slots, stages = (32, 2) if d == 256 else (64, 3)  # as much as the shared memory of the smallest card holds
         yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1
@@ -94,6 +101,13 @@ def kernels():
         yield f"absorb_d{d}", less.absorb, ABSORB, dict(D=d, R=16, T=16, HB=32), 8 if d == 256 else 4, stages
         yield f"absorb_moments_d{d}", moment.absorb_moments, ABSORB_MOMENTS, dict(D=d, T=16, V=16), 4, 1
         yield f"recall_moments_d{d}", moment.recall_moments, RECALL_MOMENTS, dict(D=d, V=16), 1
+        rotated = dict(STAGES=d.bit_length() - 1, SHARE=float(f"{d ** -0.5:.9g}"))
+        for bits in 2, 4:
+            of = dict(D=d, BITS=bits, **rotated)
+            yield f"pack_d{d}_{bits}", packed.pack, PACK, of, 8 if d == 256 else 4, 1
+            yield f"unpack_d{d}_{bits}", packed.unpack, {name: PACK[name] for name in PACK if name != "rows"}, of, 4, 1
+            yield f"attend_packed_d{d}_{bits}", packed.attend_packed, ATTEND_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
+            yield f"observe_packed_d{d}_{bits}", packed.observe_packed, OBSERVE_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
         yield f"turn_d{d}", less.turn, TURN, dict(D=d), 1
 
 

@@ -1,0 +1,77 @@
+package cuda
+
+import (
+	"fmt"
+
+	"lessrag/lesskernels/cuda/device"
+)
+
+// KIVI tells how keys and values that are no longer recent are stored: in groups of GroupTokens of a KV head, in codes of
+// so many bits, as cpu.Packing packs them.
+type KIVI struct{ Bits int }
+
+// GroupTokens is how many tokens a group has.
+const GroupTokens = 32
+
+// packedRows is how many query heads times queries a tile over packed groups has.
+const packedRows = 16
+
+// GroupBytes is what a group takes.
+func (p KIVI) GroupBytes(dim int) int { return 8 * dim * (p.Bits + 1) }
+
+// PackedTileQueries is how many queries a tile over packed groups has at most.
+func (h Heads) PackedTileQueries() int { return packedRows / h.Group() }
+
+// PackJob is a group that is packed, unpacked or moved: the address of its sequence's table [layers, kvHeads] i64, which
+// tells where the first group of each KV head is, its KV head, and its number. Other is: to pack, which is the first of its
+// Packings; to unpack, the first of twice GroupTokens rows of memory, for keys and then for values; to move, the number it gets.
+type PackJob struct{ Table, KVHead, Group, Other int64 }
+
+// PackRow is a token that is packed: the rows of memory where its key and value of layer 0 lie, and how many rows further
+// those of the next layer do.
+type PackRow struct{ Key, Value, Layer int64 }
+
+func (k *Kernels) packs(s device.Stream, what string, h Heads, p KIVI, y, n, layer int, args ...device.Pointer) error {
+	var list []uint64
+	for _, a := range args {
+		list = append(list, address(a))
+	}
+	list = append(list, device.I32(layer), device.I32(h.KVHeads), device.I32(p.GroupBytes(h.Dim)))
+	return k.launch(s, what, device.Grid{X: n, Y: y, Z: 1}, list...)
+}
+
+// Pack packs n groups of a layer. memory is where row 0 is, and of each job there are GroupTokens rows.
+func (k *Kernels) Pack(s device.Stream, h Heads, p KIVI, memory, jobs, rows device.Pointer, n, layer int) error {
+	return k.packs(s, fmt.Sprintf("pack_d%d_%d", h.Dim, p.Bits), h, p, 2, n, layer, memory, jobs, rows)
+}
+
+// Unpack writes the keys and values that n groups of a layer stand for to rows of memory.
+func (k *Kernels) Unpack(s device.Stream, h Heads, p KIVI, memory, jobs device.Pointer, n, layer int) error {
+	return k.packs(s, fmt.Sprintf("unpack_d%d_%d", h.Dim, p.Bits), h, p, 2, n, layer, memory, jobs)
+}
+
+// Shift copies n groups of a layer, in no order: no target is another one's source.
+func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n, layer int) error {
+	return k.packs(s, "shift", h, p, 1, n, layer, jobs)
+}
+
+// AttendPacked computes tiles of up to PackedTileQueries rows over splits spans of groups, of span groups each. Of a, Places and
+// Live are not used: groups [tiles] i64 are the addresses of the tables of groups, and packed [rows, kvHeads] i32 is how many
+// first groups the row sees, as many as all of its tile.
+func (k *Kernels) AttendPacked(s device.Stream, a *Attention, p KIVI, groups, packed device.Pointer, tiles, splits, span int) error {
+	return k.launch(s, fmt.Sprintf("attend_packed_d%d_%d", a.Dim, p.Bits), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
+		address(a.Q), address(a.Tiles), address(groups), address(packed), address(a.Parts), address(a.LSE),
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.I32(p.GroupBytes(a.Dim)), device.F32(a.Scale))
+}
+
+// ObservePacked is Observe over packed groups, of Few, Block or Last; Known is counted in groups, and below 0 all are known. None
+// of n blocks sees more than most groups.
+func (k *Kernels) ObservePacked(s device.Stream, a *Attention, p KIVI, what Sight, watched, groups, packed device.Pointer, n, splits, most int, positions device.Pointer) error {
+	last := 0
+	if what == Last {
+		last = 1
+	}
+	return k.launch(s, fmt.Sprintf("observe_packed_d%d_%d", a.Dim, p.Bits), device.Grid{X: most, Y: a.KVHeads, Z: n},
+		address(a.Q), address(a.LSE), address(watched), address(groups), address(packed), address(positions), 0,
+		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.I32(p.GroupBytes(a.Dim)), device.F32(a.Scale), device.I32(last))
+}
