@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -63,15 +64,12 @@ func everyJob(*job) bool { return true }
 // withdraw takes those jobs out of the queue that a condition holds for; nobody else will end them. s.mu is held.
 func (s *engines) withdraw(from func(*job) bool) []*job {
 	var gone []*job
-	left := s.waiting[:0]
-	for _, j := range s.waiting {
-		if from(j) {
-			gone = append(gone, j)
-		} else {
-			left = append(left, j)
+	s.waiting = slices.DeleteFunc(s.waiting, func(j *job) bool {
+		if !from(j) {
+			return false
 		}
-	}
-	clear(s.waiting[len(left):])
-	s.waiting = left
+		gone = append(gone, j)
+		return true
+	})
 	return gone
 }

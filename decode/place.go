@@ -35,7 +35,7 @@ func (p Place) compare(q Place, prompt int) int {
 	return cmp.Or(cmp.Compare(p.worth(prompt), q.worth(prompt)), cmp.Compare(q.Promised, p.Promised), cmp.Compare(p.Known, q.Known))
 }
 
-// worth is Known where that is worth a wait for others.
+// worth is Known where that is half of the prompt or more; less decides only between places that are alike.
 func (p Place) worth(prompt int) int {
 	if 2*p.Known < prompt {
 		return 0

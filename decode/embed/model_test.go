@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"lessrag/lesskernels/cpu"
+	"lessrag/lesskernels/vectortest"
 )
 
 // TestEmbedReference holds all 200 vectors against sentence-transformers'.
 func TestEmbedReference(t *testing.T) {
 	m := openModel(t)
 	texts := fixtureTexts(t)
-	want := gunzip(t, "testdata/vectors.f32.gz")
+	want := vectortest.Unzip(t, "testdata/vectors.f32.gz")
 	if len(want) != len(texts)*m.Dim()*4 {
 		t.Fatalf("fixture of %d bytes", len(want))
 	}

@@ -1,12 +1,13 @@
 package embed
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"lessrag/lesskernels/vectortest"
 )
 
 func openWordPiece(t testing.TB) *WordPiece {
@@ -26,9 +27,7 @@ func openWordPiece(t testing.TB) *WordPiece {
 func TestEncodeReference(t *testing.T) {
 	w := openWordPiece(t)
 	var want [][]int32
-	if err := json.Unmarshal(gunzip(t, "testdata/ids.json.gz"), &want); err != nil {
-		t.Fatal(err)
-	}
+	vectortest.Read(t, "testdata/ids.json.gz", &want)
 	for i, text := range fixtureTexts(t) {
 		if got := w.Encode(text, 256); !slices.Equal(got, want[i]) {
 			t.Errorf("text %d %.60q:\n got %v\nwant %v", i, text, got, want[i])
