@@ -31,7 +31,7 @@ func (o Ours) Run(ctx context.Context, prompts [][]int32, tokens int) (Timing, e
 	}
 	var t Timing
 	for i, stream := range streams {
-		r, err := last(stream)
+		r, err := decode.Wait(stream, nil)
 		if err != nil {
 			return Timing{}, err
 		}
@@ -49,13 +49,3 @@ func (o Ours) Run(ctx context.Context, prompts [][]int32, tokens int) (Timing, e
 
 // Used is this process's time.
 func (o Ours) Used() time.Duration { return usedBy(os.Getpid()) }
-
-// last waits for the result of a stream.
-func last(stream <-chan decode.Chunk) (*decode.Result, error) {
-	for chunk := range stream {
-		if chunk.Err != nil || chunk.Result != nil {
-			return chunk.Result, chunk.Err
-		}
-	}
-	return nil, errors.New("the decoder ended without a result")
-}

@@ -70,7 +70,7 @@ func MeasureStep(ctx context.Context, engine *decode.Engine, name string, spec c
 	}
 	before, held := engine.Profile(), int64(0)
 	for _, stream := range streams {
-		r, err := last(stream)
+		r, err := decode.Wait(stream, nil)
 		if err != nil {
 			return Step{}, err
 		}

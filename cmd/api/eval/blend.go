@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -156,34 +155,15 @@ func (o BlendOptions) ask(ctx context.Context, engine *decode.Engine, q BlendQue
 // read scores the true answer of a prompt, and then lets the reader answer.
 func (o BlendOptions) read(ctx context.Context, engine *decode.Engine, r decode.Request, gold []int32) (scored *decode.Result, text string, err error) {
 	r.Force = gold
-	if scored, err = wait(engine.Submit(ctx, r)); err != nil {
+	if scored, err = decode.Wait(engine.Submit(ctx, r)); err != nil {
 		return nil, "", err
 	}
 	r.Force, r.MaxTokens, r.Stop = nil, o.MaxTokens, retrieve.Stops
-	said, err := wait(engine.Submit(ctx, r))
+	said, err := decode.Wait(engine.Submit(ctx, r))
 	if err != nil {
 		return nil, "", err
 	}
 	return scored, said.Text, nil
-}
-
-// wait reads an answer to its end.
-func wait(chunks <-chan decode.Chunk, err error) (*decode.Result, error) {
-	if err != nil {
-		return nil, err
-	}
-	for chunk := range chunks {
-		if chunk.Err != nil {
-			return nil, chunk.Err
-		}
-		if chunk.Result != nil {
-			if chunk.Result.FinishReason == decode.FinishCancelled {
-				return nil, context.Canceled
-			}
-			return chunk.Result, nil
-		}
-	}
-	return nil, errors.New("the decoder ended without a result")
 }
 
 // meanNLL is of the forced tokens, nats.

@@ -67,7 +67,7 @@ func readNovel(ctx context.Context, engine *decode.Engine, q BlendQuestion, edit
 			return 0, err
 		}
 	}
-	result, err := wait(engine.Submit(ctx, r))
+	result, err := decode.Wait(engine.Submit(ctx, r))
 	if err == nil && result.ReusedTokens > len(prompt)/4 {
 		err = fmt.Errorf("%d of %d tokens of a new prompt were known", result.ReusedTokens, len(prompt))
 	}

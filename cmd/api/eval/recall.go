@@ -57,7 +57,7 @@ func answerPrompt(ctx context.Context, engine *decode.Engine, p recall.Encoded, 
 	if err != nil {
 		return Recalled{}, err
 	}
-	r, err := wait(engine.Submit(ctx, decode.Request{Prompt: p.Tokens, Question: p.QuestionRows, Cache: e.Spec, Budget: budget,
+	r, err := decode.Wait(engine.Submit(ctx, decode.Request{Prompt: p.Tokens, Question: p.QuestionRows, Cache: e.Spec, Budget: budget,
 		Force: slices.Concat(p.PrefixTokens, p.GoldTokens)}))
 	if err == nil && len(r.Scores) != len(p.PrefixTokens)+len(p.GoldTokens) {
 		err = errors.New("the decoder ended early")
