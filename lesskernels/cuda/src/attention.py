@@ -133,13 +133,8 @@ def merge(parts, lse, list, phi, states, asked, positions, rates, out, layer, ro
 
 
 @triton.jit
-def shares(q, lse, live, key, slot, row, head, have, kv, rows, heads, kv_heads, splits, scale,
-           D: tl.constexpr, M: tl.constexpr):
-    """What M rows and heads of the batch give of their attention to slots of which key [·, D] are the keys: softmax weights over
-    all that the splits hold."""
-    d = tl.arange(0, D)
-    sees = tl.load(live + row * kv_heads + kv, mask=have, other=0)
-    query = tl.load(q + ((row * heads + head) * D)[:, None] + d[None, :], mask=have[:, None], other=0.0)
+def joined(lse, row, head, have, rows, heads, splits, M: tl.constexpr):
+    """The log-sum-exps of M rows and heads over all that the splits hold, to the base 2."""
     peak = tl.full([M], float("-inf"), tl.float32)
     sum_ = tl.zeros([M], tl.float32)
     for s in range(0, splits):
@@ -148,7 +143,18 @@ def shares(q, lse, live, key, slot, row, head, have, kv, rows, heads, kv_heads, 
         base = tl.where(higher == float("-inf"), 0.0, higher)
         sum_ = sum_ * tl.exp(peak - base) + tl.exp(x - base)
         peak = higher
-    whole = peak * 1.4426950408889634 + tl.log2(sum_)
+    return peak * 1.4426950408889634 + tl.log2(sum_)
+
+
+@triton.jit
+def shares(q, lse, live, key, slot, row, head, have, kv, rows, heads, kv_heads, splits, scale,
+           D: tl.constexpr, M: tl.constexpr):
+    """What M rows and heads of the batch give of their attention to slots of which key [·, D] are the keys: softmax weights over
+    all that the splits hold."""
+    d = tl.arange(0, D)
+    sees = tl.load(live + row * kv_heads + kv, mask=have, other=0)
+    query = tl.load(q + ((row * heads + head) * D)[:, None] + d[None, :], mask=have[:, None], other=0.0)
+    whole = joined(lse, row, head, have, rows, heads, splits, M)
     x = tl.dot(query, tl.trans(key)) * (scale * 1.4426950408889634) - whole[:, None]
     return tl.where(slot[None, :] < sees[:, None], tl.exp2(x), 0.0)
 

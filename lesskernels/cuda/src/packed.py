@@ -8,6 +8,8 @@ the same products, and attention over rotated values is its rotated output.
 import triton
 import triton.language as tl
 
+import attention
+
 G = tl.constexpr(32)  # tokens of a group, and channels of a value that share a scale
 
 
@@ -256,15 +258,7 @@ def observe_packed(q, lse, blocks, groups, packed, positions, out, layer, rows, 
             row = first + i // group
             head = kv * group + i % group
             query = queries(q, row, head, inside, heads, D, M, STAGES, SHARE)
-            peak = tl.full([M], float("-inf"), tl.float32)
-            sum_ = tl.zeros([M], tl.float32)
-            for s in range(0, splits):
-                x = tl.load(lse + (s.to(tl.int64) * rows + row) * heads + head, mask=inside, other=0.0)
-                higher = tl.maximum(peak, x)
-                base = tl.where(higher == float("-inf"), 0.0, higher)
-                sum_ = sum_ * tl.exp(peak - base) + tl.exp(x - base)
-                peak = higher
-            whole = peak * 1.4426950408889634 + tl.log2(sum_)
+            whole = attention.joined(lse, row, head, inside, rows, heads, splits, M)
             p = tl.exp2(products(query, at, D, BITS) * (scale * 1.4426950408889634) - whole[:, None])
             p = tl.where(inside[:, None], p, 0.0)
             if last == 0:
