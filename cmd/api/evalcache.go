@@ -21,7 +21,7 @@ type evalCacheCmd struct {
 	Limit   int      `help:"Stop after so many prompts; they take turns in kind, length and depth. 0: all." default:"0" placeholder:"N"`
 	Quick   bool     `help:"A small part of it: one prompt of each kind and depth, 2,000 tokens."`
 	Seed    uint64   `help:"Seed of the prompts." default:"1"`
-	Against string   `help:"Count on how many prompts each cache is better than this one." default:"snapkv@10%" placeholder:"CACHE@BUDGET"`
+	Against string   `help:"Count on how many prompts each cache makes the true answer likelier than this one does, and on how many it alone gives it exactly." default:"snapkv@10%" placeholder:"CACHE@BUDGET"`
 	Staging int      `help:"Tokens that a prompt is staged in for vote and snapkv; a longer one is read in chunks. 0: 4,096." default:"0" placeholder:"N"`
 	Heads   string   `help:"Head weights of vote: ${enum}. random shuffles the measured ones, to see that they matter." enum:"measured,none,random" default:"measured"`
 	Windows int      `help:"Also measure perplexity, over this many windows of 2,048 tokens of held-out pages, for the caches that ask no question." default:"0" placeholder:"N"`

@@ -47,17 +47,14 @@ func MeasureCaches(ctx context.Context, engine *decode.Engine, prompts []recall.
 // Print writes the tables: what is lost to the full cache is a positive loss.
 func (e Caches) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "prompts\tlength\tcache\tn\tnats/token\tloss\texact\tbetter than %s\tMiB planned\n", e.Against)
+	fmt.Fprintf(w, "prompts\tlength\tcache\tn\tnats/token\tloss\texact\tlikelier than %s\texact alone\tMiB planned\n", e.Against)
 	for _, s := range e.Recall {
 		length := "all"
 		if s.Length > 0 {
 			length = fmt.Sprint(s.Length)
 		}
-		better := "-"
-		if s.Differ > 0 {
-			better = fmt.Sprintf("%d of %d", s.Better, s.Differ)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.3f\t%.3f\t%.0f%%\t%s\t%.1f\n", s.Kind, length, s.Cache, s.Prompts, s.LogP, s.Loss, 100*s.Exact, better, s.PlanBytes/(1<<20))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.3f\t%.3f\t%.0f%%\t%s\t%s\t%.1f\n", s.Kind, length, s.Cache, s.Prompts, s.LogP, s.Loss,
+			100*s.Exact, ofThose(s.Better, s.Differ), ofThose(s.Alone, s.OneExact), s.PlanBytes/(1<<20))
 	}
 	if len(e.Perplexity) > 0 {
 		fmt.Fprintf(w, "\ntext\tcache\ttokens\tnats/token\tloss\tperplexity\tMiB planned\n")
@@ -66,6 +63,14 @@ func (e Caches) Print(out io.Writer) error {
 		}
 	}
 	return w.Flush()
+}
+
+// ofThose is a part of the prompts on which two caches differ.
+func ofThose(part, all int) string {
+	if all == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", part, all)
 }
 
 // Plot draws three figures of all prompts together: how likely the true answer

@@ -71,7 +71,7 @@ func TestScoreRecall(t *testing.T) {
 		if s.Length != 0 || s.Cache != "vote@10%" {
 			continue
 		}
-		want := RecallScore{Cache: s.Cache, Kind: "synthetic", Prompts: 2, LogP: -0.25, Loss: -0.25, Exact: 0.5, Differ: 2, Better: 2, PlanBytes: 1 << 20}
+		want := RecallScore{Cache: s.Cache, Kind: "synthetic", Prompts: 2, LogP: -0.25, Loss: -0.25, Exact: 0.5, Differ: 2, Better: 2, OneExact: 1, Alone: 1, PlanBytes: 1 << 20}
 		if s.Kind == "natural" {
 			want.Kind, want.LogP, want.Loss, want.Differ, want.Better = "natural", -1.005, 0.005, 0, 0
 		}
@@ -94,7 +94,7 @@ func TestShowCaches(t *testing.T) {
 	if err := e.Print(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"synthetic  all     vote@10%    2  -0.250      -0.250  50%    2 of 2", "held-out pages  sinks@10%"} {
+	for _, want := range []string{"synthetic  all     vote@10%    2  -0.250      -0.250  50%    2 of 2                    1 of 1", "held-out pages  sinks@10%"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("%q is not in\n%s", want, table.String())
 		}

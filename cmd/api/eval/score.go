@@ -18,6 +18,8 @@ type RecallScore struct {
 	Exact     float64 `json:"exact"`      // share
 	Differ    int     `json:"differ"`     // prompts on which it and --against are more than 0.01 nats apart
 	Better    int     `json:"better"`     // and of these, those on which it is the better one
+	OneExact  int     `json:"one_exact"`  // prompts that only one of it and --against answers exactly
+	Alone     int     `json:"alone"`      // and of these, those that it answers
 	PlanBytes float64 `json:"plan_bytes"` // means
 	HeldBytes float64 `json:"held_bytes"`
 }
@@ -69,14 +71,27 @@ func (s *RecallScore) add(o Recalled, full, other map[string]Recalled) {
 	if o.Exact {
 		s.Exact++
 	}
-	if rival, ok := other[o.Prompt]; ok && math.Abs(o.LogP-rival.LogP) > apart {
+	if rival, ok := other[o.Prompt]; ok {
+		s.compare(o, rival)
+	}
+	s.PlanBytes += float64(o.PlanBytes)
+	s.HeldBytes += float64(o.HeldBytes)
+}
+
+// compare counts how one prompt came out against the same one under another cache.
+func (s *RecallScore) compare(o, rival Recalled) {
+	if math.Abs(o.LogP-rival.LogP) > apart {
 		s.Differ++
 		if o.LogP > rival.LogP {
 			s.Better++
 		}
 	}
-	s.PlanBytes += float64(o.PlanBytes)
-	s.HeldBytes += float64(o.HeldBytes)
+	if o.Exact != rival.Exact {
+		s.OneExact++
+		if o.Exact {
+			s.Alone++
+		}
+	}
 }
 
 func (s RecallScore) mean() RecallScore {
