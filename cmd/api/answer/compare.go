@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"lessrag/cmd/api/remote"
-	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/retrieve"
 )
@@ -175,17 +174,13 @@ func (s *Service) readHere(ctx context.Context, reading Reading, p plan, written
 		return fail(err)
 	}
 	defer s.left()
-	defer s.reached()
-
-	decoding, stop := context.WithCancel(ctx)
-	defer stop()
 	start := time.Now()
-	chunks, err := s.Engine.Submit(decoding, decode.Request{
-		Prompt: written.tokens, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
-	})
+	chunks, stop, err := s.submit(ctx, p, written, nil)
+	s.reached()
 	if err != nil {
 		return fail(err)
 	}
+	defer stop()
 	run := newRun(p, stop)
 	reason, err := read(run, chunks, stop, passages, s.quote(ctx, p.text, passages), column.Report, start)
 	record := run.Record()

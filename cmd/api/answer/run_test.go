@@ -175,12 +175,15 @@ func TestReadStopsARepeatingReader(t *testing.T) {
 			}
 		}
 	}()
-	reason, err := read(r, chunks, sync.OnceFunc(func() { close(stopped) }), nil, noQuote, Report{}, time.Now())
+	quote := func(answer string) (retrieve.Citation, bool) {
+		return retrieve.Citation{Start: len(answer), Origin: retrieve.Extracted}, true
+	}
+	reason, err := read(r, chunks, sync.OnceFunc(func() { close(stopped) }), nil, quote, Report{}, time.Now())
 	if reason != FinishStop || err != nil {
 		t.Errorf("ended as %q, %v", reason, err)
 	}
-	if record := r.Record(); record.Answer != "The lamp of Velm is blue. " || record.Usage.CompletionTokens != 9 {
-		t.Errorf("answered %q with %+v", record.Answer, record.Usage)
+	if record := r.Record(); record.Answer != "The lamp of Velm is blue. " || record.Usage.CompletionTokens != 9 || len(record.Citations) != 1 {
+		t.Errorf("answered %q with %+v, citing %+v", record.Answer, record.Usage, record.Citations)
 	}
 }
 

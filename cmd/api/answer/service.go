@@ -143,20 +143,32 @@ func (s *Service) answer(ctx context.Context, r *Run, p plan, start time.Time) (
 	report.Memory.DroppedPassages = written.dropped
 	r.emit(EventRetrieval, Retrieval{r.ID, p.conversation, written.passages, written.given, searched, report.Timing.RetrievalMS, report.Memory})
 
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
 	blend, err := s.blend(p, written)
 	if err != nil {
 		return "", err
 	}
-	chunks, err := s.Engine.Submit(reading, decode.Request{
-		Prompt: written.tokens, Blend: blend, Question: written.question, Cache: p.spec, Budget: p.budget, MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
-	})
+	chunks, stop, err := s.submit(ctx, p, written, blend)
 	if err != nil {
 		return "", err
 	}
+	defer stop()
 	reached()
 	return read(r, chunks, stop, written.passages, s.quote(ctx, p.text, written.passages), report, start)
+}
+
+// submit gives the engine what was written. stop ends the decoding alone: ctx, and with it the
+// search for a quote, goes on.
+func (s *Service) submit(ctx context.Context, p plan, written prompt, blend *decode.Blend) (chunks <-chan decode.Chunk, stop context.CancelFunc, err error) {
+	ctx, stop = context.WithCancel(ctx)
+	chunks, err = s.Engine.Submit(ctx, decode.Request{
+		Prompt: written.tokens, Question: written.question, Blend: blend, Cache: p.spec, Budget: p.budget,
+		MaxTokens: p.maxTokens, Stop: retrieve.Stops, Sampling: p.sampling,
+	})
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return chunks, stop, nil
 }
 
 // quote is the quoter of one question. Without its embedder there is no quote,
