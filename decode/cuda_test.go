@@ -168,7 +168,7 @@ func TestCardStages(t *testing.T) {
 // What a card does not hold is refused before anything is computed, by its name.
 func TestCardRefusals(t *testing.T) {
 	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 1, Block: 16}, nil)
-	for _, name := range []string{"full+think", "elastic+kivi4", "tova+think"} {
+	for _, name := range []string{"full+kivi4+think", "tova+kivi2+think75"} {
 		_, err := e.Submit(context.Background(), Request{Prompt: []int32{1, 2}, Question: 1, Cache: spec(t, name)})
 		var refused *cache.PlanError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the device does not hold this cache yet") {

@@ -47,8 +47,31 @@ func (s *Sequence) merge(i int, h *head, block head, about Statistics) {
 // mean writes to the anchor's row the mean of the rows from…to of what a KV head
 // holds followed by a block. What is packed neither takes others up nor is taken up.
 func (s *Sequence) mean(i int, h *head, block head, from, to, anchor int, key bool) {
+	front, packed := h.front(), h.settled*GroupTokens
+	if packed == 0 {
+		front = h.len
+	}
+	loose := func(i int) int { // among what is in 16 bits, and the block; below 0, it is packed
+		switch {
+		case i < front:
+			return i
+		case i < front+packed:
+			return -1
+		}
+		return i - packed
+	}
+	if anchor = loose(anchor); anchor < 0 {
+		return
+	}
+	all := s.members[:0]
+	for i := from; i < to; i++ {
+		if at := loose(i); at >= 0 {
+			all = append(all, at)
+		}
+	}
+	s.members = all
 	if s.handlers.Mean != nil {
-		s.handlers.Mean(i/s.plan.Shape.KVHeads, i%s.plan.Shape.KVHeads, from, to, anchor, key)
+		s.handlers.Mean(i/s.plan.Shape.KVHeads, i%s.plan.Shape.KVHeads, anchor, all, key)
 		return
 	}
 	rows := func(h *head) []uint16 {
@@ -58,20 +81,11 @@ func (s *Sequence) mean(i int, h *head, block head, from, to, anchor int, key bo
 		return h.v
 	}
 	dim, parts := s.plan.Shape.HeadDim, max(1, s.plan.Shape.Parts)
-	front, packed := h.front(), h.settled*GroupTokens
 	row := func(i int) []uint16 {
-		switch {
-		case i < front || i < h.len && packed == 0:
-			return rows(h)[i*dim : (i+1)*dim]
-		case i < front+packed:
-			return nil
-		case i < h.len:
-			return rows(h)[(i-packed)*dim : (i-packed+1)*dim]
+		if n := h.loose(); i >= n {
+			return rows(&block)[(i-n)*dim : (i-n+1)*dim]
 		}
-		return rows(&block)[(i-h.len)*dim : (i-h.len+1)*dim]
-	}
-	if row(anchor) == nil {
-		return
+		return rows(h)[i*dim : (i+1)*dim]
 	}
 	width := dim / parts
 	if cap(s.merged) < width {
@@ -79,17 +93,13 @@ func (s *Sequence) mean(i int, h *head, block head, from, to, anchor int, key bo
 	}
 	sum, rounded := s.merged[:width], s.rounded[:width]
 	clear(sum)
-	count := 0
-	for i := from; i < to; i++ {
-		if row(i) != nil {
-			count++
-		}
+	for _, i := range all {
 		for j, x := range row(i) { // parts of a number are added as the numbers are
 			sum[j%width] += float64(math.Float32frombits(uint32(x) << 16))
 		}
 	}
 	for j := range sum {
-		sum[j] /= float64(count)
+		sum[j] /= float64(len(all))
 	}
 	for part := range parts { // each holds what rounding those before left over
 		for j, x := range sum {

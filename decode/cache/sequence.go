@@ -27,13 +27,13 @@ type Handlers struct {
 	Settle   Settle   // in place of the sequence, of a ledger
 }
 
-// Mean replaces the key or the value of a token by the mean over those from…to, itself among them: indices among what a KV
-// head holds, followed by a block that is not stored yet.
-type Mean func(layer, head, from, to, anchor int, key bool)
+// Mean replaces the key or the value of a token by the mean over several, itself among them: indices among what a KV
+// head holds in 16 bits, followed by a block that is not stored yet. all is valid during the call.
+type Mean func(layer, head, anchor int, all []int, key bool)
 
-// Settle packs a group of 32 tokens, the k and v of a ledger, and returns the note of it: those of its tokens are this one and
+// Settle packs a group of 32 tokens, the k and v of a ledger, of some positions, and returns the note of it: those of its tokens are this one and
 // the next ones.
-type Settle func(layer, head int, k, v []uint16) uint32
+type Settle func(layer, head int, k, v []uint16, positions []int32) uint32
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
 // and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
@@ -102,6 +102,7 @@ type Scratch struct {
 	ranks     []int32
 	kept      []int32
 	original  []uint16  // keys as they were before they were numbered anew
+	members   []int     // of a mean
 	merged    []float64 // [headDim/Parts] a mean
 	rounded   []float32
 	units     []unit

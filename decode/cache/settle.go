@@ -23,8 +23,10 @@ func (s *Sequence) settle(i int) {
 	h, shape := &s.heads[i], s.plan.Shape
 	dim, d, front := shape.HeadDim, shape.valueDim(), h.front()
 	from, to := front*dim, (front+GroupTokens)*dim
+	at := front + h.settled*GroupTokens
+	positions := h.positions[at : at+GroupTokens]
 	if s.handlers.Settle != nil {
-		note := s.handlers.Settle(i/shape.KVHeads, i%shape.KVHeads, h.k[from:to], h.v[from:to])
+		note := s.handlers.Settle(i/shape.KVHeads, i%shape.KVHeads, h.k[from:to], h.v[from:to], positions)
 		h.groups[2*h.settled], h.groups[2*h.settled+1] = uint16(note), uint16(note>>16)
 		s.close(h, from, to)
 		return
@@ -44,8 +46,7 @@ func (s *Sequence) settle(i int) {
 	}
 	if words := s.plan.psiWords(i); words > 0 && s.handlers.Features != nil {
 		s.settling.psi = floats(s.settling.psi, words)
-		at := front + h.settled*GroupTokens
-		s.handlers.Features(i/shape.KVHeads, i%shape.KVHeads, s.settling.keys, h.positions[at:at+GroupTokens], s.settling.psi)
+		s.handlers.Features(i/shape.KVHeads, i%shape.KVHeads, s.settling.keys, positions, s.settling.psi)
 		round(h.psi[h.settled*words:(h.settled+1)*words], s.settling.psi)
 	}
 	words := s.plan.groupWords()

@@ -148,6 +148,14 @@ func (s Spec) Blends() error {
 	return nil
 }
 
+// kind is the Spec with the share of channels that think prunes by default, where it prunes any.
+func (s Spec) kind() Spec {
+	if s.Think != 0 {
+		s.Think = thinkDefault
+	}
+	return s
+}
+
 // String is the text that ParseSpec reads, its parts in the order of the form.
 func (s Spec) String() string {
 	text := s.Policy

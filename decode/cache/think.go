@@ -5,19 +5,29 @@ import (
 	"slices"
 )
 
-// thinkScores is how much every key channel of a KV head adds to attention (ThinK,
+// KeptChannels writes to kept, rising, which channels of the keys of a KV head add most to attention (ThinK,
 // arXiv 2407.21018): ‖q_c k_cᵀ‖_F² = ‖q_c‖²·‖k_c‖² for the column q_c of the last queries and
 // k_c of all keys, here of means. queries [d] are the mean squares of the queries, over those
-// of the query heads that share the KV head as well; keys [n, d].
-func thinkScores(queries, keys []float32) []float64 {
-	scores := make([]float64, len(queries))
-	for i, x := range keys {
-		scores[i%len(queries)] += float64(x) * float64(x)
-	}
+// of the query heads that share the KV head as well, all 0 where none were seen: then keys alone choose; squares [d]
+// are the sums of squares of n keys.
+func KeptChannels(kept []uint16, queries []float32, squares []float64, n int) {
+	scores, unseen := make([]float64, len(queries)), slices.Max(queries) == 0
 	for c, q := range queries {
-		scores[c] *= float64(q) / float64(max(1, len(keys)/len(queries)))
+		if unseen {
+			q = 1
+		}
+		scores[c] = squares[c] * (float64(q) / float64(max(1, n)))
 	}
-	return scores
+	thinkChannels(kept, scores)
+}
+
+// squaresOf adds up the squares of keys [n, d] by channel.
+func squaresOf(keys []float32, d int) []float64 {
+	squares := make([]float64, d)
+	for i, x := range keys {
+		squares[i%d] += float64(x) * float64(x)
+	}
+	return squares
 }
 
 // thinkChannels writes the channels with the highest scores to kept, rising; of equal
@@ -51,11 +61,8 @@ func (s *Sequence) prune(i int, keys []uint16) {
 	}
 	var whole []float32
 	s.widen(&whole, keys)
-	queries := h.queries
-	if slices.Max(queries) == 0 { // none were seen: the keys alone choose
-		queries = slices.Repeat([]float32{1}, len(queries))
-	}
-	thinkChannels(h.channels[:s.packing.Keys], thinkScores(queries, whole))
+	d := len(h.queries)
+	KeptChannels(h.channels[:s.packing.Keys], h.queries, squaresOf(whole, d), len(whole)/d)
 	h.pruned = true
 }
 
@@ -70,10 +77,16 @@ func (s *Sequence) Queries(layer, kvHead int) bool {
 // before it count for the rest.
 func (s *Sequence) Ask(layer, kvHead, n int, squares []float32) {
 	h := s.head(layer, kvHead)
-	n = min(n, thinkWindow)
-	before := min(s.position, thinkWindow-n)
-	share := float32(n) / float32(n+before)
+	_, share := LastQueries(s.position, n)
 	for c, x := range squares {
-		h.queries[c] += (x - h.queries[c]) * share
+		h.queries[c] += float32((x - h.queries[c]) * share)
 	}
+}
+
+// LastQueries is how many last queries of a block of n, which begins at a position, choose channels, and which share they have
+// of all that do.
+func LastQueries(position, n int) (last int, share float32) {
+	n = min(n, thinkWindow)
+	before := min(position, thinkWindow-n)
+	return n, float32(n) / float32(n+before)
 }

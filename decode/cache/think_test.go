@@ -50,7 +50,7 @@ func TestThinkRanksByFrobenius(t *testing.T) {
 			t.Errorf("ratio %d%% keeps %d of %d channels", ratio, keep, d)
 		}
 		got, want := make([]uint16, keep), make([]uint16, keep)
-		thinkChannels(got, thinkScores(squares, k))
+		KeptChannels(got, squares, squaresOf(k, d), tokens)
 		for i, c := range order[:keep] {
 			want[i] = uint16(c)
 		}
@@ -62,7 +62,7 @@ func TestThinkRanksByFrobenius(t *testing.T) {
 	nan := slices.Clone(squares)
 	nan[3] = float32(math.NaN())
 	kept := make([]uint16, d-1)
-	if thinkChannels(kept, thinkScores(nan, k)); slices.Contains(kept, 3) {
+	if KeptChannels(kept, nan, squaresOf(k, d), tokens); slices.Contains(kept, 3) {
 		t.Error("a channel that is not a number is kept before others")
 	}
 }
@@ -100,7 +100,7 @@ func TestThinkVectors(t *testing.T) {
 			squares[i%c.Dim] += x * x / float32(len(c.Q)/c.Dim)
 		}
 		got := make([]uint16, Spec{Think: c.Percent}.keyChannels(c.Dim))
-		if thinkChannels(got, thinkScores(squares, c.K)); !slices.Equal(got, c.Channels) {
+		if KeptChannels(got, squares, squaresOf(c.K, c.Dim), len(c.K)/c.Dim); !slices.Equal(got, c.Channels) {
 			t.Errorf("%d%% of %d channels: kept %v, want %v", c.Percent, c.Dim, got, c.Channels)
 		}
 	}

@@ -207,6 +207,7 @@ func (c *CUDA) compute(b *cudaBatch) {
 		for wave := range b.waves {
 			w := &b.waves[wave]
 			c.store(b, i, w)
+			c.ask(i, w)
 			c.attend(b, i, w)
 			c.attendPacked(b, i, w)
 			c.observe(b, i, w)

@@ -11,23 +11,24 @@ import (
 // cudaActivations are the scratch of a forward pass on a device, taken once for the
 // largest batch.
 type cudaActivations struct {
-	x         device.Pointer // [tokens, width] f32, residual stream
-	normed    device.Pointer // [tokens, width] bf16
-	delta     device.Pointer // [tokens, width] f32, what a stage adds to x
-	qkvOut    device.Pointer // [tokens, heads + 2·kvHeads, headDim] f32
-	q         device.Pointer // [tokens, heads, headDim] bf16
-	blockK    device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
-	blockV    device.Pointer
-	parts     device.Pointer // [mostParts, tokens, heads, headDim] f32
-	lse       device.Pointer // [mostParts, tokens, heads] f32
-	attended  device.Pointer // [tokens, heads, headDim] bf16
-	gate, up  device.Pointer // [tokens, hidden] f32
-	hidden    device.Pointer // [tokens, hidden] bf16
-	out       device.Pointer // [logit rows, vocab] f32
-	search    device.Pointer // scratch of the search for the likeliest tokens
-	likely    device.Pointer // [sequences, likelyRow] i64, what it finds
-	unpacked  device.Pointer // [unpackedGroups, 2, 32, headDim] bf16: packed keys and values that states absorb
-	blockSums device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
+	x          device.Pointer // [tokens, width] f32, residual stream
+	normed     device.Pointer // [tokens, width] bf16
+	delta      device.Pointer // [tokens, width] f32, what a stage adds to x
+	qkvOut     device.Pointer // [tokens, heads + 2·kvHeads, headDim] f32
+	q          device.Pointer // [tokens, heads, headDim] bf16
+	blockK     device.Pointer // [kvHeads, tokens, headDim] bf16, post-RoPE
+	blockV     device.Pointer
+	parts      device.Pointer // [mostParts, tokens, heads, headDim] f32
+	lse        device.Pointer // [mostParts, tokens, heads] f32
+	attended   device.Pointer // [tokens, heads, headDim] bf16
+	gate, up   device.Pointer // [tokens, hidden] f32
+	hidden     device.Pointer // [tokens, hidden] bf16
+	out        device.Pointer // [logit rows, vocab] f32
+	search     device.Pointer // scratch of the search for the likeliest tokens
+	likely     device.Pointer // [sequences, likelyRow] i64, what it finds
+	unpacked   device.Pointer // [unpackedGroups, 2, 32, headDim] bf16: packed keys and values that states absorb
+	keySquares device.Pointer // [kvHeads·sequences, headDim] f64: what keys add to channels that are chosen
+	blockSums  device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
 
 	logitRows int
 	buffers   []cudaBuffer
@@ -55,7 +56,7 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 		{&a.qkvOut, 4 * tokens * (heads + 2*kvHeads)}, {&a.q, 2 * tokens * heads}, {&a.blockK, 2*tokens*kvHeads + rowSlack(c.HeadDim)}, {&a.blockV, 2*tokens*kvHeads + rowSlack(c.HeadDim)},
 		{&a.parts, 4 * mostParts * tokens * heads}, {&a.lse, 4 * mostParts * tokens * int64(c.Heads)},
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
-		{&a.unpacked, int64(unpackedGroups(c.KVHeads, limits)*4*cache.GroupTokens*c.HeadDim) + rowSlack(c.HeadDim)}, {&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
+		{&a.unpacked, int64(unpackedGroups(c.KVHeads, limits)*4*cache.GroupTokens*c.HeadDim) + rowSlack(c.HeadDim)}, {&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.keySquares, 8 * int64(limits.Sequences) * kvHeads}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
 		{&a.search, cuda.LikelyScratch(limits.Sequences, c.Vocab)}, {&a.likely, 8 * int64(limits.Sequences) * likelyRow},
 	}
 	a.scratch = 0

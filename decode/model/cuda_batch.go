@@ -60,6 +60,7 @@ type wave struct {
 	steps     tiles             // newest tokens of answers
 	blocks    tiles             // of prompts
 	rows      table[int32]      // all of them
+	asks      table[cuda.Ask]   // blocks whose queries choose channels
 	watches   [len(sights)]watches
 	packed    [len(packings)]packedTiles
 }
@@ -211,6 +212,7 @@ func (w *wave) stage(u *upload) {
 	}
 	u.put(cuda.Bytes(w.stores.values), &w.stores.at)
 	u.put(cuda.Bytes(w.rows.values), &w.rows.at)
+	u.put(cuda.Bytes(w.asks.values), &w.asks.at)
 	for _, t := range []*tiles{&w.steps, &w.blocks} {
 		u.put(cuda.Bytes(t.rows.values), &t.rows.at)
 		u.put(cuda.Bytes(t.held.values), &t.held.at)

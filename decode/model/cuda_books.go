@@ -12,17 +12,20 @@ import (
 // lay, and what a KV head holds is always its first slots.
 type books struct {
 	*cache.Sequence
-	heads int   // KV heads of a layer; one alone where all hold the same
-	cuts  []cut // [layers, heads] what the last eviction in a layer has done
-	last  *cut  // whose tokens leave
-	used  []bool
-	k, v  []uint16
-	old   [][]int32 // [heads] positions before the eviction, where what stays is numbered anew
+	heads  int   // KV heads of a layer; one alone where all hold the same
+	cuts   []cut // [layers, heads] what the last eviction in a layer has done
+	last   *cut  // whose tokens leave
+	used   []bool
+	prunes bool   // packed keys lose channels
+	pruned []bool // [layers, heads] which ones has been decided
+	k, v   []uint16
+	old    [][]int32 // [heads] positions before the eviction, where what stays is numbered anew
 }
 
 // cut is what an eviction does to a KV head.
 type cut struct {
 	means  []mean  // before anything moves
+	choose []where // tokens by whose keys the channels are chosen that packed keys keep; none: they are not chosen now
 	moved  []shift // tokens that come to another slot
 	stored []shift // tokens of the block, by their rows, that come to a slot
 	gone   []gone
@@ -34,6 +37,7 @@ type cut struct {
 // pack is a group that is packed from 32 tokens, and its number.
 type pack struct {
 	of []where
+	at []int32 // positions
 	to int
 }
 
@@ -74,7 +78,7 @@ func (w where) group() (number, token int, packed bool) {
 
 func newBooks(p cache.Plan) (*books, error) {
 	ledger := p.Ledger()
-	b := &books{heads: ledger.Shape.KVHeads, cuts: make([]cut, len(ledger.Slots))}
+	b := &books{heads: ledger.Shape.KVHeads, cuts: make([]cut, len(ledger.Slots)), prunes: p.Spec.Think != 0, pruned: make([]bool, len(ledger.Slots))}
 	if p.Spec.Unlimited() {
 		b.old = make([][]int32, b.heads)
 	}
@@ -99,8 +103,15 @@ func (b *books) leave(_ *cache.State, layer, head int, k, v, _ []uint16, positio
 }
 
 // settle packs tokens: until the eviction has ended, with a number that no group has.
-func (b *books) settle(layer, head int, k, v []uint16) uint32 {
-	c, p := &b.of(layer)[head], pack{}
+func (b *books) settle(layer, head int, k, v []uint16, positions []int32) uint32 {
+	c, p := &b.of(layer)[head], pack{at: slices.Clone(positions)}
+	if i := layer*b.heads + head; b.prunes && !b.pruned[i] {
+		b.pruned[i] = true
+		keys, values := b.Segment(layer, head) // with those that are packed
+		for i := range keys {
+			c.choose = append(c.choose, where(joined(keys[i], values[i])))
+		}
+	}
 	for i := range k {
 		p.of = append(p.of, where(joined(k[i], v[i])))
 	}
@@ -117,8 +128,8 @@ func (b *books) turn(k, _ []uint16, by int) {
 	b.last.turned = append(b.last.turned, turned{from, from + len(k), by})
 }
 
-// mean is told of tokens that the anchor will stand for: of what is held, followed by the block.
-func (b *books) mean(layer, head, from, to, anchor int, key bool) {
+// mean is told of tokens that the anchor will stand for: of what is held in 16 bits, followed by the block.
+func (b *books) mean(layer, head, anchor int, all []int, key bool) {
 	k, v := b.Segment(layer, head)
 	at := func(i int) where {
 		if i < len(k) {
@@ -127,7 +138,7 @@ func (b *books) mean(layer, head, from, to, anchor int, key bool) {
 		return where(ownRow | (i - len(k)))
 	}
 	m := mean{of: at(anchor), key: key}
-	for i := from; i < to; i++ {
+	for _, i := range all {
 		m.all = append(m.all, at(i))
 	}
 	c := &b.of(layer)[head]
@@ -189,7 +200,7 @@ func (b *books) begin(cuts []cut) {
 	for i := range cuts {
 		c := &cuts[i]
 		c.means, c.moved, c.stored, c.gone, c.turned = c.means[:0], c.moved[:0], c.stored[:0], c.gone[:0], c.turned[:0]
-		c.packs, c.shifts = c.packs[:0], c.shifts[:0]
+		c.packs, c.shifts, c.choose = c.packs[:0], c.shifts[:0], c.choose[:0]
 	}
 }
 
@@ -207,9 +218,25 @@ func (b *books) retain(c cache.Choice) []cut {
 // of what leaves.
 func (b *books) take(staging *books, c cache.Choice) []cut {
 	b.begin(b.cuts)
+	staging.begin(staging.cuts)
+	for i := range b.cuts {
+		if b.prunes {
+			b.pruned[i] = true
+			for slot := range staging.Loose(i/b.heads, i%b.heads) { // in no order
+				b.cuts[i].choose = append(b.cuts[i].choose, where(slot|ownRow))
+			}
+		}
+	}
 	b.Take(staging.Sequence, c)
 	for i := range b.cuts {
 		to := &b.cuts[i]
+		for _, m := range staging.cuts[i].means {
+			m.of |= ownRow
+			for j := range m.all {
+				m.all[j] |= ownRow
+			}
+			to.means = append(to.means, m)
+		}
 		for j := range to.gone {
 			to.gone[j].at |= ownRow
 		}

@@ -35,7 +35,7 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pace, err := cache.NewSequence(plan.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}, Settle: func(_, _ int, _, _ []uint16) uint32 { return 0 }}, &cache.Scratch{})
+		pace, err := cache.NewSequence(plan.Pace(), cache.Handlers{Turn: func(_, _ []uint16, _ int) {}, Settle: func(_, _ int, _, _ []uint16, _ []int32) uint32 { return 0 }}, &cache.Scratch{})
 		if err != nil {
 			t.Fatal(err)
 		}

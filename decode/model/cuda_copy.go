@@ -29,7 +29,7 @@ func (c *CUDA) Copy(s Sequence, n int) (Sequence, error) {
 			return nil, err
 		}
 	}
-	to, err := c.newSequence(from.books.CopyPlan(from.plan, n), &books{Sequence: kept, heads: from.books.heads}, pace)
+	to, err := c.newSequence(from.books.CopyPlan(from.plan, n), &books{Sequence: kept, heads: from.books.heads, pruned: slices.Clone(from.books.pruned)}, pace)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +60,8 @@ func (s *cudaSequence) copyFrom(from *cudaSequence) {
 	if same {
 		s.known, s.gave, s.copied = from.known, from.gave, slices.Clone(from.copied)
 		s.copyStates(from)
+		s.copyQueries(from)
+		copy(s.books.pruned, from.books.pruned)
 	}
 	if slices.Contains(s.copied, true) {
 		rows(s.sinks.Key, from.sinks.Key, int64(len(s.plan.Slots))*cache.SinkTokens)
@@ -69,7 +71,7 @@ func (s *cudaSequence) copyFrom(from *cudaSequence) {
 			n := int64(s.books.Loose(layer%s.books.layers(), head%s.books.heads))
 			if groups := len(s.books.Settled(layer%s.books.layers(), head%s.books.heads)) / 2; groups > 0 {
 				i := layer*kvHeads + head
-				c.check(c.stream.Copy(device.Pointer(s.groupAt[i]), device.Pointer(from.groupAt[i]), int64(groups)*groupBytes(s.plan)))
+				c.check(c.stream.Copy(device.Pointer(s.groupAt[i]), device.Pointer(from.groupAt[i]), int64(groups)*s.groupBytes(i)))
 			}
 			to, other := s.placeOf(layer, head).In(layer), from.placeOf(layer, head).In(layer)
 			rows(to.Key, other.Key, n)

@@ -9,6 +9,8 @@ import (
 // cutTables are what evictions of some sequences need in a layer: of every KV head, what becomes a mean, what states
 // absorb, what moves, and which keys are turned anew. They are carried out in this order.
 type cutTables struct {
+	choosing choosing
+	first    bool // channels are chosen before tokens become means
 	means    table[cuda.Mean]
 	members  table[int64]
 	jobs     table[cuda.Job] // of states of LESS
@@ -23,7 +25,12 @@ type cutTables struct {
 
 // empty tells whether there is nothing to carry out.
 func (t *cutTables) empty() bool {
-	return len(t.means.values)+len(t.jobs.values)+len(t.moments.values)+len(t.moves.values)+len(t.turns.values) == 0 && t.packed[0].empty() && t.packed[1].empty()
+	for i := range t.packed {
+		if !t.packed[i].empty() {
+			return false
+		}
+	}
+	return len(t.choosing.of)+len(t.means.values)+len(t.jobs.values)+len(t.moments.values)+len(t.moves.values)+len(t.turns.values) == 0
 }
 
 // add notes what an eviction does to the KV heads of a layer, or of all. own is where the
@@ -33,6 +40,7 @@ func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) 
 	for head := range s.backend.heads.KVHeads {
 		cut := &cuts[head%len(cuts)]
 		slot, row := s.placeOf(layer, head), own.OfHead(head)
+		t.choosing.add(s, layer*s.backend.heads.KVHeads+head, slot.In(layer), row.In(layer), cut.choose)
 		for _, m := range cut.means {
 			t.mean(m, slot.In(layer), row.In(layer))
 		}
@@ -44,9 +52,9 @@ func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) 
 		}
 		if len(cut.gone) > 0 {
 			s.gave = true
-			t.absorb(s, head, slot, row, cut.gone)
+			t.absorb(s, layer, head, slot, row, cut.gone)
 		}
-		t.pack(s, head, slot, row, cut)
+		t.pack(s, layer, head, slot, row, cut)
 		for _, turned := range cut.turned {
 			renumbered = true
 			t.turn(s, layer, head, turned)
@@ -58,7 +66,7 @@ func (t *cutTables) add(s *cudaSequence, layer int, own cuda.Place, cuts []cut) 
 }
 
 // absorb notes what the state of a KV head absorbs.
-func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, tokens []gone) {
+func (t *cutTables) absorb(s *cudaSequence, layer, head int, slot, row cuda.Place, tokens []gone) {
 	if s.states == 0 {
 		return
 	}
@@ -68,7 +76,8 @@ func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, toke
 			continue
 		}
 		from := slot
-		if number, token, packed := g.at.group(); packed {
+		number, token, packed := g.at.group()
+		if packed {
 			from = t.unpack(s, head, number, token)
 		} else if n, own := g.at.row(); own {
 			from = row.After(n)
@@ -81,6 +90,8 @@ func (t *cutTables) absorb(s *cudaSequence, head int, slot, row cuda.Place, toke
 			if g.stands != g.position {
 				leaving.Turned = t.angle(s, int(g.position-g.stands))
 			}
+		} else if packed && s.prunes() { // ψ of it was computed when it had all its channels
+			leaving.Key, leaving.Turned = s.psiOf(layer*s.backend.heads.KVHeads+head, number, token), -1
 		} else if s.backend.turned() {
 			leaving.Turned = 0 // where a key is what it was before: ψ takes this one as it lies
 		}
@@ -144,6 +155,7 @@ func (t *cutTables) turn(s *cudaSequence, layer, head int, keys turned) {
 
 // stage puts the tables among what is uploaded.
 func (t *cutTables) stage(u *upload) {
+	t.choosing.stage(u)
 	u.put(cuda.Bytes(t.means.values), &t.means.at)
 	u.put(cuda.Bytes(t.members.values), &t.members.at)
 	u.put(cuda.Bytes(t.jobs.values), &t.jobs.at)
@@ -162,8 +174,14 @@ func (t *cutTables) stage(u *upload) {
 func (c *CUDA) cut(layer int, t *cutTables) {
 	one := c.heads
 	one.Heads, one.KVHeads = c.heads.Group(), 1 // every KV head has moves and turns of its own
+	if t.first {
+		c.choose(&t.choosing)
+	}
 	if n := len(t.means.values); n > 0 {
 		c.check(c.kernels.Mean(c.stream, c.heads, 0, t.means.at, t.members.at, n))
+	}
+	if !t.first {
+		c.choose(&t.choosing)
 	}
 	c.unpack(layer, t)
 	if n := len(t.jobs.values); n > 0 {

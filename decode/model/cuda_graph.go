@@ -13,6 +13,7 @@ type step struct {
 	splits  int
 	asks    bool
 	recalls bool
+	queried int                      // blocks whose queries choose channels
 	packed  [3 + 3*len(packings)]int // splits, and of each packing tiles and blocks that are observed
 	layered bool
 }
@@ -35,7 +36,7 @@ func (c *CUDA) repeats(b *cudaBatch) (step, bool) {
 			return step{}, false
 		}
 	}
-	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, recalls: b.recalls, layered: b.layered}
+	s := step{tables: c.tables.memory, rows: b.rows, picked: len(b.pick.values), search: b.searches(), splits: b.splits, asks: b.asks, recalls: b.recalls, queried: len(w.asks.values), layered: b.layered}
 	s.packed[0] = b.packSplits
 	for i := range w.packed {
 		p := &w.packed[i]

@@ -28,6 +28,7 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	default:
 		c.makeRoom(w, block)
 	}
+	c.noteQueries(w, block)
 	c.see(b, block)
 	c.seePacked(b, block)
 	c.tilePacked(w, block)

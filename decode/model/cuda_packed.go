@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
@@ -12,21 +13,32 @@ import (
 // slots; what is packed, its first groups.
 
 // packings are the codes that a card knows, and packedSplits is how many spans the groups of a full context are attended in.
-var packings = [...]cuda.KIVI{{Bits: 2}, {Bits: 4}}
+var packings = [...]cuda.KIVI{{Bits: 2}, {Bits: 4}, {Bits: 16}}
 
 const packedSplits = 8
 
-// packing is an index of packings, the last one where a sequence packs nothing.
+// packing is an index of packings, any where a sequence packs nothing.
 func (s *cudaSequence) packing() int {
-	if s.plan.Spec.Bits == packings[0].Bits {
-		return 0
+	if i := slices.Index(packings[:], cuda.KIVI{Bits: s.plan.Packing().Bits}); i >= 0 {
+		return i
 	}
 	return 1
 }
 
-// groupBytes is what a group of a plan takes on a device.
-func groupBytes(p cache.Plan) int64 {
-	return int64(cuda.KIVI{Bits: p.Spec.Bits}.GroupBytes(p.Shape.HeadDim))
+// groupBytes is what a group of KV head i takes on the device.
+func (s *cudaSequence) groupBytes(i int) int64 {
+	if s.prunes() {
+		return int64(s.pruned(i).GroupBytes(s.plan.Shape.HeadDim))
+	}
+	return int64(cuda.KIVI{Bits: s.plan.Spec.Bits}.GroupBytes(s.plan.Shape.HeadDim))
+}
+
+// headBytes is what stands in front of the groups of a KV head.
+func (s *cudaSequence) headBytes() int64 {
+	if s.prunes() {
+		return int64(cuda.PrunedHead(s.plan.Shape.HeadDim))
+	}
+	return 0
 }
 
 // groupsOf is how many groups a KV head holds.
@@ -55,6 +67,7 @@ func (c *CUDA) groupSpan() int {
 // packTables are what some sequences' groups of one packing need in a layer.
 type packTables struct {
 	packs, shifts, unpacks table[cuda.PackJob]
+	remembers              table[cuda.PackJob] // ψ of whose keys will be absorbed
 	rows                   table[cuda.PackRow]
 }
 
@@ -64,15 +77,20 @@ func (t *packTables) stage(u *upload) {
 	u.put(cuda.Bytes(t.packs.values), &t.packs.at)
 	u.put(cuda.Bytes(t.shifts.values), &t.shifts.at)
 	u.put(cuda.Bytes(t.unpacks.values), &t.unpacks.at)
+	u.put(cuda.Bytes(t.remembers.values), &t.remembers.at)
 	u.put(cuda.Bytes(t.rows.values), &t.rows.at)
 }
 
 // pack notes which groups of a KV head are packed and which get other numbers.
-func (t *cutTables) pack(s *cudaSequence, head int, slot, row cuda.Place, cut *cut) {
+func (t *cutTables) pack(s *cudaSequence, layer, head int, slot, row cuda.Place, cut *cut) {
 	to := &t.packed[s.packing()]
+	remembers := s.prunes() && s.plan.Spec.State == cache.Less && s.pruned(layer*s.backend.heads.KVHeads+head).Rank > 0
 	for _, p := range cut.packs {
+		if remembers {
+			to.remembers.add(cuda.PackJob{Table: s.groups, KVHead: int64(head), Group: int64(p.to), Other: int64(len(t.leaving.values))})
+		}
 		to.packs.add(cuda.PackJob{Table: s.groups, KVHead: int64(head), Group: int64(p.to), Other: int64(len(to.rows.values))})
-		for _, w := range p.of {
+		for i, w := range p.of {
 			from := slot
 			n, own := w.row()
 			if own {
@@ -80,6 +98,13 @@ func (t *cutTables) pack(s *cudaSequence, head int, slot, row cuda.Place, cut *c
 			}
 			from = from.After(n)
 			to.rows.add(cuda.PackRow{Key: from.Key, Value: from.Value, Layer: from.Layer})
+			if remembers {
+				key := cuda.Leaving{Key: from.Key, Layer: from.Layer}
+				if at := int(p.at[i]); !s.backend.turned() && at < s.asked { // nobody will ask for others
+					key.Turned = int64(at)
+				}
+				t.leaving.add(key)
+			}
 		}
 	}
 	for _, m := range cut.shifts {
@@ -122,6 +147,9 @@ func (c *CUDA) unpack(layer int, t *cutTables) {
 func (c *CUDA) pack(layer int, t *cutTables) {
 	for i := range t.packed {
 		p := &t.packed[i]
+		if n := len(p.remembers.values); n > 0 {
+			c.check(c.kernels.Remember(c.stream, c.heads, &c.maps.layers[layer], 0, p.remembers.at, t.leaving.at, c.maps.turns, n, layer))
+		}
 		if n := len(p.packs.values); n > 0 {
 			c.check(c.kernels.Pack(c.stream, c.heads, packings[i], 0, p.packs.at, p.rows.at, n, layer))
 		}
@@ -131,7 +159,7 @@ func (c *CUDA) pack(layer int, t *cutTables) {
 	}
 }
 
-// packedTiles are rows that are attended together over packed groups, those of a wave that have none among the last packing's.
+// packedTiles are rows that are attended together over packed groups, those of a wave that have none among them.
 type packedTiles struct {
 	rows   table[cuda.Tile]
 	groups table[int64] // addresses of tables

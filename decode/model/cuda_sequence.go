@@ -11,15 +11,15 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// cudaCaches are what a card holds.
+// cudaCaches are what a card holds, whatever share of channels +think prunes.
 var cudaCaches = func() []string {
 	list := []string{cache.Full, cache.Elastic, cache.ElasticValues}
 	for _, policy := range []string{cache.Sinks, cache.Streaming, cache.H2O, cache.TOVA, cache.SnapKV, cache.Vote, cache.BUZZ, cache.CORM, cache.Cascade} {
 		list = append(list, policy, policy+"+"+cache.Less, policy+"+"+cache.Moment)
 	}
 	for _, whole := range slices.Clone(list) {
-		for _, bits := range []string{"+kivi2", "+kivi4"} {
-			if spec, err := cache.ParseSpec(whole + bits); err == nil && spec.Policy != cache.Elastic && spec.Policy != cache.ElasticValues {
+		for _, stored := range []string{"+kivi2", "+kivi4", "+think"} {
+			if spec, err := cache.ParseSpec(whole + stored); err == nil {
 				list = append(list, spec.String())
 			}
 		}
@@ -45,6 +45,9 @@ type cudaSequence struct {
 	groups  int64           // the address of a table [layers·kvHeads] i64 of addresses: where packed groups of KV heads begin; 0: there are none
 	groupAt []int64         // the table
 
+	channels [][]uint16 // [layers·kvHeads] that packed keys keep, where they lose some; nil: they are not chosen yet
+	squares  int64      // as sums: mean squares of the last queries [layers, kvHeads, headDim]
+
 	packedSums int64 // as sums, of packed tokens [layers, kvHeads, groups, 32]
 
 	position int    // of the next token
@@ -65,7 +68,7 @@ const never = -1
 // NewSequence takes the Plan's memory on the device.
 func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	even := slices.Min(p.Slots) == slices.Max(p.Slots)
-	if !slices.Contains(cudaCaches, p.Spec.String()) || !even && !p.Spec.AsksQuestion() {
+	if p.Spec.Bits != 0 && p.Spec.Think != 0 || !even && !p.Spec.AsksQuestion() {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
 	if c.gone != nil {
@@ -134,11 +137,13 @@ func (s *cudaSequence) take() error {
 	}
 	addresses := (table + 3) &^ 3 // and then the groups
 	packed := int64(0)
-	for _, n := range s.plan.Groups {
+	bytes := heads * s.headBytes()
+	for i, n := range s.plan.Groups {
 		packed += int64(n)
+		bytes += int64(n) * s.groupBytes(i)
 	}
 	if packed > 0 {
-		table = addresses + (2*heads+3)&^3 + packed*groupBytes(s.plan)/4
+		table = addresses + (2*heads+3)&^3 + bytes/4
 	}
 	sums := table
 	if s.plan.Spec.State != "" {
@@ -146,6 +151,10 @@ func (s *cudaSequence) take() error {
 		sums += s.stateFloats()
 	}
 	floats := sums + (slots+packed*cache.GroupTokens)*int64(s.plan.Width())
+	squares := floats
+	if s.prunes() {
+		floats += heads * dim
+	}
 	var err error
 	if s.memory, err = c.device.Alloc(4*floats + rowSlack(c.heads.Dim)); err != nil {
 		return err
@@ -154,7 +163,7 @@ func (s *cudaSequence) take() error {
 	first := int64(base) / (2 * dim)
 	s.place = cuda.Place{Key: first, Value: first + slots, Layer: layerHeads * int64(s.room), Head: int64(s.room)}
 	s.sinks = cuda.Place{Key: first + 2*slots, Layer: layerHeads * sinks, Head: sinks}
-	s.table, s.sums = int64(base)/4+table, int64(base)/4+sums
+	s.table, s.sums, s.squares = int64(base)/4+table, int64(base)/4+sums, int64(base)/4+squares
 	s.packedSums = s.sums + slots*int64(s.plan.Width())
 	if packed > 0 {
 		err = s.takeGroups(int64(base)+4*addresses, heads)
@@ -163,7 +172,7 @@ func (s *cudaSequence) take() error {
 		s.place.Layer, s.place.Head = cuda.Uneven, int64(base)+4*starts
 		err = errors.Join(err, c.stream.Upload(device.Pointer(s.place.Head), cuda.Bytes(s.begin)))
 	}
-	if err = errors.Join(err, s.forget()); err != nil {
+	if err = errors.Join(err, s.forget(), s.forgetQueries()); err != nil {
 		c.device.Free(s.memory)
 	}
 	return err
@@ -173,11 +182,17 @@ func (s *cudaSequence) take() error {
 func (s *cudaSequence) takeGroups(at, heads int64) error {
 	s.groups = at
 	next := at + (8*heads+15)&^15
-	for _, n := range s.plan.Groups {
+	var err error
+	for i, n := range s.plan.Groups {
+		if s.prunes() {
+			header := s.pruned(i).Header(s.plan.Shape.HeadDim)
+			err = errors.Join(err, s.backend.stream.Upload(device.Pointer(next), cuda.Bytes([][4]int32{header})))
+		}
+		next += s.headBytes()
 		s.groupAt = append(s.groupAt, next)
-		next += int64(n) * groupBytes(s.plan)
+		next += int64(n) * s.groupBytes(i)
 	}
-	return s.backend.stream.Upload(device.Pointer(at), cuda.Bytes(s.groupAt))
+	return errors.Join(err, s.backend.stream.Upload(device.Pointer(at), cuda.Bytes(s.groupAt)))
 }
 
 // placeOf is where keys and values of a KV head lie; where all have the same room, in any layer.

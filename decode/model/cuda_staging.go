@@ -72,6 +72,7 @@ func (c *CUDA) Retain(staging Sequence, choice cache.Choice) {
 func (c *CUDA) Take(sequence, staging Sequence, choice cache.Choice) {
 	s, from := sequence.(*cudaSequence), staging.(*cudaSequence)
 	s.copyStates(from)
+	s.copyQueries(from)
 	s.carryOut(from.place, s.books.take(from.books, choice))
 	s.each = s.each || s.plan.Spec.AsksQuestion()
 	s.late, s.position, s.known = s.late && !s.each, from.position, 0
@@ -83,13 +84,14 @@ func (c *CUDA) Reset(staging Sequence) {
 	s.books.Reset()
 	s.position, s.gave, s.seen = 0, false, never
 	c.check(s.forget())
+	c.check(s.forgetQueries())
 }
 
 // carryOut does what was decided about all KV heads [layers·kvHeads]. own is where what is stored lies.
 func (s *cudaSequence) carryOut(own cuda.Place, cuts []cut) {
 	c, kvHeads := s.backend, s.backend.heads.KVHeads
 	for layer := range c.config.Layers {
-		late := cutTables{}
+		late := cutTables{first: true}
 		late.add(s, layer, own, cuts[layer*kvHeads:(layer+1)*kvHeads])
 		c.cutLate(layer, &late)
 	}

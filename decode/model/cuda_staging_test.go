@@ -194,7 +194,7 @@ func TestCUDAStagingFits(t *testing.T) {
 		var plan cache.Plan // the largest
 		for _, policy := range []string{cache.SnapKV, cache.Vote} {
 			for _, state := range states {
-				p, err := cache.NewStaging(cache.Spec{Policy: policy, State: state}, tokens, c.Shape(policy))
+				p, err := cache.NewStaging(cache.Spec{Policy: policy, State: state, Think: 40}, tokens, c.Shape(policy))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -216,7 +216,7 @@ func TestCUDARefuses(t *testing.T) {
 	defer c.Close()
 	whole := c.Shape(cache.Sinks)
 	whole.Only = nil
-	for _, spec := range []cache.Spec{{Policy: cache.Elastic, Bits: 4}, {Policy: cache.Full, Think: 40}} {
+	for _, spec := range []cache.Spec{{Policy: cache.Sinks, Bits: 4, Think: 20}, {Policy: cache.Full, Bits: 2, Think: 40}} {
 		plan, err := cache.NewPlan(spec, cache.Budget{Tokens: 20}, whole)
 		if err != nil {
 			t.Fatal(err)

@@ -100,7 +100,8 @@ func (k *Kernels) phi(s device.Stream, name string, h Heads, kvHeads int, m *Map
 }
 
 // Leaving is a token that a KV head gives up: the rows of memory where its key and value of layer 0 lie, how many
-// rows further those of the next layer do, its position, and the one by which its key is turned.
+// rows further those of the next layer do, its position, and the one by which its key is turned. To Absorb, one that is turned by
+// less than 0 has instead of the key ψ of it, [rank] bf16: where that is, counted in bf16 from 0.
 type Leaving struct{ Key, Value, Layer, Position, Turned int64 }
 
 // Job is what one state absorbs, always in the same order.

@@ -188,6 +188,12 @@ func (r *rig) checkAbsorb(h Heads, hidden, rank int) {
 				key[2*j], key[2*j+1] = float32(a*c+b*s), float32(b*c-a*s)
 			}
 			f.Psi(psi, kv, key)
+			if last := &leaving[len(leaving)-1]; len(leaving)%3 == 2 { // its ψ is known
+				rounded, known := brains(psi)
+				last.Key, last.Turned = int64(len(bits)), -1
+				bits = append(bits, rounded...)
+				copy(psi, known)
+			}
 			fade(f, psi, kv, clocks[i]-position)
 			states.Absorb(i, psi, values[other*h.Dim:][:h.Dim])
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // KIVI tells how keys and values that are no longer recent are stored: in groups of GroupTokens of a KV head, in codes of
-// so many bits, as cpu.Packing packs them.
+// so many bits, as cpu.Packing packs them; or, of 16 bits, as they are, but for channels that keys have lost: see Pruned.
 type KIVI struct{ Bits int }
 
 // GroupTokens is how many tokens a group has.
@@ -16,7 +16,7 @@ const GroupTokens = 32
 // packedRows is how many query heads times queries a tile over packed groups has.
 const packedRows = 16
 
-// GroupBytes is what a group takes.
+// GroupBytes is what a group takes in codes.
 func (p KIVI) GroupBytes(dim int) int { return 8 * dim * (p.Bits + 1) }
 
 // PackedTileQueries is how many queries a tile over packed groups has at most.
@@ -52,7 +52,11 @@ func (k *Kernels) Unpack(s device.Stream, h Heads, p KIVI, memory, jobs device.P
 
 // Shift copies n groups of a layer, in no order: no target is another one's source.
 func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n, layer int) error {
-	return k.packs(s, "shift", h, p, 1, n, layer, jobs)
+	what := "shift"
+	if p.Bits == 16 {
+		what = fmt.Sprintf("shift_d%d_16", h.Dim)
+	}
+	return k.packs(s, what, h, p, 1, n, layer, jobs)
 }
 
 // AttendPacked computes tiles of up to PackedTileQueries rows over splits spans of groups, of span groups each. Of a, Places and

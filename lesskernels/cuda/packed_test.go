@@ -2,11 +2,9 @@ package cuda
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"testing"
 
-	"lessrag/lesskernels"
 	"lessrag/lesskernels/cpu"
 	"lessrag/lesskernels/cuda/device"
 )
@@ -179,46 +177,9 @@ func TestAttendPacked(t *testing.T) {
 }
 
 func (r *rig) checkAttendPacked(h Heads, bits int) {
-	const splits, span = 2, 2
 	c := r.packedGroups(h, bits, 3, 1)
-	size := h.PackedTileQueries()
-	rows := size + 4
-	queryBits, q := brains(r.normal(rows*h.Heads*h.Dim, 1))
-	tiles := []Tile{{0, int32(size)}, {int32(rows - 1), 1}}
-	for at := size; at < rows-1; at++ {
-		tiles = append(tiles, Tile{int32(at), 1})
-	}
-	var seen []int32
-	for range rows - 1 {
-		seen = append(seen, 3, 1)
-	}
-	seen = append(seen, 2, 0)
-	a := Attention{Heads: h, Scale: float32(1 / math.Sqrt(float64(h.Dim))), Layer: 1, Rows: rows, Q: put(r, queryBits), Tiles: put(r, tiles),
-		Parts: put(r, nothing(splits*rows*h.Heads*h.Dim)), LSE: put(r, nothing(splits*rows*h.Heads))}
-	groups, packed := put(r, slices.Repeat([]int64{int64(c.table)}, len(tiles))), put(r, seen)
-	r.must(r.AttendPacked(r.s, &a, c.p, groups, packed, len(tiles), splits, span))
-	out, lse := get[float32](r, a.Parts, splits*rows*h.Heads*h.Dim), get[float32](r, a.LSE, splits*rows*h.Heads)
-	var want, wantLSE []float64
-	var finite []float32
-	for i, x := range lse {
-		split, row, kv := i/h.Heads/rows, i/h.Heads%rows, i%h.Heads/h.Group()
-		keys, values := c.seen(kv, split*span, min((split+1)*span, int(seen[row*h.KVHeads+kv])))
-		p, _ := lesskernels.Attend(q[(row*h.Heads+i%h.Heads)*h.Dim:][:h.Dim], keys, values, float64(a.Scale))
-		for _, x := range p.Out {
-			want = append(want, float64(x))
-		}
-		if len(keys) > 0 {
-			finite, wantLSE = append(finite, x), append(wantLSE, float64(p.LSE))
-		} else if !math.IsInf(float64(x), -1) {
-			r.t.Errorf("%+v: the log-sum-exp of nothing is %v", h, x)
-		}
-	}
-	what := fmt.Sprintf("%+v, %d bits", h, bits)
-	near(r.t, what, out, want, attentionTolerance)
-	near(r.t, what+", log-sum-exps", finite, wantLSE, lseTolerance)
-	for _, sight := range []Sight{Few, Last} {
-		c.checkObserved(&a, sight, q, groups, packed)
-	}
+	over := &overGroups{rig: r, h: h, p: c.p, counts: c.counts, table: c.table, seen: c.seen}
+	over.check(fmt.Sprintf("%+v, %d bits", h, bits))
 }
 
 // seen are keys and values of groups from…to of a KV head.
@@ -230,45 +191,4 @@ func (c *packedCase) seen(kv, from, to int) (keys, values []float32) {
 		}
 	})
 	return keys, values
-}
-
-// checkObserved: what the tokens of groups get of all rows but the last, beside what those of the first have.
-func (c *packedCase) checkObserved(a *Attention, what Sight, q []float32, groups, packed device.Pointer) {
-	h, r, rows := a.Heads, c.rig, a.Rows-1
-	const room = 5 * GroupTokens
-	sums := r.normal(2*h.KVHeads*room, 1)
-	want := make([]float64, len(sums))
-	for i, x := range sums {
-		want[i] = float64(x)
-	}
-	positions := make([]int32, a.Rows)
-	for row := range positions {
-		positions[row] = int32(40 + 11*row)
-	}
-	for kv := range h.KVHeads {
-		keys, _ := c.seen(kv, 0, c.counts[kv])
-		at := want[(h.KVHeads+kv)*room:][:len(keys)/h.Dim]
-		clear(at[min(GroupTokens, len(at)):])
-		for slot := range at {
-			if what == Last {
-				at[slot] = max(at[slot], 0)
-			}
-		}
-		for i := range rows * h.Group() {
-			row := i / h.Group()
-			_, weights := lesskernels.Attend(q[(row*h.Heads+kv*h.Group()+i%h.Group())*h.Dim:][:h.Dim], keys, keys, float64(a.Scale))
-			for slot, w := range weights {
-				if step := float64(positions[row] + 1); what == Last && w >= 1/step {
-					at[slot] = max(at[slot], step)
-				} else if what != Last {
-					at[slot] += w
-				}
-			}
-		}
-	}
-	p := put(r, sums)
-	watch := []Watch{{First: 0, Rows: int64(rows), Sums: int64(p / 4), SumsLayer: int64(h.KVHeads * room), SumsHead: room, Known: 1}}
-	r.must(r.ObservePacked(r.s, a, c.p, what, put(r, watch), groups, packed, 1, 2, 4, put(r, positions)))
-	got := get[float32](r, p, len(sums))
-	near(r.t, fmt.Sprintf("what tokens of %+v in %d bits get, %s", h, c.p.Bits, what), got, want, 1e-5)
 }

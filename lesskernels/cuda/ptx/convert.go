@@ -1,5 +1,7 @@
 package ptx
 
+import "math"
+
 func init() {
 	integers := []string{"s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64"}
 	for _, to := range integers {
@@ -22,6 +24,7 @@ func init() {
 	opcodes["cvt.rn.bf16x2.f32"] = two(32, func(a, b uint64) uint64 { return toBF16(f32(a))<<16 | toBF16(f32(b)) })
 	opcodes["cvt.rn.f16.f32"] = one(16, func(a uint64) uint64 { return toF16(f32(a)) })
 	opcodes["cvt.rzi.s32.f32"] = one(32, func(a uint64) uint64 { return truncated(f32(a)) })
+	opcodes["cvt.f64.f32"] = one(64, func(a uint64) uint64 { return math.Float64bits(float64(f32(a))) })
 	opcodes["cvt.f32.bf16"] = one(32, func(a uint64) uint64 { return bitsOf(fromBF16(a & 0xffff)) })
 	opcodes["cvt.f32.f16"] = one(32, func(a uint64) uint64 { return bitsOf(fromF16(a & 0xffff)) })
 }

@@ -92,6 +92,9 @@ func TestInstructions(t *testing.T) {
 		"add.f32 %r1, 0f3F800000, 0f33000000":                      0x3f800000, // 1 + 2⁻²⁵
 		"sub.f32 %r1, 0f3F800000, 0f40000000":                      0xbf800000,
 		"mul.f32 %r1, 0f40000000, 0f40400000":                      0x40c00000,
+		"mul.rn.f32 %r1, 0f3F800001, 0f3F800001":                   0x3f800002,         // (1 + 2⁻²³)² is rounded
+		"add.f64 %rd1, 0d3FF0000000000000, 0d3CA0000000000000":     0x3ff0000000000000, // 1 + 2⁻⁵³
+		"cvt.f64.f32 %rd1, 0fC0490FDB":                             0xc00921fb60000000,
 		"fma.rn.bf16x2 %r1, 0x430F4300U, 0x3F803F80U, 0xC308C300U": 0x40e00000, // 143 − 136 and 128 − 128
 		"fma.rn.bf16x2 %r1, 0x3F813F81U, 0x3F813F80U, 0x00000000U": 0x3f823f81, // (1 + 2⁻⁷)² is rounded
 		"fma.rn.f32 %r1, 0f3F800001, 0f3F800001, 0fBF800002":       0x28800000, // keeps the 2⁻⁴⁶ of the product

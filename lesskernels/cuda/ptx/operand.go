@@ -47,12 +47,14 @@ func (p *parser) source(s string) int {
 
 // literal is the bits of a number in the text.
 func literal(s string) uint64 {
-	if bits, ok := strings.CutPrefix(s, "0f"); ok {
-		x, err := strconv.ParseUint(bits, 16, 32)
-		if err != nil || len(bits) != 8 {
-			refuse("unknown operand %q", s)
+	for prefix, size := range map[string]int{"0f": 32, "0d": 64} {
+		if bits, ok := strings.CutPrefix(s, prefix); ok {
+			x, err := strconv.ParseUint(bits, 16, size)
+			if err != nil || len(bits) != size/4 {
+				refuse("unknown operand %q", s)
+			}
+			return x
 		}
-		return x
 	}
 	digits := strings.TrimSuffix(s, "U")
 	if x, err := strconv.ParseInt(digits, 0, 64); err == nil {

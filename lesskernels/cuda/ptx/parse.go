@@ -58,7 +58,7 @@ func refuse(format string, args ...any) { panic(syntaxError{fmt.Sprintf(format, 
 var (
 	entryLine    = regexp.MustCompile(`^\.visible \.entry (\w+)\($`)
 	paramLine    = regexp.MustCompile(`^\.param \.(u64|u32|f32)( \.ptr \.global \.align \d+)? (\w+),?$`)
-	registerLine = regexp.MustCompile(`^\.reg \.(pred|s8|b16|b32|f32|b64)\s+(%?\w+)(<(\d+)>)?;$`)
+	registerLine = regexp.MustCompile(`^\.reg \.(pred|s8|b16|b32|f32|b64|f64)\s+(%?\w+)(<(\d+)>)?;$`)
 	threadsLine  = regexp.MustCompile(`^\.reqntid (\d+)$`)
 	sharedLine   = regexp.MustCompile(`^\.extern \.shared \.align (\d+) \.b8 (\w+)\[\];$`)
 	textLine     = regexp.MustCompile(`^\.global \.align 1 \.b8 [\w$]+\[\d+\] = \{[\d, ]+\};$`) // of LLVM's, never read

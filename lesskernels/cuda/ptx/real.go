@@ -7,6 +7,7 @@ func init() {
 		"add.f32":      func(a, b float32) float32 { return a + b },
 		"sub.f32":      func(a, b float32) float32 { return a - b },
 		"mul.f32":      func(a, b float32) float32 { return a * b },
+		"mul.rn.f32":   func(a, b float32) float32 { return a * b },
 		"min.f32":      smaller,
 		"max.f32":      larger,
 		"div.rn.f32":   func(a, b float32) float32 { return a / b },
@@ -26,6 +27,9 @@ func init() {
 	} {
 		opcodes[op] = one(32, func(a uint64) uint64 { return bitsOf(f(f32(a))) })
 	}
+	opcodes["add.f64"] = two(64, func(a, b uint64) uint64 {
+		return math.Float64bits(math.Float64frombits(a) + math.Float64frombits(b))
+	})
 	// Rounding a float64 sum to float32 may round twice: by less than a bit of the last
 	// place more than once.
 	fused := func(a, b, c float32) float32 { return float32(float64(a)*float64(b) + float64(c)) }

@@ -16,7 +16,7 @@ func TestRefusals(t *testing.T) {
 		"add.s32 %r77, 1, 2":                                  `"%r77" is no register of 32 bits`,
 		"add.s32 %r1, %clock, 2":                              `unknown operand "%clock"`,
 		"add.f32 %r1, 0f3F8, 0f00000000":                      `unknown operand "0f3F8"`,
-		"mov.b64 %rd1, 0d3FF0000000000000":                    "unknown operand",
+		"mov.b64 %rd1, 0d3FF000000000000":                     "unknown operand",
 		"ld.global.b32 %r1, %rd1":                             `unknown address "%rd1"`,
 		"ld.global.b32 %r1, [%rd1+%r2]":                       "unknown address",
 		"ld.global.v2.b32 {%r1, %r2, %r3}, [%rd1]":            "3 registers for 2 values",
@@ -45,7 +45,7 @@ func TestRefusals(t *testing.T) {
 	whole := program(32, "mov.b64 %rd1, 0;")
 	for from, to := range map[string]string{
 		".version 7.0": ".version 8.0", ".target sm_80": ".target sm_90a", ".reqntid 32": ".maxntid 32", ".param .u32": ".param .u16",
-		".address_size 64": ".global .b32 counter;", ".reg .pred": ".reg .f64", "\tret;\n": "", "}\n": "",
+		".address_size 64": ".global .b32 counter;", ".reg .pred": ".reg .f16", "\tret;\n": "", "}\n": "",
 	} {
 		if !strings.Contains(whole, from) {
 			t.Fatalf("no %q", from)

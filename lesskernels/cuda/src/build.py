@@ -28,6 +28,7 @@ import likely
 import moment
 import packed
 import product
+import pruned
 import rows
 
 TARGET, VERSION = 80, 70  # compute 8.0, PTX 7.0: what the oldest driver that is accepted compiles
@@ -53,6 +54,9 @@ ATTEND_PACKED = dict(q="*bf16", tiles="*i32", groups="*i64", packed="*i32", out=
                      kv_heads="i32", span="i32", size="i32", scale="fp32")
 OBSERVE_PACKED = dict(q="*bf16", lse="*fp32", blocks="*i64", groups="*i64", packed="*i32", positions="*i32", out="*fp32", layer="i32", rows="i32",
                       heads="i32", kv_heads="i32", splits="i32", size="i32", scale="fp32", last="i32")
+ASK = dict(q="*bf16", jobs="*i64", memory="*fp32", layer="i32", heads="i32", kv_heads="i32")
+SQUARES = dict(memory="*bf16", jobs="*i64", rows="*i64", out="*fp64")
+REMEMBER = {name: ABSORB[name] for name in ABSORB if name not in ("states", "rates")}
 TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
@@ -108,6 +112,15 @@ def kernels():
             yield f"unpack_d{d}_{bits}", packed.unpack, {name: PACK[name] for name in PACK if name != "rows"}, of, 4, 1
             yield f"attend_packed_d{d}_{bits}", packed.attend_packed, ATTEND_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
             yield f"observe_packed_d{d}_{bits}", packed.observe_packed, OBSERVE_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
+        without_rows = {name: PACK[name] for name in PACK if name != "rows"}
+        yield f"pack_d{d}_16", pruned.pack, PACK, dict(D=d), 4, 1
+        yield f"unpack_d{d}_16", pruned.unpack, without_rows, dict(D=d), 4, 1
+        yield f"shift_d{d}_16", pruned.shift, dict(moves="*i64", layer="i32", kv_heads="i32", size="i32"), dict(D=d, BLOCK=4096), 4
+        yield f"attend_packed_d{d}_16", pruned.attend, ATTEND_PACKED, dict(D=d, M=16), 8 if d == 256 else 4, stages
+        yield f"observe_packed_d{d}_16", pruned.observe, OBSERVE_PACKED, dict(D=d, M=16), 4, 1
+        yield f"ask_d{d}", pruned.ask, ASK, dict(D=d), 1
+        yield f"squares_d{d}", pruned.squares, SQUARES, dict(D=d, T=16), 4, 1
+        yield f"remember_d{d}", less.remember, REMEMBER, dict(D=d, R=16, T=16, HB=32), 8 if d == 256 else 4, stages
         yield f"turn_d{d}", less.turn, TURN, dict(D=d), 1
 
 

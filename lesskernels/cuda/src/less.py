@@ -2,6 +2,8 @@
 import triton
 import triton.language as tl
 
+import pruned
+
 
 @triton.jit
 def gelu(x):
@@ -57,6 +59,48 @@ def phi(qkv, asked, first, second, out, rows, heads, kv_heads, hidden, rank,
 
 
 @triton.jit
+def gains(third, s1, s2, kv, rank, R: tl.constexpr):
+    """What ψ of a KV head is scaled with and mixed by: s1, s2 [R], and third [R, R]."""
+    q = tl.arange(0, R)
+    r = tl.arange(0, R)
+    real = r < rank
+    w = tl.load(third + (kv * rank + q[:, None]) * rank + r[None, :], mask=(q < rank)[:, None] & real[None, :], other=0.0)
+    return tl.abs(tl.load(s1 + kv * rank + r, mask=real, other=0.0)), tl.load(s2 + kv * rank + r, mask=real, other=0.0), w
+
+
+@triton.jit
+def psi(key, turn, inside, first, second, a1, a2, w, kv, hidden, rank, D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
+    """ψ of T keys, turned back by what their positions turned them."""
+    i = tl.arange(0, D // 2)
+    r = tl.arange(0, R)
+    a = tl.load(key[:, None] + 2 * i[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+    b = tl.load(key[:, None] + 2 * i[None, :] + 1, mask=inside[:, None], other=0.0).to(tl.float32)
+    c = tl.load(turn[:, None] + i[None, :], mask=inside[:, None], other=0.0)
+    s = tl.load(turn[:, None] + i[None, :] + D // 2, mask=inside[:, None], other=0.0)
+    f = perceptron(a * c + b * s, b * c - a * s, first + kv * D * hidden, second + kv * hidden * rank, hidden, rank, i, r, T, HB)
+    f = f * a1[None, :]
+    return tl.abs(f + tl.dot(f, w, input_precision="ieee") * a2[None, :])
+
+
+@triton.jit
+def remember(memory, jobs, leaving, turns, first, second, third, s1, s2, layer, kv_heads, hidden, rank,
+             D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
+    """Writes ψ of the keys of 32 tokens behind the group that they are packed in: see pruned.py; program (job, T tokens). jobs is
+    that of packed.pack, the last number the first of its leaving tokens; the others are those of absorb."""
+    job = jobs + tl.program_id(0) * 4
+    kv = tl.load(job + 1).to(tl.int32)
+    base, kept, size = pruned.groups_of(tl.load(job), layer, kv, kv_heads, D)
+    t = tl.program_id(1) * T + tl.arange(0, T)
+    at = leaving + (tl.load(job + 3) + t) * 5
+    key = memory + (tl.load(at) + layer * tl.load(at + 2)) * D
+    r = tl.arange(0, R)
+    a1, a2, w = gains(third, s1, s2, kv, rank, R)
+    f = psi(key, turns + tl.load(at + 4) * D, t >= 0, first, second, a1, a2, w, kv, hidden, rank, D, R, T, HB)
+    to = (base + (tl.load(job + 2) + 1) * size - 64 * rank).to(tl.pointer_type(tl.bfloat16))
+    tl.store(to + t[:, None] * rank + r[None, :], f.to(tl.bfloat16), mask=(r < rank)[None, :])
+
+
+@triton.jit
 def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, rates, layer, kv_heads, hidden, rank,
            D: tl.constexpr, R: tl.constexpr, T: tl.constexpr, HB: tl.constexpr):
     """Adds ψ(k)ᵀ v and ψ(k) of tokens that leave a KV head to its state, T at a time, always in the same order; what
@@ -83,7 +127,6 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
         further = tl.where(old, further, -2 - further)
         tokens = leaving + tl.load(job + 2) * 5
         count = tl.load(job + 3).to(tl.int32)
-        i = tl.arange(0, D // 2)
         d = tl.arange(0, D)
         r = tl.arange(0, R)
         real = r < rank
@@ -96,26 +139,20 @@ def absorb(memory, jobs, leaving, turns, states, first, second, third, s1, s2, r
         left = tl.exp(-rate * (clock - before).to(tl.float32))
         mix = tl.load(h, mask=real[:, None] & old, other=0.0) * left[:, None]
         mass = tl.load(z, mask=real & old, other=0.0) * left
-        q = tl.arange(0, R)
-        w = tl.load(third + (kv * rank + q[:, None]) * rank + r[None, :], mask=(q < rank)[:, None] & real[None, :], other=0.0)
-        a1 = tl.abs(tl.load(s1 + kv * rank + r, mask=real, other=0.0))
-        a2 = tl.load(s2 + kv * rank + r, mask=real, other=0.0)
+        a1, a2, w = gains(third, s1, s2, kv, rank, R)
         for from_ in range(0, count, T):
             t = from_ + tl.arange(0, T)
             inside = t < count
             at = tokens + t * 5
             step = layer * tl.load(at + 2, mask=inside, other=0)
-            key = memory + ((tl.load(at, mask=inside, other=0) + step) * D)[:, None] + 2 * i[None, :]
+            row = tl.load(at, mask=inside, other=0)
             value = memory + ((tl.load(at + 1, mask=inside, other=0) + step) * D)[:, None] + d[None, :]
             position = tl.load(at + 3, mask=inside, other=0)
-            turn = turns + (tl.load(at + 4, mask=inside, other=0) * D)[:, None] + i[None, :]
-            a = tl.load(key, mask=inside[:, None], other=0.0).to(tl.float32)
-            b = tl.load(key + 1, mask=inside[:, None], other=0.0).to(tl.float32)
-            c = tl.load(turn, mask=inside[:, None], other=0.0)
-            s = tl.load(turn + D // 2, mask=inside[:, None], other=0.0)
-            f = perceptron(a * c + b * s, b * c - a * s, first + kv * D * hidden, second + kv * hidden * rank, hidden, rank, i, r, T, HB)
-            f = f * a1[None, :]
-            f = tl.abs(f + tl.dot(f, w, input_precision="ieee") * a2[None, :])
+            turned = tl.load(at + 4, mask=inside, other=0)
+            whole = inside & (turned >= 0)
+            f = psi(memory + (row + step) * D, turns + turned * D, whole, first, second, a1, a2, w, kv, hidden, rank, D, R, T, HB)
+            known = tl.load(memory + row[:, None] + r[None, :], mask=(inside & (turned < 0))[:, None] & real[None, :], other=0.0)
+            f = tl.where(whole[:, None], f, known.to(tl.float32))
             f = f * tl.exp(-(clock - position.to(tl.int32)).to(tl.float32)[:, None] * rate[None, :])
             f = tl.where(inside[:, None], f, 0.0)
             v = tl.load(value, mask=inside[:, None], other=0.0).to(tl.float32)
