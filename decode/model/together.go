@@ -116,7 +116,7 @@ func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows, spans int, watche
 
 // tasks shares out tasks whose number is known when the stage begins, in so many units.
 func tasks(crew *cpu.Crew, units int, count func() int, do func(task int)) {
-	crew.Stage(units, func() {}, func(from, to int) {
+	crew.Uneven(units, func(from, to int) {
 		n := count()
 		for task := (from*n + units - 1) / units; task*units < to*n; task++ {
 			do(task)

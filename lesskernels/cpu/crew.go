@@ -16,7 +16,8 @@ type Crew struct {
 	job    *job
 	stage  uint64 // how many stages came before, of all programs
 	due    int64  // and their units
-	least  uint64 // units that it takes at a time, while there are so many
+	whole  bool   // it takes all that is left of its own share
+	least  uint64 // units that it takes at a time otherwise, while there are so many
 	ready  func() // of the stage, until it has been called
 	ahead  []byte // what the thread will read, and asks for while it waits
 }
@@ -59,10 +60,22 @@ func (j *job) join(p *Pool, thread int) {
 	j.program(&Crew{Thread: thread, pool: p, job: j, stage: j.stage, due: j.due})
 }
 
-// Stage shares out units [0, units): do does some of them, after ready, which is called
-// on every thread that does any. All threads give the same number, and none goes on
-// before all are done.
+// Stage shares out units [0, units) of equal cost: do does some of them, after ready, which
+// is called on every thread that does any. All threads give the same number, and none goes
+// on before all are done. A thread does its share in one piece: with each new one a stream
+// of weights begins anew.
 func (c *Crew) Stage(units int, ready func(), do func(from, to int)) {
+	c.whole = true
+	c.stageOf(units, ready, do)
+}
+
+// Uneven is Stage for units of unequal cost: some of a share stay to be taken by others.
+func (c *Crew) Uneven(units int, do func(from, to int)) {
+	c.whole = false
+	c.stageOf(units, func() {}, do)
+}
+
+func (c *Crew) stageOf(units int, ready func(), do func(from, to int)) {
 	p := c.pool
 	if p == nil {
 		ready()
@@ -131,8 +144,8 @@ func (c *Crew) open(s *atomic.Uint64, first, end int) {
 	}
 }
 
-// take takes most of what is left of a share of this stage from the front, which the
-// memory gives faster than small pieces, or half of it from the back.
+// take takes all or most of what is left of a share of this stage from the front, which
+// the memory gives faster than small pieces, or half of it from the back.
 func (c *Crew) take(s *atomic.Uint64, back bool) (from, to int) {
 	for {
 		rest := s.Load()
@@ -140,7 +153,10 @@ func (c *Crew) take(s *atomic.Uint64, back bool) (from, to int) {
 		if rest>>(2*unitBits) != c.tag() || first >= end {
 			return 0, 0
 		}
-		n := min(end-first, max(1, c.least, (end-first)*3/4))
+		n := end - first
+		if !c.whole {
+			n = min(n, max(1, c.least, n*3/4))
+		}
 		from, to, less := first, first+n, rest+n<<unitBits
 		if back {
 			n = min(end-first, max(1, c.least, (end-first)/takeParts))

@@ -24,15 +24,23 @@ func TestCrew(t *testing.T) {
 			p.Crew(func(c *Crew) {
 				for stage := range stages {
 					ready, before := 0, stage-1
-					c.Stage(size(stage), func() { ready++ }, func(from, to int) {
+					do := func(from, to int) {
 						if stage > 0 && int(done[before].Load()) != size(before) {
 							t.Errorf("stage %d began after %d of %d units", stage, done[before].Load(), size(before))
 						}
-						if ready != 1 {
+						if stage%3 > 0 && ready != 1 {
 							t.Errorf("thread %d got ready %d times", c.Thread, ready)
 						}
+						if share := (size(stage) + threads - 1) / threads; stage%3 == 0 && threads > 1 && to-from > max(1, share*3/4) {
+							t.Errorf("%d of a share of %d uneven units were taken at once", to-from, share)
+						}
 						done[stage].Add(int32(to - from))
-					})
+					}
+					if stage%3 > 0 {
+						c.Stage(size(stage), func() { ready++ }, do)
+					} else {
+						c.Uneven(size(stage), do)
+					}
 				}
 			})
 			for stage := range done {
@@ -96,6 +104,14 @@ func TestCrewOpen(t *testing.T) {
 		if from, to := c.take(&s, false); from != test.from || to != test.to {
 			t.Errorf("stage %d took [%d, %d), want [%d, %d)", test.stage, from, to, test.from, test.to)
 		}
+	}
+	c := Crew{stage: last + 3, whole: true}
+	c.open(&s, 10, 20)
+	if from, to := c.take(&s, true); from != 15 || to != 20 {
+		t.Errorf("from another's share [%d, %d) was taken, want half", from, to)
+	}
+	if from, to := c.take(&s, false); from != 10 || to != 15 {
+		t.Errorf("of its own share a thread took [%d, %d), want all that was left", from, to)
 	}
 }
 
