@@ -11,7 +11,7 @@ import (
 func TestCardPacks(t *testing.T) {
 	e, _ := openOnCard(t, Options{CacheMemory: 1 << 22, MaxSequences: 4, Block: 32, Interval: 8, StagingTokens: 260, HeadWeights: []float32{1, 0.2}}, cardMaps())
 	var requests []Request
-	for i, name := range []string{"full+kivi4", "vote+less+think26", "h2o+kivi2+moment"} {
+	for i, name := range []string{"full+kivi4+think", "vote+less+think26", "h2o+kivi2+moment"} {
 		r := Request{Prompt: smallTokens(4+uint64(i), 160+12*i), Question: 9, MaxTokens: 10, Cache: spec(t, name)}
 		if i > 0 {
 			r.Budget.Tokens = 150

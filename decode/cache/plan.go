@@ -21,8 +21,6 @@ type Shape struct {
 	Group int   // query heads that share a KV head; 0 means 1
 	Parts int   // bf16 rows that a key or a value is stored in, of HeadDim/Parts numbers each; 0 means 1
 	Ranks []int // [layers·kvHeads] rank of each KV head's LESS state, 0 where the gate has switched it off; nil: no feature maps are loaded
-
-	Only []string `json:",omitempty"` // the caches that the device holds, whatever share of channels they prune; nil: all
 }
 
 // valueDim is how many numbers a key or a value has, however they are stored.
@@ -143,8 +141,6 @@ func (p Plan) refuse() string {
 		return fmt.Sprintf("the model's shape %+v has an empty or negative dimension", s)
 	case p.Spec.conflict() != "":
 		return p.Spec.conflict()
-	case s.Only != nil && !slices.Contains(s.Only, p.Spec.kind().String()):
-		return "the device does not hold this cache yet; docs/gpu.md tells which it does: choose one of them, or --device cpu"
 	case p.Spec.State == Less && s.Ranks == nil:
 		return "no feature maps are loaded for this model: load or train some, or choose moment, which needs none"
 	case p.Spec.State == Less && (len(s.Ranks) != heads || slices.Min(s.Ranks) < 0):

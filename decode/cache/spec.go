@@ -31,6 +31,9 @@ const (
 // policies are all the names that parse, those of later builds included.
 var policies = []string{Full, Sinks, Streaming, H2O, TOVA, SnapKV, Vote, BUZZ, CORM, Cascade, Elastic, ElasticValues}
 
+// Policies are the names of all that there are.
+func Policies() []string { return slices.Clone(policies) }
+
 // What this build can run: these policies, bounded ones with any of these states.
 var (
 	available       = policies
@@ -146,14 +149,6 @@ func (s Spec) Blends() error {
 		return &SpecError{Text: s.String(), Reason: "cascade reads a prompt chunk by chunk and places every token anew, so stored passages have no place that they would keep in it"}
 	}
 	return nil
-}
-
-// kind is the Spec with the share of channels that think prunes by default, where it prunes any.
-func (s Spec) kind() Spec {
-	if s.Think != 0 {
-		s.Think = thinkDefault
-	}
-	return s
 }
 
 // String is the text that ParseSpec reads, its parts in the order of the form.

@@ -17,9 +17,6 @@ func (c *conformance) checkCopies(t *testing.T) {
 		tokens, resumed int
 	}{{"full", "full", 60, 40}, {"full", "sinks+less", 60, 20}, {"sinks", "full", 20, 20}, {"sinks+less", "sinks+less", 70, 70}, {"streaming+less", "streaming+less", 70, 70},
 		{"h2o+less", "h2o+less", 70, 70}, {"tova", "tova", 55, 55}, {"cascade+less", "cascade+less", 70, 70}, {"elastic", "elastic", 70, 70}, {"buzz", "buzz", 70, 70}, {"corm+less", "corm+less", 70, 70}, {"h2o+moment", "h2o+moment", 70, 70}, {"h2o+kivi4", "h2o+kivi4", 70, 70}} {
-		if !c.holds(t, test.spec) || !c.holds(t, test.under) {
-			continue
-		}
 		take := func(spec string) Sequence {
 			budget := cache.Budget{Tokens: 24}
 			if spec == "full" {
@@ -90,9 +87,6 @@ func (c *conformance) checkStaging(t *testing.T) {
 	c.run(t, full, c.ids[tokens/2:tokens], tokens/2, true)
 	want := c.run(t, full, c.ids[tokens:tokens+more], 1, false)
 	for _, spec := range []cache.Spec{{Policy: cache.SnapKV}, {Policy: cache.Vote, State: cache.Less}} {
-		if !c.holds(t, spec.String()) {
-			continue
-		}
 		staging := c.staging(t, spec.Policy, spec.State, 80)
 		first := c.stage(t, staging, c.ids[40:110], question, 30, nil)
 		c.b.Retain(staging, first) // and gives up the rest
@@ -133,9 +127,6 @@ func (c *conformance) checkStagedAnswers(t *testing.T) {
 		weights[i] = float32(i%3) / 2
 	}
 	for _, spec := range []string{"snapkv+less", "vote+less"} {
-		if !c.holds(t, spec) {
-			continue
-		}
 		parsed, _ := cache.ParseSpec(spec)
 		staging := c.staging(t, parsed.Policy, parsed.State, 100)
 		stage := func() cache.Choice { return c.stage(t, staging, c.ids[:tokens], question, 40, weights) }

@@ -12,7 +12,7 @@ import (
 )
 
 // CUDA is the backend that computes on a card. It is the twin of CPU, stage by stage,
-// for cudaCaches; activations and keys and values are bf16, sums float32.
+// for all caches; activations and keys and values are bf16, sums float32.
 // One goroutine uses it at a time.
 type CUDA struct {
 	config      Config
@@ -142,7 +142,7 @@ func (c *CUDA) Config() Config { return c.config }
 // Shape is what sequences are planned with, whatever their policy.
 func (c *CUDA) Shape(policy string) cache.Shape {
 	return cache.Shape{Layers: c.config.Layers, KVHeads: c.config.KVHeads, HeadDim: c.config.HeadDim, Context: c.config.Context,
-		Group: c.config.Group(), Ranks: ranksOf(c.source, policy), Only: cudaCaches}
+		Group: c.config.Group(), Ranks: ranksOf(c.source, policy)}
 }
 
 // Close gives the device back, with all that was taken of it but sequences.

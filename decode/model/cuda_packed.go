@@ -13,13 +13,13 @@ import (
 // slots; what is packed, its first groups.
 
 // packings are the codes that a card knows, and packedSplits is how many spans the groups of a full context are attended in.
-var packings = [...]cuda.KIVI{{Bits: 2}, {Bits: 4}, {Bits: 16}}
+var packings = [...]cuda.KIVI{{Bits: 2}, {Bits: 4}, {Bits: 2, Pruned: true}, {Bits: 4, Pruned: true}, {Bits: 16, Pruned: true}}
 
 const packedSplits = 8
 
 // packing is an index of packings, any where a sequence packs nothing.
 func (s *cudaSequence) packing() int {
-	if i := slices.Index(packings[:], cuda.KIVI{Bits: s.plan.Packing().Bits}); i >= 0 {
+	if i := slices.Index(packings[:], cuda.KIVI{Bits: s.plan.Packing().Bits, Pruned: s.prunes()}); i >= 0 {
 		return i
 	}
 	return 1

@@ -93,7 +93,7 @@ func TestCUDAPacked(t *testing.T) {
 		if err := c.UseMaps(maps); err != nil {
 			t.Fatal(err)
 		}
-		for _, spec := range []string{"full+kivi2", "sinks+kivi4+less", "h2o+kivi4+moment", "corm+kivi4", "elastic+kivi2", "elastic-values+kivi4"} {
+		for _, spec := range []string{"full+kivi2", "sinks+kivi4+less", "h2o+kivi4+moment", "corm+kivi4", "elastic+kivi2", "elastic-values+kivi4", "tova+less+kivi4+think26", "sinks+kivi2+think26"} {
 			t.Run(spec, func(t *testing.T) {
 				r := newPackedRun(t, c, hosts[0], hosts[1])
 				budget := cache.Budget{Tokens: 170}

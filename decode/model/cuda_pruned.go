@@ -17,7 +17,8 @@ func (s *cudaSequence) prunes() bool { return s.plan.Spec.Think != 0 }
 
 // pruned is how the groups of KV head i lie where packed keys lose channels.
 func (s *cudaSequence) pruned(i int) cuda.Pruned {
-	p := cuda.Pruned{Channels: s.plan.Packing().Keys}
+	packing := s.plan.Packing()
+	p := cuda.Pruned{Bits: packing.Bits, Channels: packing.Keys}
 	if s.plan.Spec.State == cache.Less {
 		p.Rank = s.plan.Shape.Ranks[i]
 	}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -54,6 +55,23 @@ func (r *prunedRun) check() {
 	}
 }
 
+// checkCopy: what goes on from a copy has the same logits.
+func (r *prunedRun) checkCopy(next []int32) {
+	r.t.Helper()
+	kept, err := r.card.b.Copy(r.s, r.s.Position())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	other := r.card.take(r.t, r.s.Plan())
+	r.card.b.Adopt(other, kept, r.s.Position())
+	if err := kept.Free(); err != nil {
+		r.t.Error(err)
+	}
+	if got, want := r.card.run(r.t, other, next, 1, false), r.card.run(r.t, r.s, next, 1, false); !reflect.DeepEqual(got, want) {
+		r.t.Error("other logits from a copy")
+	}
+}
+
 // Caches whose packed keys lose channels give the logits of the CPU's: blocks that fit, that are packed for, that evict groups, or
 // are larger than what is in 16 bits; and prompts that were staged. The shares are those at which no two channels add as much to
 // attention, up to a hundredth, as the last one that is kept: the rounding of activations does not decide.
@@ -102,6 +120,9 @@ func TestCUDAPruned(t *testing.T) {
 					}
 				}
 				r.check()
+				if spec == "sinks+less+think89" {
+					r.checkCopy(ids[from : from+1])
+				}
 			})
 		}
 		for _, spec := range []string{"vote+less+think75", "elastic-values+think5"} {

@@ -11,22 +11,6 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// cudaCaches are what a card holds, whatever share of channels +think prunes.
-var cudaCaches = func() []string {
-	list := []string{cache.Full, cache.Elastic, cache.ElasticValues}
-	for _, policy := range []string{cache.Sinks, cache.Streaming, cache.H2O, cache.TOVA, cache.SnapKV, cache.Vote, cache.BUZZ, cache.CORM, cache.Cascade} {
-		list = append(list, policy, policy+"+"+cache.Less, policy+"+"+cache.Moment)
-	}
-	for _, whole := range slices.Clone(list) {
-		for _, stored := range []string{"+kivi2", "+kivi4", "+think"} {
-			if spec, err := cache.ParseSpec(whole + stored); err == nil {
-				list = append(list, spec.String())
-			}
-		}
-	}
-	return list
-}()
-
 // cudaSequence is the cache of one running sequence on a device. Who decides which tokens stay depends on the policy:
 // positions alone, before a pass, the same for all KV heads; attention, layer by layer while a pass runs, of every KV
 // head as many, or, if it is late, as many as attention decides; or a question, once and for all, of every KV head as many as it was given.
@@ -68,7 +52,7 @@ const never = -1
 // NewSequence takes the Plan's memory on the device.
 func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	even := slices.Min(p.Slots) == slices.Max(p.Slots)
-	if p.Spec.Bits != 0 && p.Spec.Think != 0 || !even && !p.Spec.AsksQuestion() {
+	if !even && !p.Spec.AsksQuestion() {
 		return nil, fmt.Errorf("model: cache %s is not held on a card yet", p.Spec)
 	}
 	if c.gone != nil {
@@ -139,8 +123,10 @@ func (s *cudaSequence) take() error {
 	packed := int64(0)
 	bytes := heads * s.headBytes()
 	for i, n := range s.plan.Groups {
-		packed += int64(n)
-		bytes += int64(n) * s.groupBytes(i)
+		if n > 0 {
+			packed += int64(n)
+			bytes += int64(n) * s.groupBytes(i)
+		}
 	}
 	if packed > 0 {
 		table = addresses + (2*heads+3)&^3 + bytes/4

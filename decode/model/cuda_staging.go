@@ -15,20 +15,19 @@ func (c *CUDA) staging() (int64, error) {
 		return 0, nil
 	}
 	most := int64(0)
-	for _, name := range cudaCaches {
-		spec, err := cache.ParseSpec(name)
-		if err != nil {
-			return 0, err
+	for _, policy := range cache.Policies() {
+		shape := c.Shape(policy)
+		for _, state := range []string{"", "+" + cache.Moment, "+" + cache.Less} {
+			spec, err := cache.ParseSpec(policy + state + "+think") // which takes more than without
+			if err != nil || spec.State == cache.Less && shape.Ranks == nil {
+				continue // there is no such cache
+			}
+			plan, err := cache.NewStaging(spec, c.limits.Staging, shape)
+			if err != nil {
+				return 0, err
+			}
+			most = max(most, plan.Bytes)
 		}
-		shape := c.Shape(spec.Policy)
-		if !spec.Stages() || spec.State == cache.Less && shape.Ranks == nil {
-			continue
-		}
-		plan, err := cache.NewStaging(spec, c.limits.Staging, shape)
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, plan.Bytes)
 	}
 	return most, nil
 }

@@ -30,24 +30,29 @@ var mutations = []mutation{
 
 // mutants are the kernels that are changed, and what checks each.
 var mutants = map[string]func(r *rig){
-	"attend_d64_one":         func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 64}, false) },
-	"attend_d128_block":      func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 128}, true) },
-	"merge_d64_less":         func(r *rig) { r.checkMergeStates(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 8) },
-	"observe_d64_one":        func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Few) },
-	"observe_d64_block":      func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Block) },
-	"observe_d64_most":       func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Most) },
-	"observe_d64_decayed":    func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Decayed) },
-	"observe_d64_last":       func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Last) },
-	"phi_d64":                func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3, false) },
-	"absorb_d64":             func(r *rig) { r.checkAbsorb(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
-	"absorb_moments_d64":     func(r *rig) { r.checkMoments(Heads{Heads: 2, KVHeads: 1, Dim: 64}) },
-	"attend_packed_d64_4":    func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
-	"observe_packed_d64_2":   func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 2) },
-	"pack_d64_4":             func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
-	"unpack_d128_2":          func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 128}, 2) },
-	"attend_packed_d64_16":   func(r *rig) { r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 39) },
-	"observe_packed_d64_16":  func(r *rig) { r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 39) },
-	"unpack_d64_16":          func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Channels: 39}) },
+	"attend_d64_one":       func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 64}, false) },
+	"attend_d128_block":    func(r *rig) { r.checkAttend(Heads{Heads: 6, KVHeads: 2, Dim: 128}, true) },
+	"merge_d64_less":       func(r *rig) { r.checkMergeStates(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 8) },
+	"observe_d64_one":      func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Few) },
+	"observe_d64_block":    func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Block) },
+	"observe_d64_most":     func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Most) },
+	"observe_d64_decayed":  func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Decayed) },
+	"observe_d64_last":     func(r *rig) { r.checkObserve(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Last) },
+	"phi_d64":              func(r *rig) { r.checkPhi(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3, false) },
+	"absorb_d64":           func(r *rig) { r.checkAbsorb(Heads{Heads: 3, KVHeads: 1, Dim: 64}, 33, 3) },
+	"absorb_moments_d64":   func(r *rig) { r.checkMoments(Heads{Heads: 2, KVHeads: 1, Dim: 64}) },
+	"attend_packed_d64_4":  func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
+	"observe_packed_d64_2": func(r *rig) { r.checkAttendPacked(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 2) },
+	"pack_d64_4":           func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 64}, 4) },
+	"unpack_d128_2":        func(r *rig) { r.checkPack(Heads{Heads: 6, KVHeads: 2, Dim: 128}, 2) },
+	"attend_packed_d64_16_pruned": func(r *rig) {
+		r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 16, Channels: 39})
+	},
+	"observe_packed_d64_16_pruned": func(r *rig) {
+		r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 16, Channels: 39})
+	},
+	"pack_d64_2_pruned":      func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 2, Channels: 39}) },
+	"unpack_d64_16_pruned":   func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 16, Channels: 39}) },
 	"squares_d64":            func(r *rig) { r.checkSquares(Heads{Heads: 6, KVHeads: 2, Dim: 64}) },
 	"remember_d64":           func(r *rig) { r.checkRemember(Heads{Heads: 4, KVHeads: 2, Dim: 64}, 33, 5) },
 	"multiply_nibbles_few":   func(r *rig) { r.checkMultiply(lesskernels.Q4_1, product{65, 256, 13}) },
@@ -65,28 +70,29 @@ var mutants = map[string]func(r *rig){
 // is not closed close with the next one: for the first groups, those of the first step, that
 // is the same, since all of a step are waited for together.
 var harmless = map[string][]int{
-	"attend_d64_one: a group of copies is not closed":       {1},
-	"attend_d256_one: a group of copies is not closed":      {1, 3}, // keys and values of a step are waited for together
-	"multiply_f16_many: a group of copies is not closed":    {1},
-	"attend_d128_block: a group of copies is not closed":    {1},
-	"attend_d128_block: a barrier is left out":              {14}, // another one follows before shared memory is touched
-	"observe_d64_one: a barrier is left out":                {2},  // it parts tiles of rows, and there is one
-	"observe_d64_block: a barrier is left out":              {9},  // what is written next was last read before an earlier one
-	"phi_d64: a barrier is left out":                        {4},  // nothing follows that touches shared memory
-	"phi_d64: a wait for copies is left out":                {2},  // all have been waited for
-	"phi_d64: a group of copies is not closed":              {1, 2},
-	"absorb_d64: a barrier is left out":                     {4, 18}, // each warp reads what it has written itself; others lie between the table's entry as it was and as it will be
-	"absorb_d64: a group of copies is not closed":           {1, 2},
-	"pack_d64_4: a barrier is left out":                     {4, 14, 18, 22, 26}, // no warp touches what another one did before the next
-	"observe_packed_d64_2: a barrier is left out":           {9},                 // likewise
-	"attend_packed_d64_16: a group of copies is not closed": {1},
-	"unpack_d64_16: a barrier is left out":                  {1},    // another one follows before keys are written over the zeros
-	"remember_d64: a barrier is left out":                   {5, 6}, // each warp reads what it has written itself
-	"remember_d64: a group of copies is not closed":         {1, 2},
-	"multiply_nibbles_few: a barrier is left out":           {4}, // each warp writes where it alone has read
-	"multiply_octets32_few: a barrier is left out":          {4},
-	"multiply_nibbles_many: a barrier is left out":          {32},
-	"multiply_octets16_many: a barrier is left out":         {32},
+	"attend_d64_one: a group of copies is not closed":              {1},
+	"attend_d256_one: a group of copies is not closed":             {1, 3}, // keys and values of a step are waited for together
+	"multiply_f16_many: a group of copies is not closed":           {1},
+	"attend_d128_block: a group of copies is not closed":           {1},
+	"attend_d128_block: a barrier is left out":                     {14}, // another one follows before shared memory is touched
+	"observe_d64_one: a barrier is left out":                       {2},  // it parts tiles of rows, and there is one
+	"observe_d64_block: a barrier is left out":                     {9},  // what is written next was last read before an earlier one
+	"phi_d64: a barrier is left out":                               {4},  // nothing follows that touches shared memory
+	"phi_d64: a wait for copies is left out":                       {2},  // all have been waited for
+	"phi_d64: a group of copies is not closed":                     {1, 2},
+	"absorb_d64: a barrier is left out":                            {4, 18}, // each warp reads what it has written itself; others lie between the table's entry as it was and as it will be
+	"absorb_d64: a group of copies is not closed":                  {1, 2},
+	"pack_d64_4: a barrier is left out":                            {4, 14, 18, 22, 26}, // no warp touches what another one did before the next
+	"observe_packed_d64_2: a barrier is left out":                  {9},                 // likewise
+	"attend_packed_d64_16_pruned: a group of copies is not closed": {1},
+	"pack_d64_2_pruned: a barrier is left out":                     {4},    // no warp touches what another one did before the next
+	"unpack_d64_16_pruned: a barrier is left out":                  {1},    // another one follows before keys are written over the zeros
+	"remember_d64: a barrier is left out":                          {5, 6}, // each warp reads what it has written itself
+	"remember_d64: a group of copies is not closed":                {1, 2},
+	"multiply_nibbles_few: a barrier is left out":                  {4}, // each warp writes where it alone has read
+	"multiply_octets32_few: a barrier is left out":                 {4},
+	"multiply_nibbles_many: a barrier is left out":                 {32},
+	"multiply_octets16_many: a barrier is left out":                {32},
 }
 
 // recorder is a test that goes on when it has failed.

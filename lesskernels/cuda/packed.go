@@ -7,8 +7,19 @@ import (
 )
 
 // KIVI tells how keys and values that are no longer recent are stored: in groups of GroupTokens of a KV head, in codes of
-// so many bits, as cpu.Packing packs them; or, of 16 bits, as they are, but for channels that keys have lost: see Pruned.
-type KIVI struct{ Bits int }
+// so many bits, as cpu.Packing packs them.
+type KIVI struct {
+	Bits   int
+	Pruned bool // keys keep some channels: see Pruned; of 16 bits, that is all
+}
+
+// name is that of a kernel for a head dimension.
+func (p KIVI) name(what string, h Heads) string {
+	if p.Pruned {
+		return fmt.Sprintf("%s_d%d_%d_pruned", what, h.Dim, p.Bits)
+	}
+	return fmt.Sprintf("%s_d%d_%d", what, h.Dim, p.Bits)
+}
 
 // GroupTokens is how many tokens a group has.
 const GroupTokens = 32
@@ -16,7 +27,7 @@ const GroupTokens = 32
 // packedRows is how many query heads times queries a tile over packed groups has.
 const packedRows = 16
 
-// GroupBytes is what a group takes in codes.
+// GroupBytes is what a group takes whose keys keep all channels.
 func (p KIVI) GroupBytes(dim int) int { return 8 * dim * (p.Bits + 1) }
 
 // PackedTileQueries is how many queries a tile over packed groups has at most.
@@ -42,19 +53,19 @@ func (k *Kernels) packs(s device.Stream, what string, h Heads, p KIVI, y, n, lay
 
 // Pack packs n groups of a layer. memory is where row 0 is, and of each job there are GroupTokens rows.
 func (k *Kernels) Pack(s device.Stream, h Heads, p KIVI, memory, jobs, rows device.Pointer, n, layer int) error {
-	return k.packs(s, fmt.Sprintf("pack_d%d_%d", h.Dim, p.Bits), h, p, 2, n, layer, memory, jobs, rows)
+	return k.packs(s, p.name("pack", h), h, p, 2, n, layer, memory, jobs, rows)
 }
 
 // Unpack writes the keys and values that n groups of a layer stand for to rows of memory.
 func (k *Kernels) Unpack(s device.Stream, h Heads, p KIVI, memory, jobs device.Pointer, n, layer int) error {
-	return k.packs(s, fmt.Sprintf("unpack_d%d_%d", h.Dim, p.Bits), h, p, 2, n, layer, memory, jobs)
+	return k.packs(s, p.name("unpack", h), h, p, 2, n, layer, memory, jobs)
 }
 
 // Shift copies n groups of a layer, in no order: no target is another one's source.
 func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n, layer int) error {
 	what := "shift"
-	if p.Bits == 16 {
-		what = fmt.Sprintf("shift_d%d_16", h.Dim)
+	if p.Pruned {
+		what = fmt.Sprintf("shift_d%d_pruned", h.Dim)
 	}
 	return k.packs(s, what, h, p, 1, n, layer, jobs)
 }
@@ -63,7 +74,7 @@ func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n
 // Live are not used: groups [tiles] i64 are the addresses of the tables of groups, and packed [rows, kvHeads] i32 is how many
 // first groups the row sees, as many as all of its tile.
 func (k *Kernels) AttendPacked(s device.Stream, a *Attention, p KIVI, groups, packed device.Pointer, tiles, splits, span int) error {
-	return k.launch(s, fmt.Sprintf("attend_packed_d%d_%d", a.Dim, p.Bits), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
+	return k.launch(s, p.name("attend_packed", a.Heads), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
 		address(a.Q), address(a.Tiles), address(groups), address(packed), address(a.Parts), address(a.LSE),
 		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.I32(p.GroupBytes(a.Dim)), device.F32(a.Scale))
 }
@@ -75,7 +86,7 @@ func (k *Kernels) ObservePacked(s device.Stream, a *Attention, p KIVI, what Sigh
 	if what == Last {
 		last = 1
 	}
-	return k.launch(s, fmt.Sprintf("observe_packed_d%d_%d", a.Dim, p.Bits), device.Grid{X: most, Y: a.KVHeads, Z: n},
+	return k.launch(s, p.name("observe_packed", a.Heads), device.Grid{X: most, Y: a.KVHeads, Z: n},
 		address(a.Q), address(a.LSE), address(watched), address(groups), address(packed), address(positions), 0,
 		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(splits), device.I32(p.GroupBytes(a.Dim)), device.F32(a.Scale), device.I32(last))
 }

@@ -9,12 +9,22 @@ import (
 // Pruned is how groups lie of which keys keep some channels (ThinK): see src/pruned.py. Kernels find what it says in front of the
 // groups of a KV head.
 type Pruned struct {
+	Bits     int // of a code; 16: as they are
 	Channels int // that a key keeps
 	Rank     int // of ψ that a group has of its keys as they were; 0: none
 }
 
+// filled is how many channels keys are filled up to.
+func (p Pruned) filled() int { return blocks(p.Channels, 16/p.Bits) * (16 / p.Bits) }
+
 // GroupBytes is what a group takes.
-func (p Pruned) GroupBytes(dim int) int { return 2 * GroupTokens * (p.Channels + dim + p.Rank) }
+func (p Pruned) GroupBytes(dim int) int {
+	row := GroupTokens * p.Bits / 8 // a channel of keys, or of values
+	if p.Bits < 16 {
+		row += 4 // scale and minimum
+	}
+	return row*(p.filled()+dim) + 2*GroupTokens*p.Rank
+}
 
 // PrunedHead is how many bytes stand in front of the groups of a KV head: what Header tells, and then its channels [dim] u16, which
 // are written when they have been chosen.

@@ -1,11 +1,13 @@
 package cuda
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
 	"testing"
 
+	"lessrag/lesskernels/cpu"
 	"lessrag/lesskernels/cuda/device"
 )
 
@@ -18,7 +20,7 @@ type prunedCase struct {
 	channels     [][]uint16       // [kvHeads] that keys keep
 	table        device.Pointer   // of where groups are
 	first        []device.Pointer // [kvHeads] groups
-	keys, values [][]float32      // [kvHeads][tokens, dim] that they stand for, in bf16
+	keys, values [][]float32      // [kvHeads][tokens, dim] that they stand for
 	bits         [][]uint16       // [kvHeads·groups] as they lie in memory
 }
 
@@ -33,7 +35,7 @@ func (c *prunedCase) each(f func(kv, number, i int)) {
 	}
 }
 
-var sixteen = KIVI{Bits: 16}
+func (c *prunedCase) kivi() KIVI { return KIVI{Bits: c.p.Bits, Pruned: true} }
 
 func (r *rig) prunedGroups(h Heads, p Pruned, counts ...int) *prunedCase {
 	c := &prunedCase{rig: r, h: h, p: p, counts: counts, keys: make([][]float32, h.KVHeads), values: make([][]float32, h.KVHeads)}
@@ -62,19 +64,17 @@ func (r *rig) prunedGroups(h Heads, p Pruned, counts ...int) *prunedCase {
 	c.each(func(kv, number, i int) {
 		keyBits, keys := brains(r.normal(GroupTokens*h.Dim, 1))
 		valueBits, values := brains(r.normal(GroupTokens*h.Dim, 1))
-		group := slices.Repeat([]uint16{0x7fc0}, p.GroupBytes(h.Dim)/2)
+		packing := cpu.Packing{Bits: p.Bits, Keys: p.Channels, Values: h.Dim}
+		slots := cpu.PackedSlots{Packing: packing, Groups: make([]uint16, packing.Words()), Channels: c.channels[kv]}
+		var kept []float32
 		for t := range GroupTokens {
-			for j, channel := range c.channels[kv] {
-				group[j*GroupTokens+t] = keyBits[t*h.Dim+int(channel)]
-			}
-			for channel := range h.Dim {
-				if !slices.Contains(c.channels[kv], uint16(channel)) {
-					keys[t*h.Dim+channel] = 0
-				}
+			for _, channel := range c.channels[kv] {
+				kept = append(kept, keys[t*h.Dim+int(channel)])
 			}
 		}
-		copy(group[p.Channels*GroupTokens:], valueBits)
-		c.bits, c.keys[kv], c.values[kv] = append(c.bits, group), append(c.keys[kv], keys...), append(c.values[kv], values...)
+		packing.Pack(slots.Groups, kept, values)
+		slots.Unpack(keys, values, 0)
+		c.bits, c.keys[kv], c.values[kv] = append(c.bits, c.asOnCard(slots.Groups)), append(c.keys[kv], keys...), append(c.values[kv], values...)
 		jobs = append(jobs, PackJob{Table: int64(c.table), KVHead: int64(kv), Group: int64(number), Other: int64(len(rows))})
 		first := len(memory)/h.Dim - 10 // in layer 0
 		for t := range GroupTokens {
@@ -82,22 +82,67 @@ func (r *rig) prunedGroups(h Heads, p Pruned, counts ...int) *prunedCase {
 		}
 		memory = append(append(memory, keyBits...), valueBits...)
 	})
-	r.must(r.Pack(r.s, h, sixteen, put(r, memory), put(r, jobs), put(r, rows), len(jobs), 1))
+	r.must(r.Pack(r.s, h, c.kivi(), put(r, memory), put(r, jobs), put(r, rows), len(jobs), 1))
 	return c
 }
 
-// prunedShapes are some of headShapes, each with how many channels keys keep.
-func prunedShapes(f func(h Heads, channels int)) {
-	for i, h := range headShapes {
-		f(h, []int{h.Dim - h.Dim*40/100, h.Dim / 10, h.Dim - 1}[i%3])
+// asOnCard is a group of the CPU as it lies on a card.
+func (c *prunedCase) asOnCard(group []uint16) []uint16 {
+	bits, dim, rows := c.p.Bits, c.h.Dim, c.p.filled()
+	out := slices.Repeat([]byte{0xc0, 0x7f}, c.p.GroupBytes(dim)/2)
+	each := 16 / bits // rows of a line
+	code := func(words []uint16, row, lane int) uint16 {
+		offset := bits * (row%each*2 + lane/16)
+		return words[row/each*32+lane%16*2+offset/16] >> (offset % 16) & (1<<bits - 1)
 	}
+	set := func(at, i int, x uint16) { // code i of a row
+		at += i * bits / 8
+		if bits == 16 {
+			binary.LittleEndian.PutUint16(out[at:], x)
+			return
+		}
+		shift := i * bits % 8
+		out[at] = out[at]&^((1<<bits-1)<<shift) | byte(x<<shift)
+	}
+	scaleWords := 2
+	if bits == 16 {
+		scaleWords = 0
+	}
+	keyCodes := rows * 2 * bits // words
+	values := group[keyCodes+scaleWords*rows:]
+	for t := range GroupTokens {
+		for channel := range c.p.Channels {
+			set(channel*4*bits, t, code(group, channel, t))
+		}
+		for d := range dim {
+			set(rows*4*bits+t*dim*bits/8, d, code(values, d/32*32+t, d%32))
+		}
+	}
+	at := (rows + dim) * 4 * bits
+	for i := range scaleWords * rows {
+		if i%rows < c.p.Channels { // others are not written
+			binary.LittleEndian.PutUint16(out[at+2*i:], group[keyCodes+i])
+		}
+	}
+	at += 2 * scaleWords * rows
+	for i := range scaleWords * dim {
+		binary.LittleEndian.PutUint16(out[at+2*i:], values[dim*2*bits+i])
+	}
+	words := make([]uint16, len(out)/2)
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint16(out[2*i:])
+	}
+	return words
 }
 
 // Groups hold the channels that keys keep, come back with zeros for the others, and are moved as they are.
 func TestPrune(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		for i, dim := range []int{64, 128, 256} {
-			r.in(t).checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: dim}, Pruned{Channels: []int{39, 77, 25}[i], Rank: 3 * i})
+			for j, bits := range []int{2, 4, 16} {
+				channels := [][3]int{{39, 6, 64}, {77, 127, 13}, {25, 154, 192}}[i][j]
+				r.in(t).checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: dim}, Pruned{Bits: bits, Channels: channels, Rank: 3 * i})
+			}
 		}
 	})
 }
@@ -111,13 +156,14 @@ func (r *rig) checkPrune(h Heads, p Pruned) {
 		}
 	})
 	rows := put(r, slices.Repeat([]uint16{0x7fc0}, 4*GroupTokens*h.Dim))
-	r.must(r.Unpack(r.s, h, sixteen, rows, put(r, []PackJob{{int64(c.table), 1, 0, 0}, {int64(c.table), 0, 1, 2 * GroupTokens}}), 2, 1))
+	r.must(r.Unpack(r.s, h, c.kivi(), rows, put(r, []PackJob{{int64(c.table), 1, 0, 0}, {int64(c.table), 0, 1, 2 * GroupTokens}}), 2, 1))
 	group := GroupTokens * h.Dim
-	want := slices.Concat(c.keys[1][:group], c.values[1][:group], c.keys[0][group:], c.values[0][group:])
-	if got := fromBrains(get[uint16](r, rows, len(want))); !slices.Equal(got, want) {
-		r.t.Errorf("%+v, %+v: groups stand for other numbers", h, p)
+	var want []float64
+	for _, x := range slices.Concat(c.keys[1][:group], c.values[1][:group], c.keys[0][group:], c.values[0][group:]) {
+		want = append(want, float64(x))
 	}
-	r.must(r.Shift(r.s, h, sixteen, put(r, []PackJob{{int64(c.table), 0, 1, 0}}), 1, 1))
+	near(r.t, fmt.Sprintf("%+v, %+v unpacked", h, p), fromBrains(get[uint16](r, rows, len(want))), want, roundedTo)
+	r.must(r.Shift(r.s, h, c.kivi(), put(r, []PackJob{{int64(c.table), 0, 1, 0}}), 1, 1))
 	if got := get[uint16](r, c.first[0], 3*size); !slices.Equal(got[:2*size], slices.Concat(c.bits[1], c.bits[1])) || got[2*size] != 0x7fc0 {
 		r.t.Errorf("%+v, %+v: another group is moved", h, p)
 	}
@@ -126,18 +172,25 @@ func (r *rig) checkPrune(h Heads, p Pruned) {
 // Attention over groups of pruned keys is that over keys whose lost channels are zero, and so is what their tokens get of it.
 func TestAttendPruned(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		prunedShapes(func(h Heads, channels int) { r.in(t).checkAttendPruned(h, channels) })
+		for i, h := range headShapes {
+			channels := []int{h.Dim - h.Dim*40/100, h.Dim / 10, h.Dim - 1}[i%3]
+			for j, bits := range []int{16, 2, 4} {
+				if j == 0 || i%2 == j-1 {
+					r.in(t).checkAttendPruned(h, Pruned{Bits: bits, Channels: channels})
+				}
+			}
+		}
 	})
 }
 
-func (r *rig) checkAttendPruned(h Heads, channels int) {
-	c := r.prunedGroups(h, Pruned{Channels: channels}, 3, 1)
-	over := &overGroups{rig: r, h: h, p: sixteen, counts: c.counts, table: c.table, seen: func(kv, from, to int) (keys, values []float32) {
+func (r *rig) checkAttendPruned(h Heads, p Pruned) {
+	c := r.prunedGroups(h, p, 3, 1)
+	over := &overGroups{rig: r, h: h, p: c.kivi(), counts: c.counts, table: c.table, seen: func(kv, from, to int) (keys, values []float32) {
 		group := GroupTokens * h.Dim
 		from, to = min(from, c.counts[kv])*group, min(to, c.counts[kv])*group
 		return c.keys[kv][min(from, to):to], c.values[kv][min(from, to):to]
 	}}
-	over.check(fmt.Sprintf("%+v, %d channels", h, channels))
+	over.check(fmt.Sprintf("%+v, %+v", h, p))
 }
 
 // The mean squares of queries are those of the CPU to the bit, and the squares of keys are added up in float64.
@@ -210,7 +263,7 @@ func TestRemember(t *testing.T) {
 }
 
 func (r *rig) checkRemember(h Heads, hidden, rank int) {
-	f, c := r.featureMap(h, hidden, rank), r.prunedGroups(h, Pruned{Channels: h.Dim / 2, Rank: rank}, 2, 1)
+	f, c := r.featureMap(h, hidden, rank), r.prunedGroups(h, Pruned{Bits: 4, Channels: h.Dim / 2, Rank: rank}, 2, 1)
 	bits, keys := brains(r.normal(50*h.Dim, 1))
 	turns := r.normal(9*h.Dim, 1)
 	var leaving []Leaving

@@ -1,13 +1,17 @@
 """ThinK (arXiv 2407.21018): groups of 32 tokens of a KV head whose keys keep some of their channels, and attention over them.
 
 What a KV head has begins with how many channels keys keep and how many bytes a group has, i32, and room for two numbers more; then
-the channels [D], i16, rising; and then its groups. A group is keys [channels, 32] and values [32, D], bf16, and where a state of
-LESS will absorb them, ψ of its keys as they were when they were whole [32, rank], bf16.
+the channels [D], i16, rising; and then its groups. A group is keys [channels, 32] and values [32, D], bf16; or codes of them in 2
+or 4 bits, as cpu.Packing packs them, each row's from the lowest bits of its first byte on, and then scales and minima, f16: of
+keys, [channels] each, and of values, [D/32, 32] each, of a token's blocks of 32 channels. There the channels are filled up to as
+many as 8 bytes have codes. Behind it lies, where a state of LESS will absorb its keys, ψ of them as they were when they were whole
+[32, rank], bf16. Codes are of rotated vectors: see packed.py.
 """
 import triton
 import triton.language as tl
 
 import attention
+import packed as kivi
 
 G = tl.constexpr(32)  # tokens of a group
 
@@ -58,8 +62,7 @@ def ask(q, jobs, memory, layer, heads, kv_heads, D: tl.constexpr):
     at = memory + tl.load(job + 2) + (layer * kv_heads + kv) * D + d
     old = tl.load(at)
     share = tl.full([D], 0.0, tl.float32) + tl.load(job + 3).to(tl.int32).to(tl.float32, bitcast=True)
-    more = tl.inline_asm_elementwise("mul.rn.f32 $0, $1, $2;", "=r,r,r", [total - old, share], dtype=tl.float32, is_pure=True, pack=1)
-    tl.store(at, old + more)  # not fused
+    tl.store(at, old + exactly(total - old, share))
 
 
 @triton.jit
@@ -85,7 +88,110 @@ def squares(memory, jobs, rows, out, D: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit
-def pack(memory, jobs, rows, layer, kv_heads, size, D: tl.constexpr):
+def bits_between(kept, D: tl.constexpr, STAGES: tl.constexpr):
+    """Of every channel, how large the block is, as a power of two, that it is rotated in: so many channels are divided into blocks of
+    powers of two, the largest first."""
+    c = tl.arange(0, D) ^ kept
+    n = tl.zeros([D], tl.int32)
+    for i in tl.static_range(1, STAGES + 1):
+        n += (c >> i != 0).to(tl.int32)
+    return n
+
+
+@triton.jit
+def mix(x, kept, T: tl.constexpr, D: tl.constexpr, STAGES: tl.constexpr):
+    """Rotates the first channels of the rows of x [T, D], block by block. The others are 0. Twice is as it was."""
+    block = bits_between(kept, D, STAGES)
+    share = tl.full([D], 1.0, tl.float32)
+    for i in tl.static_range(STAGES):
+        a, b = tl.split(tl.permute(tl.reshape(x, [T, D >> (i + 1), 2, 1 << i]), (0, 1, 3, 2)))
+        y = tl.reshape(tl.permute(tl.join(a + b, a - b), (0, 1, 3, 2)), [T, D])
+        x = tl.where((block > i)[None, :], y, x)
+        share = tl.where(block > i, 2.0 ** (-0.5 * (i + 1)), share)
+    return exactly(x, share[None, :] + tl.zeros_like(x))
+
+
+@triton.jit
+def exactly(x, y):
+    """x times y, rounded, whatever it is added to."""
+    return tl.inline_asm_elementwise("mul.rn.f32 $0, $1, $2;", "=r,r,r", [x, y], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def filled(kept, BITS: tl.constexpr):
+    """So many channels, filled up."""
+    LINE: tl.constexpr = 16 // BITS
+    return tl.multiple_of((kept + LINE - 1) // LINE * LINE, LINE)
+
+
+@triton.jit
+def scales_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """Where the scales of a group's keys are; their minima, and those of values, follow."""
+    return (group + (filled(kept, BITS) + D) * (4 * BITS)).to(tl.pointer_type(tl.float16))
+
+
+@triton.jit
+def opened(x, BITS: tl.constexpr):
+    """The codes of rows of bytes."""
+    if BITS == 4:
+        return tl.interleave(x & 15, x >> 4)
+    else:
+        return tl.interleave(tl.interleave(x & 3, x >> 4 & 3), tl.interleave(x >> 2 & 3, x >> 6))
+
+
+@triton.jit
+def closed(codes, T: tl.constexpr, N: tl.constexpr, BITS: tl.constexpr):
+    """Bytes of T rows of N codes."""
+    a, b = tl.split(tl.reshape(codes, [T, N // 2, 2]))
+    x = a | b << BITS
+    if BITS == 2:
+        a, b = tl.split(tl.reshape(x, [T, N // 4, 2]))
+        x = a | b << 4
+    return x.to(tl.uint8)
+
+
+@triton.jit
+def key_codes(group, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """The codes of a group's keys [D, 32], i32, those of channels that keys have lost 0."""
+    c = tl.arange(0, D)
+    i = tl.arange(0, 4 * BITS)
+    at = tl.multiple_of(group.to(tl.pointer_type(tl.uint8)), 8)
+    return opened(tl.load(at + c[:, None] * (4 * BITS) + i[None, :], mask=(c < kept)[:, None], other=0).to(tl.int32), BITS)
+
+
+@triton.jit
+def keys_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """The keys of a group [D, 32], channels that they keep first, and 0 behind them; of codes, what these stand for, f32, rotated."""
+    c = tl.arange(0, D)
+    real = c < kept
+    if BITS == 16:
+        return tl.load(numbers(group) + c[:, None] * G + tl.arange(0, G)[None, :], mask=real[:, None], other=0.0)
+    else:
+        scales = scales_of(group, kept, D, BITS)
+        scale = tl.load(scales + c, mask=real, other=0.0).to(tl.float32)
+        least = tl.load(scales + filled(kept, BITS) + c, mask=real, other=0.0).to(tl.float32)
+        return key_codes(group, kept, D, BITS).to(tl.float32) * scale[:, None] + least[:, None]
+
+
+@triton.jit
+def values_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """The values of a group [32, D]; of codes, what these stand for, f32, rotated."""
+    t = tl.arange(0, G)
+    d = tl.arange(0, D)
+    at = group + filled(kept, BITS) * (4 * BITS)
+    if BITS == 16:
+        return tl.load(numbers(at) + t[:, None] * D + d[None, :])
+    else:
+        i = tl.arange(0, D * BITS // 8)
+        bytes = tl.multiple_of(at.to(tl.pointer_type(tl.uint8)), 16)
+        codes = opened(tl.load(bytes + t[:, None] * (D * BITS // 8) + i[None, :]).to(tl.int32), BITS)
+        scales = scales_of(group, kept, D, BITS) + 2 * filled(kept, BITS) + (d // G)[None, :] * G + t[:, None]
+        return codes.to(tl.float32) * tl.load(scales).to(tl.float32) + tl.load(scales + D).to(tl.float32)
+
+
+@triton.jit
+def pack(memory, jobs, rows, layer, kv_heads, size,
+         D: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
     """Puts 32 tokens of a KV head into a group; program (job, keys or values). See packed.pack; size is not used."""
     job = jobs + tl.program_id(0) * 4
     values = tl.program_id(1)
@@ -93,33 +199,63 @@ def pack(memory, jobs, rows, layer, kv_heads, size, D: tl.constexpr):
     group = first + tl.load(job + 2) * size
     t = tl.arange(0, G)
     d = tl.arange(0, D)
+    real = d < kept
     at = rows + (tl.load(job + 3) + t) * 3
     row = (tl.load(at + values) + layer * tl.load(at + 2)) * D
-    if values == 0:
-        key = tl.load(memory + row[None, :] + channels_of(first, kept, D)[:, None], mask=(d < kept)[:, None], other=0.0)
-        tl.store(numbers(group) + d[:, None] * G + t[None, :], key, mask=(d < kept)[:, None])
+    to = group + filled(kept, BITS) * (4 * BITS)
+    if BITS == 16:
+        if values == 0:
+            key = tl.load(memory + row[None, :] + channels_of(first, kept, D)[:, None], mask=real[:, None], other=0.0)
+            tl.store(numbers(group) + d[:, None] * G + t[None, :], key, mask=real[:, None])
+        else:
+            value = tl.load(memory + row[:, None] + d[None, :])
+            tl.store(numbers(to) + t[:, None] * D + d[None, :], value)
     else:
-        value = tl.load(memory + row[:, None] + d[None, :])
-        tl.store(numbers(group) + kept * G + t[:, None] * D + d[None, :], value)
+        LEVELS: tl.constexpr = (1 << BITS) - 1
+        scales = scales_of(group, kept, D, BITS)
+        if values == 0:
+            key = tl.load(memory + row[:, None] + channels_of(first, kept, D)[None, :], mask=real[None, :], other=0.0)
+            key = mix(key.to(tl.float32), kept, G, D, STAGES)
+            scale, least = kivi.outwards(tl.min(key, 0), tl.max(key, 0), LEVELS)
+            key = kivi.quantise(key, scale.to(tl.float32)[None, :], least.to(tl.float32)[None, :], LEVELS)
+            i = tl.arange(0, 4 * BITS)
+            tl.store(group.to(tl.pointer_type(tl.uint8)) + d[:, None] * (4 * BITS) + i[None, :], closed(tl.trans(key), D, G, BITS), mask=real[:, None])
+            tl.store(scales + d, scale, mask=real)
+            tl.store(scales + filled(kept, BITS) + d, least, mask=real)
+        else:
+            value = kivi.mix(tl.load(memory + row[:, None] + d[None, :]).to(tl.float32), G, D, STAGES, SHARE)
+            value = tl.reshape(value, [G, D // G, G])
+            steps, lows = kivi.outwards(tl.min(value, 2), tl.max(value, 2), LEVELS)
+            value = kivi.quantise(value, steps.to(tl.float32)[:, :, None], lows.to(tl.float32)[:, :, None], LEVELS)
+            j = tl.arange(0, D * BITS // 8)
+            tl.store(to.to(tl.pointer_type(tl.uint8)) + t[:, None] * (D * BITS // 8) + j[None, :], closed(tl.reshape(value, [G, D]), G, D, BITS))
+            of = scales + 2 * filled(kept, BITS) + tl.arange(0, D // G)[None, :] * G + t[:, None]
+            tl.store(of, steps)
+            tl.store(of + D, lows)
 
 
 @triton.jit
-def unpack(memory, jobs, layer, kv_heads, size, D: tl.constexpr):
-    """Writes the keys, dropped channels 0, and the values of a group; program (job, keys or values). See packed.unpack."""
+def unpack(memory, jobs, layer, kv_heads, size,
+           D: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
+    """Writes the keys, channels that they have lost 0, and the values of a group; program (job, keys or values). See packed.unpack."""
     job = jobs + tl.program_id(0) * 4
     values = tl.program_id(1)
     first, kept, size = groups_of(tl.load(job), layer, tl.load(job + 1), kv_heads, D)
     group = first + tl.load(job + 2) * size
-    t = tl.arange(0, G)
     d = tl.arange(0, D)
-    to = memory + ((tl.load(job + 3) + values * G + t) * D)[:, None]
+    to = memory + ((tl.load(job + 3) + values * G + tl.arange(0, G)) * D)[:, None]
     if values == 0:
-        key = tl.load(numbers(group) + d[None, :] * G + t[:, None], mask=(d < kept)[None, :], other=0.0)
+        key = tl.trans(keys_of(group, kept, D, BITS))
+        if BITS < 16:
+            key = mix(key, kept, G, D, STAGES).to(tl.bfloat16)
         tl.store(to + d[None, :], tl.zeros([G, D], tl.bfloat16))
         tl.debug_barrier()
         tl.store(to + channels_of(first, kept, D)[None, :], key, mask=(d < kept)[None, :])
     else:
-        tl.store(to + d[None, :], tl.load(numbers(group) + kept * G + t[:, None] * D + d[None, :]))
+        value = values_of(group, kept, D, BITS)
+        if BITS < 16:
+            value = kivi.mix(value, G, D, STAGES, SHARE).to(tl.bfloat16)
+        tl.store(to + d[None, :], value)
 
 
 @triton.jit
@@ -129,30 +265,50 @@ def shift(moves, layer, kv_heads, size, D: tl.constexpr, BLOCK: tl.constexpr):
     first, _, size = groups_of(tl.load(m), layer, tl.load(m + 1), kv_heads, D)
     source = numbers(first + tl.load(m + 2) * size)
     target = numbers(first + tl.load(m + 3) * size)
-    size = tl.multiple_of(size // 2, 16)
+    size = tl.multiple_of(size // 2, 8)
     for from_ in range(0, size, BLOCK):
         i = from_ + tl.arange(0, BLOCK)
         tl.store(target + i, tl.load(source + i, mask=i < size), mask=i < size)
 
 
 @triton.jit
-def queries(q, row, head, have, heads, channel, kept, D: tl.constexpr):
-    """The channels of queries that keys keep, [M, D], the others 0."""
+def queries(q, row, head, have, heads, channel, kept, D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr):
+    """The channels of queries that keys keep, [M, D], the others 0; for codes, f32, rotated."""
     at = (row.to(tl.int64) * heads + head) * D
-    return tl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (tl.arange(0, D) < kept)[None, :], other=0.0)
+    x = tl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (tl.arange(0, D) < kept)[None, :], other=0.0)
+    if BITS == 16:
+        return x
+    else:
+        return mix(x.to(tl.float32), kept, M, D, STAGES)
 
 
 @triton.jit
-def keys(group, kept, D: tl.constexpr):
-    """The keys of a group, [D, 32], channels that they keep first and 0 behind them."""
-    c = tl.arange(0, D)
-    return tl.load(numbers(group) + c[:, None] * G + tl.arange(0, G)[None, :], mask=(c < kept)[:, None], other=0.0)
+def products(query, group, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """Queries [M, D] times the keys of a group: [M, 32]. Scales of codes go to the queries, of which three parts of bf16 make all of
+    an f32, and codes, counted from their middle, are exact."""
+    if BITS == 16:
+        return tl.dot(query, keys_of(group, kept, D, BITS))
+    else:
+        MIDDLE: tl.constexpr = 1 << (BITS - 1)
+        c = tl.arange(0, D)
+        scales = scales_of(group, kept, D, BITS)
+        scale = tl.load(scales + c, mask=c < kept, other=0.0).to(tl.float32)
+        middle = tl.load(scales + filled(kept, BITS) + c, mask=c < kept, other=0.0).to(tl.float32) + scale * MIDDLE
+        codes = (key_codes(group, kept, D, BITS) - MIDDLE).to(tl.float32).to(tl.bfloat16)
+        rest = query * scale[None, :]
+        first = rest.to(tl.bfloat16)
+        rest -= first.to(tl.float32)
+        second = rest.to(tl.bfloat16)
+        third = (rest - second.to(tl.float32)).to(tl.bfloat16)
+        x = tl.dot(second, codes, tl.dot(third, codes))
+        return tl.dot(first, codes, x) + tl.sum(query * middle[None, :], 1)[:, None]
 
 
 @triton.jit
-def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale, D: tl.constexpr, M: tl.constexpr):
+def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
+           D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
     """Softmax attention of one tile of queries of one KV head over one span of its groups; program (tile, KV head, split). See
-    packed.attend_packed; size is not used."""
+    packed.observe_packed for groups and packed, and attention.attend for the rest; span is of groups, and size is not used."""
     tile = tl.program_id(0)
     kv = tl.program_id(1)
     split = tl.program_id(2)
@@ -167,30 +323,31 @@ def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, spa
     to = tl.minimum(from_ + span, tl.load(packed + first * kv_heads + kv))
     peak = tl.full([M], float("-inf"), tl.float32)
     sum_ = tl.zeros([M], tl.float32)
-    mix = tl.zeros([M, D], tl.float32)
+    mixed = tl.zeros([M, D], tl.float32)
     if from_ < to:
         at, kept, size = groups_of(tl.load(groups + tile), layer, kv, kv_heads, D)
-        query = queries(q, row, head, have, heads, channels_of(at, kept, D), kept, D)
+        query = queries(q, row, head, have, heads, channels_of(at, kept, D), kept, D, M, BITS, STAGES)
         for number in range(from_, to):
             group = at + number.to(tl.int64) * size
-            x = tl.dot(query, keys(group, kept, D)) * (scale * 1.4426950408889634)
+            x = products(query, group, kept, D, BITS) * (scale * 1.4426950408889634)
             higher = tl.maximum(peak, tl.max(x, 1))
             shrink = tl.exp2(peak - higher)
             p = tl.exp2(x - higher[:, None])
             sum_ = sum_ * shrink + tl.sum(p, 1)
-            value = tl.load(numbers(group) + kept * G + tl.arange(0, G)[:, None] * D + d[None, :])
-            mix = tl.dot(p.to(tl.bfloat16), value, mix * shrink[:, None])
+            mixed = tl.dot(p.to(tl.bfloat16), values_of(group, kept, D, BITS).to(tl.bfloat16), mixed * shrink[:, None])
             peak = higher
-        mix = mix / sum_[:, None]
+        mixed = mixed / sum_[:, None]
+        if BITS < 16:
+            mixed = kivi.mix(mixed, M, D, STAGES, SHARE)
     total = tl.where(sum_ > 0, (peak + tl.log2(sum_)) * 0.6931471805599453, float("-inf"))
     r = (split.to(tl.int64) * rows + row) * heads + head
     tl.store(lse + r, total, mask=have)
-    tl.store(out + r[:, None] * D + d[None, :], mix, mask=have[:, None])
+    tl.store(out + r[:, None] * D + d[None, :], mixed, mask=have[:, None])
 
 
 @triton.jit
 def observe(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, kv_heads, splits, size, scale, last,
-            D: tl.constexpr, M: tl.constexpr):
+            D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
     """What the tokens of a group get of the attention of a block's rows; program (group, KV head, block). See
     packed.observe_packed; size is not used."""
     block = blocks + tl.program_id(2) * 6
@@ -202,7 +359,7 @@ def observe(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, 
     if number < tl.load(packed + first * kv_heads + kv):
         at, kept, size = groups_of(tl.load(groups + tl.program_id(2)), layer, kv, kv_heads, D)
         channel = channels_of(at, kept, D)
-        key = keys(at + number.to(tl.int64) * size, kept, D)
+        group = at + number.to(tl.int64) * size
         total = tl.zeros([G], tl.float32)
         for from_ in range(0, count, M):
             i = from_ + tl.arange(0, M)
@@ -210,7 +367,8 @@ def observe(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, 
             row = first + i // share
             head = kv * share + i % share
             whole = attention.joined(lse, row, head, inside, rows, heads, splits, M)
-            p = tl.exp2(tl.dot(queries(q, row, head, inside, heads, channel, kept, D), key) * (scale * 1.4426950408889634) - whole[:, None])
+            query = queries(q, row, head, inside, heads, channel, kept, D, M, BITS, STAGES)
+            p = tl.exp2(products(query, group, kept, D, BITS) * (scale * 1.4426950408889634) - whole[:, None])
             p = tl.where(inside[:, None], p, 0.0)
             if last == 0:
                 total += tl.sum(p, 0)
