@@ -172,7 +172,7 @@ func (r *rig) checkPrune(h Heads, p Pruned) {
 // Attention over groups of pruned keys is that over keys whose lost channels are zero, and so is what their tokens get of it.
 func TestAttendPruned(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		for i, h := range headShapes {
+		for i, h := range append(headShapes, Heads{Heads: 24, KVHeads: 2, Dim: 64}) { // more query heads than other tiles have
 			channels := []int{h.Dim - h.Dim*40/100, h.Dim / 10, h.Dim - 1}[i%3]
 			for j, bits := range []int{16, 2, 4} {
 				if j == 0 || i%2 == j-1 {
