@@ -164,18 +164,22 @@ func (p Product) panels(in *Input, from, to int) {
 	tiles := tileCount(in.n, t.width)
 	var words []uint32
 	var first, end int
+	if from < to && in.n <= fewStreamed && f != plain {
+		Ask(m.data[from*m.panel:][:min(codesAhead, (to-from)*m.panel)])
+	}
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
+		ahead := min(codesAhead, (to-1-panel)*m.panel) // what lies behind the last is read by others
 		for i := range tiles {
 			if tiles > 1 || panel == from { // one tile is the same for all
 				words, first, end = in.tile(t, i)
 			}
 			dst := p.Dst[first*m.rows+panel*panelRows:]
 			if f != pairs && rows == panelRows && !p.Add {
-				m.mulTile(dst, m.rows, words, end-first, m.at(panel))
+				m.mulTile(dst, m.rows, words, end-first, m.at(panel), ahead)
 				continue
 			}
-			m.mulTile(product, panelRows, words, (end-first)*f.rows(), m.at(panel))
+			m.mulTile(product, panelRows, words, (end-first)*f.rows(), m.at(panel), ahead)
 			if f == pairs && rows == panelRows && !p.Add {
 				kernels.addPairs(dst, m.rows, product, end-first)
 				continue
@@ -220,10 +224,19 @@ func addRows(dst []float32, stride int, src []float32, n int) {
 	}
 }
 
+// fewStreamed is the most tokens whose products wait for the memory: see tokensStreamed in
+// package gen.
+const fewStreamed = 8
+
+// codesAhead is how far ahead, in bytes, weights in codes are asked for. A core that has a
+// way to memory of its own reads 46 GB/s, and needs that much under way while the memory
+// answers.
+const codesAhead = 8192
+
 // mulTile writes the 16 products of a panel with each of n tokens to dst, one
 // token every stride values.
-func (m *Matrix) mulTile(dst []float32, stride int, x []uint32, n int, panel []byte) {
-	if m.mulAssembly(dst, stride, x, n, panel) {
+func (m *Matrix) mulTile(dst []float32, stride int, x []uint32, n int, panel []byte, ahead int) {
+	if m.mulAssembly(dst, stride, x, n, panel, ahead) {
 		return
 	}
 	switch m.layout {

@@ -7,189 +7,189 @@ package cpu
 // mulFloats1AVX2 multiplies a panel of floats with 1 tokens.
 //
 //go:noescape
-func mulFloats1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats2AVX2 multiplies a panel of floats with 2 tokens.
 //
 //go:noescape
-func mulFloats2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats3AVX2 multiplies a panel of floats with 3 tokens.
 //
 //go:noescape
-func mulFloats3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats4AVX2 multiplies a panel of floats with 4 tokens.
 //
 //go:noescape
-func mulFloats4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats5AVX2 multiplies a panel of floats with 5 tokens.
 //
 //go:noescape
-func mulFloats5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats6AVX2 multiplies a panel of floats with 6 tokens.
 //
 //go:noescape
-func mulFloats6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves1AVX2 multiplies a panel of halves with 1 tokens.
 //
 //go:noescape
-func mulHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves2AVX2 multiplies a panel of halves with 2 tokens.
 //
 //go:noescape
-func mulHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves3AVX2 multiplies a panel of halves with 3 tokens.
 //
 //go:noescape
-func mulHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves4AVX2 multiplies a panel of halves with 4 tokens.
 //
 //go:noescape
-func mulHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves5AVX2 multiplies a panel of halves with 5 tokens.
 //
 //go:noescape
-func mulHalves5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves6AVX2 multiplies a panel of halves with 6 tokens.
 //
 //go:noescape
-func mulHalves6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains1AVX2 multiplies a panel of brains with 1 tokens.
 //
 //go:noescape
-func mulBrains1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains2AVX2 multiplies a panel of brains with 2 tokens.
 //
 //go:noescape
-func mulBrains2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains3AVX2 multiplies a panel of brains with 3 tokens.
 //
 //go:noescape
-func mulBrains3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains4AVX2 multiplies a panel of brains with 4 tokens.
 //
 //go:noescape
-func mulBrains4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains5AVX2 multiplies a panel of brains with 5 tokens.
 //
 //go:noescape
-func mulBrains5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains6AVX2 multiplies a panel of brains with 6 tokens.
 //
 //go:noescape
-func mulBrains6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles1AVX2 multiplies a panel of nibbles with 1 tokens, 8 rows.
 //
 //go:noescape
-func mulNibbles1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles2AVX2 multiplies a panel of nibbles with 2 tokens, 8 rows.
 //
 //go:noescape
-func mulNibbles2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles3AVX2 multiplies a panel of nibbles with 3 tokens, 8 rows.
 //
 //go:noescape
-func mulNibbles3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles4AVX2 multiplies a panel of nibbles with 4 tokens, 8 rows.
 //
 //go:noescape
-func mulNibbles4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin1AVX2 multiplies a panel of nibblesMin with 1 tokens, 8 rows.
 //
 //go:noescape
-func mulNibblesMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin2AVX2 multiplies a panel of nibblesMin with 2 tokens, 8 rows.
 //
 //go:noescape
-func mulNibblesMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin3AVX2 multiplies a panel of nibblesMin with 3 tokens, 8 rows.
 //
 //go:noescape
-func mulNibblesMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin4AVX2 multiplies a panel of nibblesMin with 4 tokens, 8 rows.
 //
 //go:noescape
-func mulNibblesMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets1AVX2 multiplies a panel of octets with 1 tokens, 8 rows.
 //
 //go:noescape
-func mulOctets1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets2AVX2 multiplies a panel of octets with 2 tokens, 8 rows.
 //
 //go:noescape
-func mulOctets2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets3AVX2 multiplies a panel of octets with 3 tokens, 8 rows.
 //
 //go:noescape
-func mulOctets3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets4AVX2 multiplies a panel of octets with 4 tokens, 8 rows.
 //
 //go:noescape
-func mulOctets4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin1AVX2 multiplies a panel of octetsMin with 1 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin2AVX2 multiplies a panel of octetsMin with 2 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin3AVX2 multiplies a panel of octetsMin with 3 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin4AVX2 multiplies a panel of octetsMin with 4 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves1AVX2 multiplies a panel of octetsHalves with 1 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves2AVX2 multiplies a panel of octetsHalves with 2 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves3AVX2 multiplies a panel of octetsHalves with 3 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves4AVX2 multiplies a panel of octetsHalves with 4 tokens, 8 rows.
 //
 //go:noescape
-func mulOctetsHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func mulFloats1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -67,9 +67,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulFloats2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -150,9 +150,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulFloats3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -253,9 +253,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulFloats4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -376,9 +376,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulFloats5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats5AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats5AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -519,9 +519,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulFloats6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, FMA3
-TEXT ·mulFloats6AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulFloats6AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -682,9 +682,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -745,9 +745,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -828,9 +828,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -931,9 +931,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1054,9 +1054,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves5AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves5AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1197,9 +1197,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, F16C, FMA3
-TEXT ·mulHalves6AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulHalves6AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1360,9 +1360,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1433,9 +1433,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1526,9 +1526,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1639,9 +1639,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1772,9 +1772,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains5AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains5AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains5AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1925,9 +1925,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains6AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·mulBrains6AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulBrains6AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2098,9 +2098,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibbles1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2174,9 +2174,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibbles2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibbles2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2284,9 +2284,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibbles3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibbles3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2428,9 +2428,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibbles4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibbles4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2606,9 +2606,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibblesMin1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2683,9 +2683,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibblesMin2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2794,9 +2794,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibblesMin3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2939,9 +2939,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulNibblesMin4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3118,9 +3118,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctets1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctets1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3215,9 +3215,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctets2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctets2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3359,9 +3359,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctets3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctets3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3550,9 +3550,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctets4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctets4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3788,9 +3788,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsMin1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3855,9 +3855,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsMin2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3957,9 +3957,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsMin3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4094,9 +4094,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsMin4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4266,9 +4266,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves1AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsHalves1AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves1AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4372,9 +4372,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves2AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsHalves2AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves2AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4528,9 +4528,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves3AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsHalves3AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves3AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4734,9 +4734,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves4AVX2(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulOctetsHalves4AVX2(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves4AVX2(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX

@@ -7,542 +7,542 @@ package cpu
 // mulFloats1AVX512 multiplies a panel of floats with 1 tokens.
 //
 //go:noescape
-func mulFloats1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves1AVX512 multiplies a panel of halves with 1 tokens.
 //
 //go:noescape
-func mulHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains1AVX512 multiplies a panel of brains with 1 tokens.
 //
 //go:noescape
-func mulBrains1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles1AVX512 multiplies a panel of nibbles with 1 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin1AVX512 multiplies a panel of nibblesMin with 1 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets1AVX512 multiplies a panel of octets with 1 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin1AVX512 multiplies a panel of octetsMin with 1 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves1AVX512 multiplies a panel of octetsHalves with 1 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords1AVX512 multiplies a panel of words with 1 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats2AVX512 multiplies a panel of floats with 2 tokens.
 //
 //go:noescape
-func mulFloats2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves2AVX512 multiplies a panel of halves with 2 tokens.
 //
 //go:noescape
-func mulHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains2AVX512 multiplies a panel of brains with 2 tokens.
 //
 //go:noescape
-func mulBrains2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles2AVX512 multiplies a panel of nibbles with 2 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin2AVX512 multiplies a panel of nibblesMin with 2 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets2AVX512 multiplies a panel of octets with 2 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin2AVX512 multiplies a panel of octetsMin with 2 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves2AVX512 multiplies a panel of octetsHalves with 2 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords2AVX512 multiplies a panel of words with 2 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats3AVX512 multiplies a panel of floats with 3 tokens.
 //
 //go:noescape
-func mulFloats3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves3AVX512 multiplies a panel of halves with 3 tokens.
 //
 //go:noescape
-func mulHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains3AVX512 multiplies a panel of brains with 3 tokens.
 //
 //go:noescape
-func mulBrains3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles3AVX512 multiplies a panel of nibbles with 3 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin3AVX512 multiplies a panel of nibblesMin with 3 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets3AVX512 multiplies a panel of octets with 3 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin3AVX512 multiplies a panel of octetsMin with 3 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves3AVX512 multiplies a panel of octetsHalves with 3 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords3AVX512 multiplies a panel of words with 3 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats4AVX512 multiplies a panel of floats with 4 tokens.
 //
 //go:noescape
-func mulFloats4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves4AVX512 multiplies a panel of halves with 4 tokens.
 //
 //go:noescape
-func mulHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains4AVX512 multiplies a panel of brains with 4 tokens.
 //
 //go:noescape
-func mulBrains4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles4AVX512 multiplies a panel of nibbles with 4 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin4AVX512 multiplies a panel of nibblesMin with 4 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets4AVX512 multiplies a panel of octets with 4 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin4AVX512 multiplies a panel of octetsMin with 4 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves4AVX512 multiplies a panel of octetsHalves with 4 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords4AVX512 multiplies a panel of words with 4 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats5AVX512 multiplies a panel of floats with 5 tokens.
 //
 //go:noescape
-func mulFloats5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves5AVX512 multiplies a panel of halves with 5 tokens.
 //
 //go:noescape
-func mulHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains5AVX512 multiplies a panel of brains with 5 tokens.
 //
 //go:noescape
-func mulBrains5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles5AVX512 multiplies a panel of nibbles with 5 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin5AVX512 multiplies a panel of nibblesMin with 5 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets5AVX512 multiplies a panel of octets with 5 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin5AVX512 multiplies a panel of octetsMin with 5 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves5AVX512 multiplies a panel of octetsHalves with 5 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords5AVX512 multiplies a panel of words with 5 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats6AVX512 multiplies a panel of floats with 6 tokens.
 //
 //go:noescape
-func mulFloats6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves6AVX512 multiplies a panel of halves with 6 tokens.
 //
 //go:noescape
-func mulHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains6AVX512 multiplies a panel of brains with 6 tokens.
 //
 //go:noescape
-func mulBrains6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles6AVX512 multiplies a panel of nibbles with 6 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin6AVX512 multiplies a panel of nibblesMin with 6 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets6AVX512 multiplies a panel of octets with 6 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin6AVX512 multiplies a panel of octetsMin with 6 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves6AVX512 multiplies a panel of octetsHalves with 6 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords6AVX512 multiplies a panel of words with 6 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats7AVX512 multiplies a panel of floats with 7 tokens.
 //
 //go:noescape
-func mulFloats7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves7AVX512 multiplies a panel of halves with 7 tokens.
 //
 //go:noescape
-func mulHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains7AVX512 multiplies a panel of brains with 7 tokens.
 //
 //go:noescape
-func mulBrains7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles7AVX512 multiplies a panel of nibbles with 7 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin7AVX512 multiplies a panel of nibblesMin with 7 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets7AVX512 multiplies a panel of octets with 7 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin7AVX512 multiplies a panel of octetsMin with 7 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves7AVX512 multiplies a panel of octetsHalves with 7 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords7AVX512 multiplies a panel of words with 7 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats8AVX512 multiplies a panel of floats with 8 tokens.
 //
 //go:noescape
-func mulFloats8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves8AVX512 multiplies a panel of halves with 8 tokens.
 //
 //go:noescape
-func mulHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains8AVX512 multiplies a panel of brains with 8 tokens.
 //
 //go:noescape
-func mulBrains8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles8AVX512 multiplies a panel of nibbles with 8 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin8AVX512 multiplies a panel of nibblesMin with 8 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets8AVX512 multiplies a panel of octets with 8 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin8AVX512 multiplies a panel of octetsMin with 8 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves8AVX512 multiplies a panel of octetsHalves with 8 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords8AVX512 multiplies a panel of words with 8 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats9AVX512 multiplies a panel of floats with 9 tokens.
 //
 //go:noescape
-func mulFloats9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves9AVX512 multiplies a panel of halves with 9 tokens.
 //
 //go:noescape
-func mulHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains9AVX512 multiplies a panel of brains with 9 tokens.
 //
 //go:noescape
-func mulBrains9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles9AVX512 multiplies a panel of nibbles with 9 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin9AVX512 multiplies a panel of nibblesMin with 9 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets9AVX512 multiplies a panel of octets with 9 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin9AVX512 multiplies a panel of octetsMin with 9 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves9AVX512 multiplies a panel of octetsHalves with 9 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords9AVX512 multiplies a panel of words with 9 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats10AVX512 multiplies a panel of floats with 10 tokens.
 //
 //go:noescape
-func mulFloats10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves10AVX512 multiplies a panel of halves with 10 tokens.
 //
 //go:noescape
-func mulHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains10AVX512 multiplies a panel of brains with 10 tokens.
 //
 //go:noescape
-func mulBrains10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles10AVX512 multiplies a panel of nibbles with 10 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin10AVX512 multiplies a panel of nibblesMin with 10 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets10AVX512 multiplies a panel of octets with 10 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin10AVX512 multiplies a panel of octetsMin with 10 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves10AVX512 multiplies a panel of octetsHalves with 10 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords10AVX512 multiplies a panel of words with 10 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats11AVX512 multiplies a panel of floats with 11 tokens.
 //
 //go:noescape
-func mulFloats11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves11AVX512 multiplies a panel of halves with 11 tokens.
 //
 //go:noescape
-func mulHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains11AVX512 multiplies a panel of brains with 11 tokens.
 //
 //go:noescape
-func mulBrains11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles11AVX512 multiplies a panel of nibbles with 11 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin11AVX512 multiplies a panel of nibblesMin with 11 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets11AVX512 multiplies a panel of octets with 11 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin11AVX512 multiplies a panel of octetsMin with 11 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves11AVX512 multiplies a panel of octetsHalves with 11 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords11AVX512 multiplies a panel of words with 11 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulFloats12AVX512 multiplies a panel of floats with 12 tokens.
 //
 //go:noescape
-func mulFloats12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulFloats12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulHalves12AVX512 multiplies a panel of halves with 12 tokens.
 //
 //go:noescape
-func mulHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulBrains12AVX512 multiplies a panel of brains with 12 tokens.
 //
 //go:noescape
-func mulBrains12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulBrains12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibbles12AVX512 multiplies a panel of nibbles with 12 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibbles12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibbles12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulNibblesMin12AVX512 multiplies a panel of nibblesMin with 12 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulNibblesMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulNibblesMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctets12AVX512 multiplies a panel of octets with 12 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctets12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctets12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsMin12AVX512 multiplies a panel of octetsMin with 12 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulOctetsHalves12AVX512 multiplies a panel of octetsHalves with 12 tokens by VPDPBUSD.
 //
 //go:noescape
-func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // mulWords12AVX512 multiplies a panel of words with 12 tokens by VPDPWSSD.
 //
 //go:noescape
-func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 
 // addPairsAVX512 adds rows of 16 values of src two by two, and writes the sums every stride values.
 //

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func mulFloats1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulFloats1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -52,9 +52,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulHalves1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -100,9 +100,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulBrains1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -153,9 +153,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles1AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -166,13 +166,14 @@ TEXT ·mulNibbles1AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z0, Z0, Z0
 	MOVL         $0x0f0f0f0f, CX
 	VPBROADCASTD CX, Z3
+	MOVQ         ahead+48(FP), CX
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(CX*1)
+	PREFETCHT0    64(BX)(CX*1)
+	PREFETCHT0    128(BX)(CX*1)
+	PREFETCHT0    192(BX)(CX*1)
+	PREFETCHT0    256(BX)(CX*1)
 	VPBROADCASTD  36(DX), Z4
 	VMOVDQU32     (BX), Z1
 	VPSRLD        $0x04, Z1, Z2
@@ -211,9 +212,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin1AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -224,13 +225,14 @@ TEXT ·mulNibblesMin1AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z0, Z0, Z0
 	MOVL         $0x0f0f0f0f, CX
 	VPBROADCASTD CX, Z3
+	MOVQ         ahead+48(FP), CX
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(CX*1)
+	PREFETCHT0       64(BX)(CX*1)
+	PREFETCHT0       128(BX)(CX*1)
+	PREFETCHT0       192(BX)(CX*1)
+	PREFETCHT0       256(BX)(CX*1)
 	VPXORD           Z4, Z4, Z4
 	VMOVDQU32        (BX), Z1
 	VPSRLD           $0x04, Z1, Z2
@@ -271,9 +273,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -282,17 +284,18 @@ TEXT ·mulOctets1AVX512(SB), NOSPLIT, $0-48
 	MOVQ   units+40(FP), DI
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
+	MOVQ   ahead+48(FP), CX
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(CX*1)
+	PREFETCHT0    64(BX)(CX*1)
+	PREFETCHT0    128(BX)(CX*1)
+	PREFETCHT0    192(BX)(CX*1)
+	PREFETCHT0    256(BX)(CX*1)
+	PREFETCHT0    320(BX)(CX*1)
+	PREFETCHT0    384(BX)(CX*1)
+	PREFETCHT0    448(BX)(CX*1)
+	PREFETCHT0    512(BX)(CX*1)
 	VPSLLD.BCST   $0x04, 36(DX), Z2
 	VMOVDQU32     (BX), Z1
 	VPDPBUSD.BCST (DX), Z1, Z2
@@ -323,9 +326,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -334,17 +337,18 @@ TEXT ·mulOctetsMin1AVX512(SB), NOSPLIT, $0-48
 	MOVQ   units+40(FP), DI
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
+	MOVQ   ahead+48(FP), CX
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(CX*1)
+	PREFETCHT0       64(BX)(CX*1)
+	PREFETCHT0       128(BX)(CX*1)
+	PREFETCHT0       192(BX)(CX*1)
+	PREFETCHT0       256(BX)(CX*1)
+	PREFETCHT0       320(BX)(CX*1)
+	PREFETCHT0       384(BX)(CX*1)
+	PREFETCHT0       448(BX)(CX*1)
+	PREFETCHT0       512(BX)(CX*1)
 	VPXORD           Z3, Z3, Z3
 	VMOVDQU32        (BX), Z1
 	VPDPBUSD.BCST    (DX), Z1, Z3
@@ -377,9 +381,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -388,17 +392,18 @@ TEXT ·mulOctetsHalves1AVX512(SB), NOSPLIT, $0-48
 	MOVQ   units+40(FP), DI
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
+	MOVQ   ahead+48(FP), CX
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(CX*1)
+	PREFETCHT0    64(BX)(CX*1)
+	PREFETCHT0    128(BX)(CX*1)
+	PREFETCHT0    192(BX)(CX*1)
+	PREFETCHT0    256(BX)(CX*1)
+	PREFETCHT0    320(BX)(CX*1)
+	PREFETCHT0    384(BX)(CX*1)
+	PREFETCHT0    448(BX)(CX*1)
+	PREFETCHT0    512(BX)(CX*1)
 	VPSLLD.BCST   $0x04, 44(DX), Z2
 	VMOVDQU32     (BX), Z1
 	VPDPBUSD.BCST (DX), Z1, Z2
@@ -436,9 +441,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords1AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords1AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -486,9 +491,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulFloats2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -542,9 +547,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulHalves2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -598,9 +603,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulBrains2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -659,9 +664,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles2AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -673,13 +678,14 @@ TEXT ·mulNibbles2AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z1, Z1, Z1
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z4
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  72(DX), Z5
 	VPBROADCASTD  76(DX), Z6
 	VMOVDQU32     (BX), Z2
@@ -732,9 +738,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin2AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -746,13 +752,14 @@ TEXT ·mulNibblesMin2AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z1, Z1, Z1
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z4
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z5, Z5, Z5
 	VPXORD           Z6, Z6, Z6
 	VMOVDQU32        (BX), Z2
@@ -808,9 +815,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -820,17 +827,18 @@ TEXT ·mulOctets2AVX512(SB), NOSPLIT, $0-48
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 72(DX), Z3
 	VPSLLD.BCST   $0x04, 76(DX), Z4
 	VMOVDQU32     (BX), Z2
@@ -875,9 +883,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -887,17 +895,18 @@ TEXT ·mulOctetsMin2AVX512(SB), NOSPLIT, $0-48
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z4, Z4, Z4
 	VPXORD           Z5, Z5, Z5
 	VMOVDQU32        (BX), Z2
@@ -945,9 +954,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -957,17 +966,18 @@ TEXT ·mulOctetsHalves2AVX512(SB), NOSPLIT, $0-48
 	SHLQ   $0x02, CX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 88(DX), Z3
 	VPSLLD.BCST   $0x04, 92(DX), Z4
 	VMOVDQU32     (BX), Z2
@@ -1025,9 +1035,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords2AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords2AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords2AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1090,9 +1100,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1151,9 +1161,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1212,9 +1222,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1278,9 +1288,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles3AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -1293,13 +1303,14 @@ TEXT ·mulNibbles3AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z2, Z2, Z2
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z5
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  108(DX), Z6
 	VPBROADCASTD  112(DX), Z7
 	VPBROADCASTD  116(DX), Z8
@@ -1366,9 +1377,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin3AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -1381,13 +1392,14 @@ TEXT ·mulNibblesMin3AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z2, Z2, Z2
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z5
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z6, Z6, Z6
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
@@ -1458,9 +1470,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1471,17 +1483,18 @@ TEXT ·mulOctets3AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 108(DX), Z4
 	VPSLLD.BCST   $0x04, 112(DX), Z5
 	VPSLLD.BCST   $0x04, 116(DX), Z6
@@ -1540,9 +1553,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1553,17 +1566,18 @@ TEXT ·mulOctetsMin3AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z5, Z5, Z5
 	VPXORD           Z6, Z6, Z6
 	VPXORD           Z7, Z7, Z7
@@ -1626,9 +1640,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1639,17 +1653,18 @@ TEXT ·mulOctetsHalves3AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 132(DX), Z4
 	VPSLLD.BCST   $0x04, 136(DX), Z5
 	VPSLLD.BCST   $0x04, 140(DX), Z6
@@ -1727,9 +1742,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords3AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords3AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords3AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1807,9 +1822,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1876,9 +1891,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -1945,9 +1960,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2019,9 +2034,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles4AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -2035,13 +2050,14 @@ TEXT ·mulNibbles4AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z3, Z3, Z3
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z6
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  144(DX), Z7
 	VPBROADCASTD  148(DX), Z8
 	VPBROADCASTD  152(DX), Z9
@@ -2122,9 +2138,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin4AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -2138,13 +2154,14 @@ TEXT ·mulNibblesMin4AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z3, Z3, Z3
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z6
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
@@ -2230,9 +2247,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2244,17 +2261,18 @@ TEXT ·mulOctets4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 144(DX), Z5
 	VPSLLD.BCST   $0x04, 148(DX), Z6
 	VPSLLD.BCST   $0x04, 152(DX), Z7
@@ -2327,9 +2345,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2341,17 +2359,18 @@ TEXT ·mulOctetsMin4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z6, Z6, Z6
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
@@ -2429,9 +2448,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2443,17 +2462,18 @@ TEXT ·mulOctetsHalves4AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 176(DX), Z5
 	VPSLLD.BCST   $0x04, 180(DX), Z6
 	VPSLLD.BCST   $0x04, 184(DX), Z7
@@ -2551,9 +2571,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords4AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords4AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords4AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2646,9 +2666,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2723,9 +2743,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2800,9 +2820,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -2882,9 +2902,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles5AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -2899,13 +2919,14 @@ TEXT ·mulNibbles5AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z4, Z4, Z4
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z7
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  180(DX), Z8
 	VPBROADCASTD  184(DX), Z9
 	VPBROADCASTD  188(DX), Z10
@@ -3000,9 +3021,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin5AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -3017,13 +3038,14 @@ TEXT ·mulNibblesMin5AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z4, Z4, Z4
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z7
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
@@ -3124,9 +3146,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3139,17 +3161,18 @@ TEXT ·mulOctets5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 180(DX), Z6
 	VPSLLD.BCST   $0x04, 184(DX), Z7
 	VPSLLD.BCST   $0x04, 188(DX), Z8
@@ -3236,9 +3259,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3251,17 +3274,18 @@ TEXT ·mulOctetsMin5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z7, Z7, Z7
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
@@ -3354,9 +3378,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3369,17 +3393,18 @@ TEXT ·mulOctetsHalves5AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 220(DX), Z6
 	VPSLLD.BCST   $0x04, 224(DX), Z7
 	VPSLLD.BCST   $0x04, 228(DX), Z8
@@ -3497,9 +3522,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords5AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords5AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords5AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3607,9 +3632,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3692,9 +3717,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3777,9 +3802,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -3867,9 +3892,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles6AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -3885,13 +3910,14 @@ TEXT ·mulNibbles6AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z5, Z5, Z5
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z8
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  216(DX), Z9
 	VPBROADCASTD  220(DX), Z10
 	VPBROADCASTD  224(DX), Z11
@@ -4000,9 +4026,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin6AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -4018,13 +4044,14 @@ TEXT ·mulNibblesMin6AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z5, Z5, Z5
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z8
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
@@ -4140,9 +4167,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4156,17 +4183,18 @@ TEXT ·mulOctets6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 216(DX), Z7
 	VPSLLD.BCST   $0x04, 220(DX), Z8
 	VPSLLD.BCST   $0x04, 224(DX), Z9
@@ -4267,9 +4295,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4283,17 +4311,18 @@ TEXT ·mulOctetsMin6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z8, Z8, Z8
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
@@ -4401,9 +4430,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4417,17 +4446,18 @@ TEXT ·mulOctetsHalves6AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 264(DX), Z7
 	VPSLLD.BCST   $0x04, 268(DX), Z8
 	VPSLLD.BCST   $0x04, 272(DX), Z9
@@ -4565,9 +4595,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords6AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords6AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords6AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4690,9 +4720,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4783,9 +4813,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4876,9 +4906,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -4974,9 +5004,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles7AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -4993,13 +5023,14 @@ TEXT ·mulNibbles7AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z6, Z6, Z6
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z9
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  252(DX), Z10
 	VPBROADCASTD  256(DX), Z11
 	VPBROADCASTD  260(DX), Z12
@@ -5122,9 +5153,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin7AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -5141,13 +5172,14 @@ TEXT ·mulNibblesMin7AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z6, Z6, Z6
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z9
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
@@ -5278,9 +5310,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -5295,17 +5327,18 @@ TEXT ·mulOctets7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 252(DX), Z8
 	VPSLLD.BCST   $0x04, 256(DX), Z9
 	VPSLLD.BCST   $0x04, 260(DX), Z10
@@ -5420,9 +5453,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -5437,17 +5470,18 @@ TEXT ·mulOctetsMin7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z9, Z9, Z9
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
@@ -5570,9 +5604,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -5587,17 +5621,18 @@ TEXT ·mulOctetsHalves7AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 308(DX), Z8
 	VPSLLD.BCST   $0x04, 312(DX), Z9
 	VPSLLD.BCST   $0x04, 316(DX), Z10
@@ -5755,9 +5790,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords7AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords7AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords7AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -5895,9 +5930,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -5996,9 +6031,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -6097,9 +6132,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -6203,9 +6238,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibbles8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles8AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -6223,13 +6258,14 @@ TEXT ·mulNibbles8AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z7, Z7, Z7
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z10
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
 	VPBROADCASTD  288(DX), Z11
 	VPBROADCASTD  292(DX), Z12
 	VPBROADCASTD  296(DX), Z13
@@ -6366,9 +6402,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulNibblesMin8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin8AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -6386,13 +6422,14 @@ TEXT ·mulNibblesMin8AVX512(SB), NOSPLIT, $0-48
 	VPXORD       Z7, Z7, Z7
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z10
+	MOVQ         ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
 	VPXORD           Z13, Z13, Z13
@@ -6538,9 +6575,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctets8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -6556,17 +6593,18 @@ TEXT ·mulOctets8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 288(DX), Z9
 	VPSLLD.BCST   $0x04, 292(DX), Z10
 	VPSLLD.BCST   $0x04, 296(DX), Z11
@@ -6695,9 +6733,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsMin8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -6713,17 +6751,18 @@ TEXT ·mulOctetsMin8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0       12288(BX)
-	PREFETCHT0       12352(BX)
-	PREFETCHT0       12416(BX)
-	PREFETCHT0       12480(BX)
-	PREFETCHT0       12544(BX)
-	PREFETCHT0       12608(BX)
-	PREFETCHT0       12672(BX)
-	PREFETCHT0       12736(BX)
-	PREFETCHT0       12800(BX)
+	PREFETCHT0       (BX)(R8*1)
+	PREFETCHT0       64(BX)(R8*1)
+	PREFETCHT0       128(BX)(R8*1)
+	PREFETCHT0       192(BX)(R8*1)
+	PREFETCHT0       256(BX)(R8*1)
+	PREFETCHT0       320(BX)(R8*1)
+	PREFETCHT0       384(BX)(R8*1)
+	PREFETCHT0       448(BX)(R8*1)
+	PREFETCHT0       512(BX)(R8*1)
 	VPXORD           Z10, Z10, Z10
 	VPXORD           Z11, Z11, Z11
 	VPXORD           Z12, Z12, Z12
@@ -6861,9 +6900,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulOctetsHalves8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -6879,17 +6918,18 @@ TEXT ·mulOctetsHalves8AVX512(SB), NOSPLIT, $0-48
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
+	MOVQ   ahead+48(FP), R8
 
 block:
-	PREFETCHT0    12288(BX)
-	PREFETCHT0    12352(BX)
-	PREFETCHT0    12416(BX)
-	PREFETCHT0    12480(BX)
-	PREFETCHT0    12544(BX)
-	PREFETCHT0    12608(BX)
-	PREFETCHT0    12672(BX)
-	PREFETCHT0    12736(BX)
-	PREFETCHT0    12800(BX)
+	PREFETCHT0    (BX)(R8*1)
+	PREFETCHT0    64(BX)(R8*1)
+	PREFETCHT0    128(BX)(R8*1)
+	PREFETCHT0    192(BX)(R8*1)
+	PREFETCHT0    256(BX)(R8*1)
+	PREFETCHT0    320(BX)(R8*1)
+	PREFETCHT0    384(BX)(R8*1)
+	PREFETCHT0    448(BX)(R8*1)
+	PREFETCHT0    512(BX)(R8*1)
 	VPSLLD.BCST   $0x04, 352(DX), Z9
 	VPSLLD.BCST   $0x04, 356(DX), Z10
 	VPSLLD.BCST   $0x04, 360(DX), Z11
@@ -7067,9 +7107,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords8AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords8AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords8AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -7222,9 +7262,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -7331,9 +7371,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -7440,9 +7480,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -7554,9 +7594,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibbles9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles9AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -7727,9 +7767,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibblesMin9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin9AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -7910,9 +7950,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctets9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8073,9 +8113,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsMin9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8246,9 +8286,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsHalves9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8464,9 +8504,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords9AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords9AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords9AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8634,9 +8674,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8751,9 +8791,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8868,9 +8908,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -8990,9 +9030,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibbles10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles10AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -9178,9 +9218,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibblesMin10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin10AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -9377,9 +9417,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctets10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -9555,9 +9595,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsMin10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -9744,9 +9784,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsHalves10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -9983,9 +10023,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords10AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords10AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords10AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -10168,9 +10208,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -10293,9 +10333,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -10418,9 +10458,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -10548,9 +10588,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibbles11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles11AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -10751,9 +10791,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibblesMin11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin11AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -10966,9 +11006,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctets11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -11159,9 +11199,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsMin11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -11364,9 +11404,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsHalves11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -11624,9 +11664,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords11AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords11AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords11AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -11824,9 +11864,9 @@ lines:
 	VZEROUPPER
 	RET
 
-// func mulFloats12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulFloats12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulFloats12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulFloats12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -11957,9 +11997,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulHalves12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulHalves12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -12090,9 +12130,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulBrains12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulBrains12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F
-TEXT ·mulBrains12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulBrains12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -12228,9 +12268,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func mulNibbles12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibbles12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibbles12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibbles12AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -12446,9 +12486,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulNibblesMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulNibblesMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulNibblesMin12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulNibblesMin12AVX512(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         x+16(FP), DX
@@ -12677,9 +12717,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctets12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctets12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctets12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctets12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -12885,9 +12925,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsMin12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsMin12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsMin12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -13106,9 +13146,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulOctetsHalves12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulOctetsHalves12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulOctetsHalves12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX
@@ -13387,9 +13427,9 @@ block:
 	VZEROUPPER
 	RET
 
-// func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr)
+// func mulWords12AVX512(dst *float32, stride uintptr, x *uint32, codes *byte, scales *byte, units uintptr, ahead uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·mulWords12AVX512(SB), NOSPLIT, $0-48
+TEXT ·mulWords12AVX512(SB), NOSPLIT, $0-56
 	MOVQ   dst+0(FP), AX
 	MOVQ   stride+8(FP), CX
 	MOVQ   x+16(FP), DX

@@ -3,4 +3,4 @@
 package cpu
 
 // mulAssembly tells that there are no kernels here.
-func (m *Matrix) mulAssembly([]float32, int, []uint32, int, []byte) bool { return false }
+func (m *Matrix) mulAssembly([]float32, int, []uint32, int, []byte, int) bool { return false }

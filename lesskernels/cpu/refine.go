@@ -54,7 +54,7 @@ func (m *Matrix) refine(dst []float32, in *Input, token, from, to int, limit flo
 		if from += above(m.outputs(dst, token, from, to), limit) / panelRows; from >= to {
 			return
 		}
-		m.mulTile(product, panelRows, words, 2, m.at(from))
+		m.mulTile(product, panelRows, words, 2, m.at(from), 0)
 		rowsFor(m.isa).addPairs(product, panelRows, product, 1)
 		copy(m.outputs(dst, token, from, from+1), product)
 	}

@@ -59,4 +59,4 @@ func mulName(l layout, n int, isa string) string {
 }
 
 // mulSignature is that of every product kernel: see mulKernel in package cpu.
-const mulSignature = "func(dst *float32, stride uintptr, x *uint32, codes, scales *byte, units uintptr)"
+const mulSignature = "func(dst *float32, stride uintptr, x *uint32, codes, scales *byte, units, ahead uintptr)"

@@ -17,13 +17,10 @@ const tokens512 = 12
 // arithmetic.
 const tokensStreamed = 8
 
-// How far, in bytes, kernels for few tokens prefetch plain weights, weights in codes, and
-// keys and values. What a core reads in the time that the memory takes to answer is what
-// has to be under way: 4 kB of codes leave it a tenth slower than 12 kB, 24 kB are more
-// than its nearest cache keeps.
+// How far, in bytes, kernels for few tokens prefetch plain weights, and keys and values. How
+// far ahead weights in codes are asked for is a parameter: see codesAhead in package cpu.
 const (
 	weightsAhead = 4096
-	codesAhead   = 12288
 	ahead        = 2048
 )
 
@@ -207,10 +204,15 @@ func (k *kernels) mulCodes512(l layout, n int) {
 		k.MOVL(op.U32(0x0f0f0f0f), bits)
 		k.VPBROADCASTD(bits, c.mask)
 	}
+	var ahead reg.GPVirtual
+	if n <= tokensStreamed {
+		ahead = k.GP64()
+		k.Load(k.Param("ahead"), ahead)
+	}
 	k.Label("block")
 	if n <= tokensStreamed {
 		for line := 0; line < l.codeBytes()+l.scaleBytes(); line += 64 {
-			k.PREFETCHT0(op.Mem{Base: a.codes, Disp: codesAhead + line})
+			k.PREFETCHT0(op.Mem{Base: a.codes, Index: ahead, Scale: 1, Disp: line})
 		}
 	}
 	switch l {
