@@ -113,7 +113,7 @@ func address(p device.Pointer) uint64 { return uint64(p) }
 
 // Bytes is the memory of numbers as it is copied to and from a device, both of which are
 // little-endian.
-func Bytes[T uint16 | int32 | int64 | float32 | float64 | [4]int32 | Ask | SquaresJob | Tile | Place | Move | Store | Mean | Watch | StateEntry | Leaving | Job | Turn | PackJob | PackRow](values []T) []byte {
+func Bytes[T uint16 | int32 | int64 | float32 | float64 | [4]int32 | Ask | SquaresJob | Tile | Place | Move | Store | Mean | Watch | StateEntry | Leaving | Job | Turn | PackJob | PackRow | Deviation](values []T) []byte {
 	var zero T
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*int(unsafe.Sizeof(zero)))
 }

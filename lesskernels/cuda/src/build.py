@@ -44,6 +44,7 @@ MERGE = dict(parts="*fp32", lse="*fp32", list="*i32", phi="*fp32", states="*fp32
 OBSERVE = dict(q="*bf16", memory="*bf16", lse="*fp32", blocks="*i64", places="*i64", live="*i32", positions="*i32", out="*fp32",
                layer="i32", rows="i32", heads="i32", kv_heads="i32", splits="i32", scale="fp32", rise="fp32")
 STORE = dict(memory="*bf16", keys="*bf16", values="*bf16", stores="*i64", live="*i32", layer="i32", rows="i32", kv_heads="i32")
+DEVIATE = dict(memory="*bf16", keys="*bf16", values="*bf16", place="*i64", positions="*i32", out="*fp32", layer="i32", rows="i32", kv_heads="i32")
 PHI = dict(qkv="*fp32", asked="*i64", first="*fp32", second="*fp32", out="*fp32", rows="i32", heads="i32", kv_heads="i32", hidden="i32", rank="i32")
 ABSORB = dict(memory="*bf16", jobs="*i64", leaving="*i64", turns="*fp32", states="*fp32", first="*fp32", second="*fp32", third="*fp32",
               s1="*fp32", s2="*fp32", rates="*fp32", layer="i32", kv_heads="i32", hidden="i32", rank="i32")
@@ -71,6 +72,8 @@ def kernels():
     yield "add_norm", rows.add_norm, NORM, dict(ADD=True, PICK=False, **block), 4
     yield "pick_norm", rows.add_norm, NORM, dict(ADD=False, PICK=True, **block), 4
     yield "add", rows.add, dict(x="*fp32", delta="*fp32", n="i32"), block, 4
+    for name, back in ("gather", False), ("scatter", True):
+        yield name, rows.pick, dict(from_="*i32", to="*i32", list="*i32", width="i32"), dict(BACK=back, **block), 4
     search = dict(logits="*fp32", count="*i32", heat="*fp32", tops="*i64", sums="*fp32", out="*i64", vocab="i32", blocks="i32")
     yield "likely_of_blocks", likely.of_blocks, search, dict(C=64, BLOCK=4096), 8
     yield "likely_of_all", likely.of_all, search, dict(C=64, BLOCKS=64), 8
@@ -91,6 +94,7 @@ def kernels():
         yield f"move_d{d}", rows.move, dict(memory="*bf16", moves="*i64", layer="i32"), dict(D=d), 1
         yield f"rope_d{d}", rows.rope, ROPE, dict(D=d), 1
         yield f"store_d{d}", rows.store, STORE, dict(D=d), 1
+        yield f"deviate_d{d}", rows.deviate, DEVIATE, dict(D=d), 1
         yield f"mean_d{d}", rows.mean, dict(memory="*bf16", means="*i64", members="*i64"), dict(D=d), 1
         for name, m in ("one", 16), ("block", 64):
             warps = 8 if d == 256 and m == 64 else 4

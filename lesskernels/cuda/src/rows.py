@@ -138,3 +138,49 @@ def mean(memory, means, members, D: tl.constexpr):
     for i in range(0, count):
         total += tl.load(memory + tl.load(first + i) * D + d).to(tl.float32)
     tl.store(memory + tl.load(m) * D + d, (total / count).to(tl.bfloat16))
+
+
+@triton.jit
+def pick(from_, to, list, width, BACK: tl.constexpr, BLOCK: tl.constexpr):
+    """Copies row list[i] to row i or, BACK, row i to row list[i], of width words of 4 bytes; program (i)."""
+    i = tl.program_id(0)
+    source = tl.load(list + i).to(tl.int64) * width
+    target = i.to(tl.int64) * width
+    if BACK:
+        source, target = target, source
+    c = tl.arange(0, BLOCK)
+    for at in range(0, width, BLOCK):
+        inside = at + c < width
+        tl.store(to + target + at + c, tl.load(from_ + source + at + c, mask=inside), mask=inside)
+
+
+@triton.jit
+def deviate(memory, keys, values, place, positions, out, layer, rows, kv_heads, D: tl.constexpr):
+    """How far the key and the value of a row of the batch are from those that lie at its position (CacheBlend, arXiv 2405.16444),
+    over all KV heads; program (row).
+
+        memory       [·, D] bf16
+        keys, values [kv_heads, rows, D] bf16
+        place        [4] i64: see attention.start_of; tokens lie there in the order of their positions
+        positions    [rows] i32
+        out          [rows, 4] f32: the squares of the distances of keys and of values, and of the row's lengths
+    """
+    row = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, D)
+    position = tl.load(positions + row)
+    key_apart, value_apart, key_size, value_size = 0.0, 0.0, 0.0, 0.0
+    for kv in range(0, kv_heads):
+        further = start_of(place, layer, kv, kv_heads) + position
+        own = (kv.to(tl.int64) * rows + row) * D + d
+        key = tl.load(keys + own).to(tl.float32)
+        value = tl.load(values + own).to(tl.float32)
+        apart = key - tl.load(memory + (tl.load(place) + further) * D + d).to(tl.float32)
+        key_apart += tl.sum(apart * apart, 0)
+        key_size += tl.sum(key * key, 0)
+        apart = value - tl.load(memory + (tl.load(place + 1) + further) * D + d).to(tl.float32)
+        value_apart += tl.sum(apart * apart, 0)
+        value_size += tl.sum(value * value, 0)
+    tl.store(out + row * 4, key_apart)
+    tl.store(out + row * 4 + 1, value_apart)
+    tl.store(out + row * 4 + 2, key_size)
+    tl.store(out + row * 4 + 3, value_size)
