@@ -41,8 +41,14 @@ type Blender interface {
 	// A desk holds a prompt while it is put together from passages: see model.Blend
 	// and cache.NewDesk. Passage copies what a full sequence holds of one.
 	Blend(b *model.Blend, rows int) (done bool, err error)
+	BlendBytes(tokens int) int64 // beside the desk, while it lasts
 	Move(s, desk model.Sequence)
-	Passage(s model.Sequence, first, n int) *passages.Passage
+	Passage(s model.Sequence, first, n int) (*passages.Passage, error)
+}
+
+// Rememberer is a Blender that can also put memories of passages into prompts.
+type Rememberer interface {
+	Blender
 
 	// Distil makes the memory of a passage on a desk, Place puts one into a sequence:
 	// see cache.Sequence.

@@ -1,12 +1,14 @@
 package decode
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"lessrag/decode/cache"
 	"lessrag/decode/model"
 	"lessrag/decode/passages"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // Blend tells which parts of a prompt are passages that other prompts may have as
@@ -71,6 +73,9 @@ func (e *Engine) checkBlend(r Request) error {
 	if b.Memory != 0 && !(b.Memory > 0 && b.Memory < 1) {
 		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("a memory of %v of a passage's bytes is outside 0…1", b.Memory)}
 	}
+	if _, ok := e.backend.(Rememberer); b.Memory > 0 && e.options.Passages != nil && !ok {
+		return &InvalidError{Field: "blend", Reason: "a card takes no passage memories; leave memory out, or decode on the CPU"}
+	}
 	if b.Memory > 0 && !r.Cache.Remembers() {
 		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("cache %s takes no passage memories: it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", r.Cache)}
 	}
@@ -101,10 +106,10 @@ func (e *Engine) find(r Request) *blending {
 	if found.share == 0 {
 		found.share = DefaultShare
 	}
-	context := e.backend.Config().Context
+	most := e.mostBlended()
 	for _, s := range b.Spans {
 		f := e.newFill(b, r.asked(), r.Prompt[s[0]:s[1]])
-		if !f.worth(context) {
+		if !f.worth(most) {
 			continue
 		}
 		if store.Has(f.key) {
@@ -114,13 +119,22 @@ func (e *Engine) find(r Request) *blending {
 		}
 		found.missing = append(found.missing, f)
 	}
-	if len(r.Prompt) > context || float64(found.stored) < leastKnown*float64(len(r.Prompt)) {
+	if len(r.Prompt) > most || float64(found.stored) < leastKnown*float64(len(r.Prompt)) {
 		found.known = nil
 	}
 	e.mu.Lock()
 	e.stats.Unknown += int64(len(found.missing))
 	e.mu.Unlock()
 	return found
+}
+
+// mostBlended is how many tokens a prompt may have that is put together from passages, or a passage with its head.
+func (e *Engine) mostBlended() int {
+	most := e.backend.Config().Context
+	if e.options.onCards() {
+		most = min(most, e.options.StagingTokens)
+	}
+	return most
 }
 
 // load takes from the store what it still has of the known passages. The others are
@@ -164,7 +178,9 @@ func (e *Engine) blend() bool {
 		return false
 	}
 	j := running[i]
-	if err := e.blendOn(j); err != nil {
+	if err := e.blendOn(j); errors.Is(err, device.ErrLost) {
+		e.lose(err)
+	} else if err != nil {
 		e.finish(j, "", fmt.Errorf("blend: %w", err))
 	}
 	return true
@@ -225,7 +241,7 @@ func (e *Engine) recallOn(j *job) (err error) {
 	}
 	if j.fed == next {
 		p := b.places[b.placed].Passage
-		if err := e.blender.Place(j.sequence, p); err != nil {
+		if err := e.blender.(Rememberer).Place(j.sequence, p); err != nil {
 			return err
 		}
 		b.placed++

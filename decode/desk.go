@@ -23,7 +23,7 @@ func (e *Engine) takeDesk(j *job) (model.Sequence, error) {
 	}
 	if e.desk == nil {
 		shape := e.backend.Shape(j.plan.Spec.Policy)
-		plan, err := cache.NewDesk(j.plan.Spec, min(shape.Context, (n+deskRound-1)/deskRound*deskRound), shape)
+		plan, err := cache.NewDesk(j.plan.Spec, min(e.mostBlended(), (n+deskRound-1)/deskRound*deskRound), shape)
 		if err != nil {
 			return nil, err
 		}
@@ -32,7 +32,7 @@ func (e *Engine) takeDesk(j *job) (model.Sequence, error) {
 			return nil, fmt.Errorf("desk: %w", err)
 		}
 		e.mu.Lock()
-		e.stats.Desk = plan.Bytes + e.backend.Config().BlendBytes(plan.Keep)
+		e.stats.Desk = plan.Bytes + e.blender.BlendBytes(plan.Keep)
 		e.mu.Unlock()
 	}
 	e.backend.Reset(e.desk)

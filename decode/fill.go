@@ -26,8 +26,8 @@ func (e *Engine) newFill(b *Blend, c cache.Spec, passage []int32) fill {
 }
 
 // worth tells whether a passage can be computed and is long enough to be stored.
-func (f *fill) worth(context int) bool {
-	return len(f.tokens)-f.head >= leastPassage && len(f.tokens) <= context
+func (f *fill) worth(most int) bool {
+	return len(f.tokens)-f.head >= leastPassage && len(f.tokens) <= most
 }
 
 // feeder computes a passage block by block.
@@ -65,9 +65,9 @@ func (f *feeder) step(b Blender, block int) (*passages.Passage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a memory in %g of the bytes of %d tokens: %w", f.share, len(f.tokens)-f.head, err)
 		}
-		return b.Distil(f.sequence, f.head, plan)
+		return b.(Rememberer).Distil(f.sequence, f.head, plan)
 	}
-	return b.Passage(f.sequence, f.head, len(f.tokens)-f.head), nil
+	return b.Passage(f.sequence, f.head, len(f.tokens)-f.head)
 }
 
 // memoryPlan is of a sequence in the share of the passage's bytes, with the states of
@@ -95,14 +95,14 @@ func (e *Engine) Remember(ctx context.Context, prompt []int32, b Blend, c cache.
 		return 0, &InvalidError{Field: "blend", Reason: "this engine has no store of passages"}
 	}
 	if e.blender == nil {
-		return 0, &InvalidError{Field: "blend", Reason: "a card computes no passages ahead; --device cpu does"}
+		return 0, &InvalidError{Field: "blend", Reason: "this device computes no passages ahead"}
 	}
 	if err := e.checkBlend(Request{Prompt: prompt, Blend: &b, Cache: c}); err != nil {
 		return 0, err
 	}
 	for _, s := range b.Spans {
 		f := &feeder{fill: e.newFill(&b, c, prompt[s[0]:s[1]])}
-		if !f.worth(e.backend.Config().Context) || store.Has(f.key) {
+		if !f.worth(e.mostBlended()) || store.Has(f.key) {
 			continue
 		}
 		p, err := e.compute(ctx, f)

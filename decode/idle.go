@@ -1,10 +1,12 @@
 package decode
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"lessrag/decode/passages"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // idle computes passages for the store while nobody waits for anything. It belongs to
@@ -62,6 +64,10 @@ func (e *Engine) useIdleTime() {
 	}
 	p, err := i.feeder.step(e.blender, e.options.Block)
 	if p == nil && err == nil {
+		return
+	}
+	if errors.Is(err, device.ErrLost) {
+		e.lose(err) // and the feeder with it
 		return
 	}
 	i.feeder.free()

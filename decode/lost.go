@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"lessrag/decode/model"
 )
 
 // retryLost is how long the engine waits before it tries again to get a lost device back.
@@ -36,9 +38,15 @@ func (e *Engine) lose(why error) {
 	for len(e.prefixes) > 0 { // what they hold is gone
 		e.drop(e.prefixes[0])
 	}
-	if s := e.staging.sequence; s != nil {
-		e.staging = staging{}
-		s.Free()
+	for _, s := range []model.Sequence{e.staging.sequence, e.desk} {
+		if s != nil {
+			s.Free()
+		}
+	}
+	e.staging, e.desk = staging{}, nil
+	if f := e.idle.feeder; f != nil {
+		e.idle.feeder = nil
+		f.free()
 	}
 	e.stirAll() // what waited for this one
 	e.revive()

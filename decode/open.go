@@ -88,6 +88,15 @@ func open(f *gguf.File, path string, o Options) (*Engine, error) {
 	return all[0], nil
 }
 
+// storedAs names the form of stored keys and values: that of the CPU, which a card shares. What either has computed of a
+// passage serves the other.
+func storedAs(math string) string {
+	if math == cardMath {
+		return string(model.Int8)
+	}
+	return math
+}
+
 // describe tells an engine which model it runs, from a file with a hash, and takes what is measured of it.
 func (e *Engine) describe(l *loaded, path, hash string) error {
 	config, o := l.Config(), e.options
@@ -103,7 +112,7 @@ func (e *Engine) describe(l *loaded, path, hash string) error {
 		StepBytes: l.StepBytes(), TokenTerms: l.TokenTerms(), ScratchBytes: l.ScratchBytes(), TokenBytes: l.Shape(cache.Full).TokenBytes(),
 		Math: o.Math, Device: l.device, ISA: l.isa, Threads: l.threads, CacheMemory: o.CacheMemory,
 	}
-	e.identity = fmt.Sprintf("%s %s", hash, o.Math)
+	e.identity = hash + " " + storedAs(o.Math)
 	maps := l.maps
 	if maps != nil {
 		e.info.Maps = &maps.Header

@@ -31,13 +31,16 @@ type Options struct {
 	// keep the same.
 	HeadWeights []float32
 
-	Passages *passages.Store // what was computed of passages, for Request.Blend; nil: none is kept
+	Passages *passages.Store // what was computed of passages, for Request.Blend; nil: none is kept. On a card, longer prompts than StagingTokens are not put together from them
 
 	Maps    string // a .less file with feature maps and head weights; "": those built in for the model, if any; NoMaps: none
 	Profile bool   // time the stages of every pass: see Engine.Profile
 
 	retryLost time.Duration // between tries to get a lost device back; 0: retryLost
 }
+
+// cardMath is the arithmetic of cards.
+const cardMath = "bf16"
 
 // DefaultCacheMemory holds five full caches of 8,192 tokens of the default reader.
 const DefaultCacheMemory = 1 << 30
@@ -46,8 +49,7 @@ const DefaultCacheMemory = 1 << 30
 func (o Options) withDefaults() (Options, error) {
 	usual := string(model.Int8)
 	if o.onCards() {
-		usual = "bf16"
-		o.Passages = nil // nothing that a card could put together
+		usual = cardMath
 	}
 	o.Math = cmp.Or(o.Math, usual)
 	if o.onCards() && o.Math != usual {
@@ -97,5 +99,9 @@ const passBlocks = 4
 
 // limits bound every batch, and so the backend's scratch.
 func (o Options) limits() model.Limits {
-	return model.Limits{Tokens: passBlocks*o.Block + o.MaxSequences, Sequences: o.MaxSequences, Staging: o.StagingTokens}
+	l := model.Limits{Tokens: passBlocks*o.Block + o.MaxSequences, Sequences: o.MaxSequences, Staging: o.StagingTokens}
+	if o.Passages != nil && o.onCards() {
+		l.Blend = o.StagingTokens
+	}
+	return l
 }

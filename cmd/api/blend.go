@@ -33,10 +33,10 @@ func (f blendFlags) store(g *globals, spec cache.Spec) (*passages.Store, error) 
 	case f.BlendMemory > 0 && !spec.Remembers():
 		return nil, usageError{fmt.Errorf("--blend-memory: cache %s takes no passage memories; it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", spec)}
 	}
-	if f.Blend == "on" && g.Device.cuda {
-		return nil, usageError{errors.New("--blend on: a card cannot take passages that were read before yet; --blend auto reads them again")}
+	if f.BlendMemory > 0 && g.Device.cuda {
+		return nil, usageError{errors.New("--blend-memory: a card takes no passage memories; leave it out, and passages are kept whole")}
 	}
-	if f.Blend == "off" || g.Device.cuda {
+	if f.Blend == "off" {
 		return nil, nil
 	}
 	if f.Blend == "on" && spec.Policy == cache.Cascade {
@@ -58,7 +58,7 @@ func (f blendFlags) store(g *globals, spec cache.Spec) (*passages.Store, error) 
 // share is how much of the passages is computed anew; 0 where the engine's reader is
 // not to be blended for.
 func (f blendFlags) share(info decode.Info) (float64, error) {
-	if f.Blend == "off" || info.Math == "bf16" { // on a card
+	if f.Blend == "off" {
 		return 0, nil
 	}
 	gate, found, err := passages.FindGate(info.Path, info.Hash)

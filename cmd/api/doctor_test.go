@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"lessrag/decode"
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda/device"
 	"lessrag/lesskernels/cuda/ptx"
@@ -79,17 +78,15 @@ func TestDoctorCards(t *testing.T) {
 	}
 }
 
-// On a card no passage is put into a prompt: it would have to be taken from the CPU.
-func TestNoBlendingOnCard(t *testing.T) {
+// On a card passages are put into prompts whole, and not from memories.
+func TestBlendingOnCard(t *testing.T) {
 	g := &globals{Device: deviceFlag{cuda: true}, Data: t.TempDir()}
-	if store, err := (blendFlags{Blend: "auto", Passages: "1MiB"}).store(g, cacheSpec(t, "sinks")); store != nil || err != nil {
+	if store, err := (blendFlags{Blend: "on", Passages: "1MiB", PassagesDisk: "0"}).store(g, cacheSpec(t, "sinks")); store == nil || err != nil {
 		t.Errorf("%v, %v", store, err)
 	}
-	if _, err := (blendFlags{Blend: "on", Passages: "1MiB"}).store(g, cacheSpec(t, "sinks")); !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "--blend on") {
+	_, err := (blendFlags{Blend: "on", BlendMemory: 0.05, Passages: "1MiB"}).store(g, cacheSpec(t, "sinks+less"))
+	if !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "--blend-memory: a card") {
 		t.Errorf("%v", err)
-	}
-	if share, err := (blendFlags{Blend: "on"}).share(decode.Info{Math: "bf16"}); share != 0 || err != nil {
-		t.Errorf("%v, %v", share, err)
 	}
 }
 

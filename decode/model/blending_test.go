@@ -10,6 +10,14 @@ import (
 	"lessrag/decode/passages"
 )
 
+// blendBackend is what a device offers of decode.Blender.
+type blendBackend interface {
+	backend
+	Blend(b *Blend, rows int) (done bool, err error)
+	Move(s, desk Sequence)
+	Passage(s Sequence, first, n int) (*passages.Passage, error)
+}
+
 // blending is one way to put a prompt together: its passages' lengths, and the tokens
 // before each and after the last.
 type blending struct {
@@ -20,37 +28,47 @@ type blending struct {
 
 // compute makes a prompt of random tokens and what a full cache holds of each passage
 // behind the head.
-func (w blending) compute(t testing.TB, c *CPU) (tokens []int32, places []Place) {
+func (w blending) compute(t *testing.T, b blendBackend) (tokens []int32, places []Place) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(21, 22))
 	next := func(n int) {
 		for range n {
-			tokens = append(tokens, random.Int32N(int32(c.config.Vocab)))
+			tokens = append(tokens, random.Int32N(int32(b.Config().Vocab)))
 		}
 	}
 	for i, n := range w.passages {
 		next(w.between[i])
 		at := len(tokens)
 		next(n)
-		places = append(places, Place{At: at, Passage: passageOf(t, c, tokens[:w.head], tokens[at:])})
+		places = append(places, Place{At: at, Passage: passageOf(t, b, tokens[:w.head], tokens[at:])})
 	}
 	next(w.between[len(w.passages)])
 	return tokens, places
 }
 
 // passageOf is what a full cache holds of tokens behind a head.
-func passageOf(t testing.TB, c *CPU, head, tokens []int32) *passages.Passage {
+func passageOf(t *testing.T, b blendBackend, head, tokens []int32) *passages.Passage {
 	t.Helper()
-	s := newSequence(t, c, "full", cache.Budget{})
-	all := slices.Concat(head, tokens)
-	for from := 0; from < len(all); from += c.limits.Tokens {
-		forward(t, c, Work{Sequence: s, Tokens: all[from:min(len(all), from+c.limits.Tokens)]})
+	one, all := conformance{b: b}, slices.Concat(head, tokens)
+	s := one.sequence(t, "full", cache.Budget{}, 0)
+	for block := range slices.Chunk(all, 40) {
+		one.forward(t, Work{Sequence: s, Tokens: block, Prompt: true})
 	}
-	return c.Passage(s, len(head), len(tokens))
+	return held(t, b, s, len(head), len(tokens))
+}
+
+// held are keys and values of tokens that a sequence holds all.
+func held(t *testing.T, b blendBackend, s Sequence, first, n int) *passages.Passage {
+	t.Helper()
+	p, err := b.Passage(s, first, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // runBlend blends a prompt on a desk of its own.
-func runBlend(t testing.TB, c *CPU, spec string, b *Blend) (desk *cache.Sequence, rows [][]int) {
+func runBlend(t *testing.T, c blendBackend, spec string, b *Blend) (desk Sequence, rows [][]int) {
 	t.Helper()
 	parsed, err := cache.ParseSpec(spec)
 	if err != nil {
@@ -60,19 +78,14 @@ func runBlend(t testing.TB, c *CPU, spec string, b *Blend) (desk *cache.Sequence
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.NewSequence(plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Free() })
-	b.Desk = s
+	b.Desk = (&conformance{b: c}).take(t, plan)
 	b.trace = func(_ int, computed []int) { rows = append(rows, slices.Clone(computed)) }
 	for done := false; !done; {
 		if done, err = c.Blend(b, 7); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return s.(*cache.Sequence), rows
+	return b.Desk, rows
 }
 
 // worst is the greatest difference, as a share of the largest number of want.

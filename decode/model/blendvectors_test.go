@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"lessrag/decode/cache"
 	"lessrag/decode/gguf"
 	"lessrag/decode/gguf/gguftest"
 	"lessrag/lesskernels"
@@ -86,7 +87,7 @@ func TestBlendVectors(t *testing.T) {
 		var k, v []float32
 		for layer := range c.config.Layers {
 			for kvHead := range c.config.KVHeads {
-				heldK, heldV := desk.Segment(layer, kvHead)
+				heldK, heldV := desk.(*cache.Sequence).Segment(layer, kvHead)
 				k, v = append(k, c.wideAll(heldK)...), append(v, c.wideAll(heldV)...)
 			}
 		}

@@ -14,11 +14,12 @@ type Limits struct {
 	Tokens    int // of all blocks of a batch
 	Sequences int // in a batch
 	Staging   int // tokens of a prompt in a staging sequence, for which a card sees to it that there is memory
+	Blend     int // likewise, of a prompt that is put together from passages, or of a passage that is computed; 0: none is
 }
 
 func (l Limits) check() error {
-	if l.Tokens < 1 || l.Sequences < 1 || l.Tokens < l.Sequences || l.Staging < 0 {
-		return fmt.Errorf("model: limits of %d tokens and %d sequences, %d tokens staged", l.Tokens, l.Sequences, l.Staging)
+	if l.Tokens < 1 || l.Sequences < 1 || l.Tokens < l.Sequences || l.Staging < 0 || l.Blend < 0 {
+		return fmt.Errorf("model: limits of %d tokens and %d sequences, %d tokens staged and %d blended", l.Tokens, l.Sequences, l.Staging, l.Blend)
 	}
 	return nil
 }

@@ -91,13 +91,13 @@ func (c *CUDA) open(f *gguf.File) error {
 		return err
 	}
 	scratch := c.plan(c.config, c.limits)
-	staging, err := c.staging()
+	beside, err := c.beside()
 	if err != nil {
 		return err
 	}
-	if need := packed.bytes() + scratch + c.caches + staging; need > info.Free {
-		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass, %d for caches and %d for staging a prompt",
-			info.Free, info.Label(), need, packed.bytes(), scratch, c.caches, staging)
+	if need := packed.bytes() + scratch + beside.bytes(); need > info.Free {
+		return fmt.Errorf("model: %d bytes are free on %s, and %d are needed: %d for weights, %d for a pass, %s",
+			info.Free, info.Label(), need, packed.bytes(), scratch, beside)
 	}
 	if c.stream, err = c.device.NewStream(); err != nil {
 		return err
@@ -188,11 +188,19 @@ func (c *CUDA) Forward(work []Work) ([]Result, error) {
 	}
 	b.advance()
 	c.logits(b)
-	if err := c.failed; err != nil {
-		c.failed = nil
-		return nil, fmt.Errorf("model: %w", err)
+	if err := c.failure(); err != nil {
+		return nil, err
 	}
 	return b.results, nil
+}
+
+// failure is the first error since it was last asked for.
+func (c *CUDA) failure() error {
+	err := c.failed
+	if c.failed = nil; err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	return nil
 }
 
 // compute launches all that a pass does before the logits.

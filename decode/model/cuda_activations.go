@@ -30,6 +30,10 @@ type cudaActivations struct {
 	keySquares device.Pointer // [kvHeads·sequences, headDim] f64: what keys add to channels that are chosen
 	blockSums  device.Pointer // [kvHeads, tokens] f32: what rows of blocks that do not fit get of attention
 
+	residual   device.Pointer // [tokens of a Blend, width] f32: x of all of them
+	queries    device.Pointer // [tokens of a Blend, heads, headDim] bf16
+	deviations device.Pointer // [tokens] cuda.Deviation
+
 	logitRows int
 	buffers   []cudaBuffer
 	scratch   int64
@@ -58,6 +62,9 @@ func (a *cudaActivations) plan(c Config, limits Limits) int64 {
 		{&a.attended, 2 * tokens * heads}, {&a.gate, 4 * tokens * hidden}, {&a.up, 4 * tokens * hidden}, {&a.hidden, 2 * tokens * hidden},
 		{&a.unpacked, int64(unpackedGroups(c.KVHeads, limits)*4*cache.GroupTokens*c.HeadDim) + rowSlack(c.HeadDim)}, {&a.blockSums, 4 * tokens * int64(c.KVHeads)}, {&a.keySquares, 8 * int64(limits.Sequences) * kvHeads}, {&a.out, 4 * int64(a.logitRows) * int64(c.Vocab)},
 		{&a.search, cuda.LikelyScratch(limits.Sequences, c.Vocab)}, {&a.likely, 8 * int64(limits.Sequences) * likelyRow},
+	}
+	if blend := int64(limits.Blend); blend > 0 {
+		a.buffers = append(a.buffers, cudaBuffer{&a.residual, 4 * blend * width}, cudaBuffer{&a.queries, 2 * blend * heads}, cudaBuffer{&a.deviations, 16 * tokens})
 	}
 	a.scratch = 0
 	for _, b := range a.buffers {

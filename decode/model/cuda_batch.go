@@ -157,16 +157,8 @@ func (c *CUDA) scratchPlace(b *cudaBatch) cuda.Place {
 func (c *CUDA) rotations(b *cudaBatch) {
 	half := c.config.HeadDim / 2
 	b.cos.values, b.sin.values = make([]float32, b.rows*half), make([]float32, b.rows*half)
-	for i := range b.blocks {
-		block := &b.blocks[i]
-		start := block.sequence.position - block.n
-		for j := i + 1; j < len(b.blocks) && b.blocks[j].sequence == block.sequence; j++ {
-			start -= b.blocks[j].n
-		}
-		for row := range block.n {
-			at := block.first + row
-			rotation(rowOf(b.cos.values, at, half), rowOf(b.sin.values, at, half), c.frequencies, start+row)
-		}
+	for row, position := range b.at.values {
+		rotation(rowOf(b.cos.values, row, half), rowOf(b.sin.values, row, half), c.frequencies, int(position))
 	}
 }
 

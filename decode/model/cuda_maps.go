@@ -45,14 +45,13 @@ func (c *CUDA) takeMaps() error {
 	if err != nil {
 		return err
 	}
-	staging, err := c.staging()
+	beside, err := c.beside()
 	if err != nil {
 		return err
 	}
 	own := sizes[0] + sizes[1] + sizes[2]
-	if need := own + c.caches + staging; need > info.Free {
-		return fmt.Errorf("%d bytes are free on %s beside weights, and %d are needed: %d for feature maps, %d for caches and %d for staging a prompt",
-			info.Free, info.Label(), need, own, c.caches, staging)
+	if need := own + beside.bytes(); need > info.Free {
+		return fmt.Errorf("%d bytes are free on %s beside weights, and %d are needed: %d for feature maps, %s", info.Free, info.Label(), need, own, beside)
 	}
 	for _, n := range sizes {
 		p, err := c.device.Alloc(n)

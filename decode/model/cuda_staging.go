@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+
 	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
@@ -8,6 +10,23 @@ import (
 
 // Prompts are staged as on the CPU: see staging.go. The books of the staging sequence tell which token lies where; what
 // the question's rows attended to is read when it is asked for. What fails here is told by the next Forward.
+
+// beside is what must be free on a device beside the model.
+type beside struct{ caches, staging, desks int64 }
+
+func (b beside) bytes() int64 { return b.caches + b.staging + b.desks }
+
+func (b beside) String() string {
+	return fmt.Sprintf("%d for caches, %d for staging a prompt and %d for putting one together from passages", b.caches, b.staging, b.desks)
+}
+
+func (c *CUDA) beside() (b beside, err error) {
+	b.caches = c.caches
+	if b.staging, err = c.staging(); err == nil {
+		b.desks, err = c.desks()
+	}
+	return b, err
+}
 
 // staging is the most that a staging sequence takes, for any of the caches that stage a prompt.
 func (c *CUDA) staging() (int64, error) {
@@ -98,7 +117,7 @@ func (s *cudaSequence) carryOut(own cuda.Place, cuts []cut) {
 
 // copyStates gives a sequence the states of another one with the same maps and policy.
 func (s *cudaSequence) copyStates(from *cudaSequence) {
-	if s.states > 0 {
+	if s.states > 0 && from.states > 0 { // a desk has none
 		c := s.backend
 		c.check(c.stream.Copy(device.Pointer(4*s.table), device.Pointer(4*from.table), 4*s.stateFloats()))
 		s.gave = from.gave

@@ -170,7 +170,7 @@ func (r *stagedRun) same(when string, want, got Sequence) {
 // with one byte less it is refused, and the bytes are named.
 func TestCUDAStagingFits(t *testing.T) {
 	const caches, tokens = 1 << 16, 200
-	limits := Limits{Tokens: 8, Sequences: 1, Staging: tokens}
+	limits := Limits{Tokens: 8, Sequences: 1, Staging: tokens, Blend: tokens}
 	put := func(memory int64, maps bool) (*CUDA, *ptx.Device, error) {
 		d := ptx.New(memory)
 		c, err := NewCUDA(parse(t, quantised), limits, caches, d)
@@ -203,23 +203,39 @@ func TestCUDAStagingFits(t *testing.T) {
 				}
 			}
 		}
+		var desk cache.Plan // likewise
+		for _, policy := range []string{cache.Full, cache.Streaming, cache.H2O, cache.Vote} {
+			p, err := cache.NewDesk(cache.Spec{Policy: policy}, tokens, c.Shape(policy))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Bytes > desk.Bytes {
+				desk = p
+			}
+		}
 		c.Close()
-		least := info.Memory - info.Free + caches + plan.Bytes
+		least := info.Memory - info.Free + caches + plan.Bytes + 2*desk.Bytes
 		if c, d, err = put(least, maps); err != nil {
 			t.Errorf("%d bytes: %v", least, err)
 			continue
 		}
-		s, err := c.NewSequence(plan)
-		if err != nil {
-			t.Fatal(err)
+		var taken []Sequence
+		for _, plan := range []cache.Plan{plan, desk, desk} {
+			s, err := c.NewSequence(plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken = append(taken, s)
 		}
 		if info, _ := d.Info(); info.Free < caches {
 			t.Errorf("%s: %d bytes are left to caches", plan.Spec, info.Free)
 		}
-		s.Free()
+		for _, s := range taken {
+			s.Free()
+		}
 		c.Close()
 		_, d, err = put(least-1, maps)
-		for _, want := range []string{fmt.Sprintf("%d for staging a prompt", plan.Bytes), fmt.Sprintf("%d for caches", caches), "PTX interpreter"} {
+		for _, want := range []string{fmt.Sprintf("%d for staging a prompt", plan.Bytes), fmt.Sprintf("%d for caches", caches), fmt.Sprintf("%d for putting one together", 2*desk.Bytes), "PTX interpreter"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%d bytes: %v, want an error that says %q", least-1, err, want)
 			}
