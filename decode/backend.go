@@ -44,11 +44,6 @@ type Blender interface {
 	BlendBytes(tokens int) int64 // beside the desk, while it lasts
 	Move(s, desk model.Sequence)
 	Passage(s model.Sequence, first, n int) (*passages.Passage, error)
-}
-
-// Rememberer is a Blender that can also put memories of passages into prompts.
-type Rememberer interface {
-	Blender
 
 	// Distil makes the memory of a passage on a desk, Place puts one into a sequence:
 	// see cache.Sequence.

@@ -73,9 +73,6 @@ func (e *Engine) checkBlend(r Request) error {
 	if b.Memory != 0 && !(b.Memory > 0 && b.Memory < 1) {
 		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("a memory of %v of a passage's bytes is outside 0…1", b.Memory)}
 	}
-	if _, ok := e.backend.(Rememberer); b.Memory > 0 && e.options.Passages != nil && !ok {
-		return &InvalidError{Field: "blend", Reason: "a card takes no passage memories; leave memory out, or decode on the CPU"}
-	}
 	if b.Memory > 0 && !r.Cache.Remembers() {
 		return &InvalidError{Field: "blend", Reason: fmt.Sprintf("cache %s takes no passage memories: it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", r.Cache)}
 	}
@@ -241,7 +238,7 @@ func (e *Engine) recallOn(j *job) (err error) {
 	}
 	if j.fed == next {
 		p := b.places[b.placed].Passage
-		if err := e.blender.(Rememberer).Place(j.sequence, p); err != nil {
+		if err := e.blender.Place(j.sequence, p); err != nil {
 			return err
 		}
 		b.placed++

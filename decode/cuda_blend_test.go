@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -103,10 +102,15 @@ func TestCardBlends(t *testing.T) {
 	if want := run(whole, r); !slices.Equal(got.Tokens, want.Tokens) || got.ReusedTokens != 120 {
 		t.Errorf("said %v of %d reused tokens, read whole %v", got.Tokens, got.ReusedTokens, want.Tokens)
 	}
-	r = request("sinks+less", 0)
-	r.Blend.Memory = 0.1
-	if _, err := e.Submit(context.Background(), r); err == nil || !strings.Contains(err.Error(), "a card takes no passage memories") {
-		t.Errorf("%v", err)
+	for i, name := range []string{"sinks+less", "tova+less"} { // memories, read by the card and by the CPU
+		r := request(name, 0)
+		r.Blend.Memory, r.Prompt[len(r.Blend.Head)] = 0.4, int32(60+i)
+		if n, err := []*Engine{e, host}[i].Remember(context.Background(), r.Prompt, *r.Blend, r.Cache); n != 2 || err != nil {
+			t.Fatalf("%s: %d memories, %v", name, n, err)
+		}
+		if got := run(e, r); got.ReusedTokens != 120 || got.RecomputedTokens != 0 || got.Memory.AbsorbedTokens == 0 {
+			t.Errorf("%s: reused %d, %+v", name, got.ReusedTokens, got.Memory)
+		}
 	}
 	e.do(context.Background(), func(Backend) { d.Lose(errors.New("the bus fell silent")) })
 	_, _, err := read(submit(t, e, context.Background(), request("full", 0)))

@@ -65,7 +65,7 @@ func (f *feeder) step(b Blender, block int) (*passages.Passage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a memory in %g of the bytes of %d tokens: %w", f.share, len(f.tokens)-f.head, err)
 		}
-		return b.(Rememberer).Distil(f.sequence, f.head, plan)
+		return b.Distil(f.sequence, f.head, plan)
 	}
 	return b.Passage(f.sequence, f.head, len(f.tokens)-f.head)
 }

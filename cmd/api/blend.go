@@ -33,9 +33,6 @@ func (f blendFlags) store(g *globals, spec cache.Spec) (*passages.Store, error) 
 	case f.BlendMemory > 0 && !spec.Remembers():
 		return nil, usageError{fmt.Errorf("--blend-memory: cache %s takes no passage memories; it needs a state, +less or +moment, with one of sinks, h2o, tova and corm", spec)}
 	}
-	if f.BlendMemory > 0 && g.Device.cuda {
-		return nil, usageError{errors.New("--blend-memory: a card takes no passage memories; leave it out, and passages are kept whole")}
-	}
 	if f.Blend == "off" {
 		return nil, nil
 	}

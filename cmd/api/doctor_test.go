@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"lessrag/decode/cache"
 	"lessrag/lesskernels/cuda/device"
 	"lessrag/lesskernels/cuda/ptx"
 )
@@ -76,25 +75,4 @@ func TestDoctorCards(t *testing.T) {
 			t.Errorf("%+v, want %q", f, want)
 		}
 	}
-}
-
-// On a card passages are put into prompts whole, and not from memories.
-func TestBlendingOnCard(t *testing.T) {
-	g := &globals{Device: deviceFlag{cuda: true}, Data: t.TempDir()}
-	if store, err := (blendFlags{Blend: "on", Passages: "1MiB", PassagesDisk: "0"}).store(g, cacheSpec(t, "sinks")); store == nil || err != nil {
-		t.Errorf("%v, %v", store, err)
-	}
-	_, err := (blendFlags{Blend: "on", BlendMemory: 0.05, Passages: "1MiB"}).store(g, cacheSpec(t, "sinks+less"))
-	if !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "--blend-memory: a card") {
-		t.Errorf("%v", err)
-	}
-}
-
-func cacheSpec(t *testing.T, text string) cache.Spec {
-	t.Helper()
-	spec, err := cache.ParseSpec(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return spec
 }

@@ -4,11 +4,27 @@ package cache
 // another device: it has its slots and evicts when and what that would, and keeps of every token and KV head one number of
 // 16 bits as its key and one as its value. Where the policy observes nothing and prompts are not staged, all KV heads
 // hold the same, and the ledger has one alone.
-func (p Plan) Ledger() Plan { return p.ledger(!p.Watches() && !p.Spec.Stages()) }
+func (p Plan) Ledger() Plan { return p.ledger(!p.Watches() && !p.Spec.Stages() && !p.Staging) }
 
 // Pace is a ledger of one KV head: it tells how many tokens each holds, and when it evicts, where that does not depend on
 // attention.
 func (p Plan) Pace() Plan { return p.ledger(true) }
+
+// Ledgers is a Ledger in which every KV head has its own.
+func (p Plan) Ledgers() Plan { return p.ledger(false) }
+
+// Spread fills an empty ledger of all KV heads with what one that stands for all of them holds in 16 bits.
+func (s *Sequence) Spread(one *Sequence) {
+	from := &one.heads[0]
+	for i := range s.heads {
+		h := &s.heads[i]
+		h.len, h.decided = from.len, from.decided
+		copy(h.k, from.k)
+		copy(h.v, from.v)
+		copy(h.positions, from.positions[:from.len])
+	}
+	s.position, s.evicted = one.position, one.evicted*int64(len(s.heads))
+}
 
 func (p Plan) ledger(one bool) Plan {
 	keeps := p.Keeps

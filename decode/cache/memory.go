@@ -59,15 +59,15 @@ func (s *Sequence) Distilled(n int) *passages.Passage {
 	return p
 }
 
-// FitsMemory tells what is wrong with a memory for this sequence, nil if nothing.
-func (s *Sequence) FitsMemory(p *passages.Passage) error {
-	if !s.plan.Spec.Remembers() || s.plan.Staging {
-		return fmt.Errorf("cache %s takes no passage memories", s.plan.Spec)
+// FitsMemory tells what is wrong with a memory for sequences with this plan, nil if nothing.
+func (plan Plan) FitsMemory(p *passages.Passage) error {
+	if !plan.Spec.Remembers() || plan.Staging {
+		return fmt.Errorf("cache %s takes no passage memories", plan.Spec)
 	}
-	if len(p.Heads) != len(s.heads) {
-		return fmt.Errorf("a passage memory of %d KV heads for %d", len(p.Heads), len(s.heads))
+	if len(p.Heads) != len(plan.Slots) {
+		return fmt.Errorf("a passage memory of %d KV heads for %d", len(p.Heads), len(plan.Slots))
 	}
-	kvHeads, dim := s.plan.Shape.KVHeads, s.plan.Shape.HeadDim
+	kvHeads, dim := plan.Shape.KVHeads, plan.Shape.HeadDim
 	for i := range p.Heads {
 		h, same := &p.Heads[i], &p.Heads[i-i%kvHeads]
 		n := len(h.Positions)
@@ -77,8 +77,8 @@ func (s *Sequence) FitsMemory(p *passages.Passage) error {
 		if h.Clock < 0 || h.Clock > p.First+p.Tokens+ClockStep {
 			return fmt.Errorf("KV head %d of a passage memory has faded to position %d of %d", i, h.Clock, p.First+p.Tokens)
 		}
-		if len(h.State) != s.states[i].size() {
-			return fmt.Errorf("KV head %d of a passage memory has a state of %d numbers for %d", i, len(h.State), s.states[i].size())
+		if len(h.State) != plan.stateFloats(i) {
+			return fmt.Errorf("KV head %d of a passage memory has a state of %d numbers for %d", i, len(h.State), plan.stateFloats(i))
 		}
 		last := int32(-1)
 		for _, at := range h.Positions {
@@ -89,6 +89,15 @@ func (s *Sequence) FitsMemory(p *passages.Passage) error {
 		}
 	}
 	return nil
+}
+
+// AppendAt is Append of tokens that do not follow one another: at positions, rising, that begin at start.
+func (s *Sequence) AppendAt(layer, kvHead int, k, v []uint16, start int, positions []int32) {
+	s.Append(layer, kvHead, k, v)
+	h := s.head(layer, kvHead)
+	for i, position := range positions {
+		h.positions[h.len-len(positions)+i] = int32(start) + position
+	}
 }
 
 // Place lets the sequence go on as if it had been fed a passage, of which it holds the
@@ -105,16 +114,13 @@ func (s *Sequence) Place(p *passages.Passage, join func(state *State, layer, kvH
 			s.MakeRoom(layer, n)
 			for kvHead := range kvHeads {
 				i := layer*kvHeads + kvHead
-				h, memory := &s.heads[i], &p.Heads[i]
+				memory := &p.Heads[i]
 				keys := memory.K[from*dim : (from+n)*dim]
 				if by != 0 {
 					s.handlers.Turn(turned[:n*dim], keys, by)
 					keys = turned[:n*dim]
 				}
-				s.Append(layer, kvHead, keys, memory.V[from*dim:(from+n)*dim])
-				for j := range n {
-					h.positions[h.len-n+j] = int32(start) + memory.Positions[from+j]
-				}
+				s.AppendAt(layer, kvHead, keys, memory.V[from*dim:(from+n)*dim], start, memory.Positions[from:from+n])
 			}
 		}
 		for kvHead := range kvHeads {

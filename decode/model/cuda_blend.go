@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"lessrag/decode/cache"
 	"lessrag/decode/passages"
 	"lessrag/lesskernels/cuda"
 	"lessrag/lesskernels/cuda/device"
@@ -47,26 +46,6 @@ func (c *CUDA) Blend(b *Blend, rows int) (done bool, err error) {
 // BlendBytes is what a Blend takes beside its desk and the scratch of a pass: nothing.
 func (c *CUDA) BlendBytes(int) int64 { return 0 }
 
-// desks is the most that the desks of prompts and of passages take, one of each at a time.
-func (c *CUDA) desks() (int64, error) {
-	if c.limits.Blend == 0 {
-		return 0, nil
-	}
-	most := int64(0)
-	for _, name := range cudaCaches {
-		spec, err := cache.ParseSpec(name)
-		if err != nil {
-			return 0, err
-		}
-		plan, err := cache.NewDesk(spec, min(c.limits.Blend, c.config.Context), c.Shape(spec.Policy))
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, plan.Bytes)
-	}
-	return 2 * most, nil
-}
-
 func (b *cudaBlend) begin() {
 	c, s, n := b.c, b.s, len(b.Tokens)
 	for layer := range s.books.layers() {
@@ -96,15 +75,20 @@ func (c *CUDA) place(s *cudaSequence, p Place) {
 		return
 	}
 	t := cutTables{}
-	angle := t.angle(s, by)
-	for i := range p.Passage.Tokens {
-		key := s.place.After(p.At + i)
-		t.turns.add(cuda.Turn{Copy: key.Key, CopyLayer: key.Layer, CopyHead: key.Head, Key: key.Key, KeyLayer: key.Layer, KeyHead: key.Head, Angle: angle})
-	}
+	t.turnRun(s, s.place.After(p.At), p.Passage.Tokens, by)
 	t.stage(&c.late)
 	c.send(&c.late)
 	for layer := range c.config.Layers {
 		c.check(c.kernels.Turn(c.stream, c.heads, 0, t.turns.at, t.cos.at, t.sin.at, p.Passage.Tokens, layer))
+	}
+}
+
+// turnRun turns n keys where they lie, by so many positions.
+func (t *cutTables) turnRun(s *cudaSequence, at cuda.Place, n, by int) {
+	angle := t.angle(s, by)
+	for i := range n {
+		key := at.After(i)
+		t.turns.add(cuda.Turn{Copy: key.Key, CopyLayer: key.Layer, CopyHead: key.Head, Key: key.Key, KeyLayer: key.Layer, KeyHead: key.Head, Angle: angle})
 	}
 }
 

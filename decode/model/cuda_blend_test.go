@@ -7,7 +7,6 @@ import (
 	"lessrag/decode/cache"
 	"lessrag/decode/passages"
 	"lessrag/lesskernels"
-	"lessrag/lesskernels/cpu"
 )
 
 func TestCUDABlendContract(t *testing.T) {
@@ -28,12 +27,7 @@ func TestCUDAShiftedKeys(t *testing.T) {
 // A prompt that was put together, and what caches keep of it, give the logits of the CPU's from the same passages; the same rows
 // are computed, and the same tokens kept.
 func TestCUDABlend(t *testing.T) {
-	pool := cpu.NewPool(0)
-	t.Cleanup(pool.Close)
-	exact, err := NewCPU(parse(t, quantised), Float32, Limits{Tokens: 48, Sequences: 1}, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	exact := exactly(t, quantised, 48)
 	maps := syntheticMaps(exact.config, 5, lesskernels.PreRoPE, partly)
 	if err := exact.UseMaps(maps); err != nil {
 		t.Fatal(err)
@@ -44,7 +38,7 @@ func TestCUDABlend(t *testing.T) {
 		}
 		short, shortPlaces := blending{passages: []int{33, 20}, between: []int{5, 3, 11}, head: 5}.compute(t, c)
 		long, longPlaces := blending{passages: []int{60, 70}, between: []int{5, 3, 11}, head: 5}.compute(t, c)
-		for i, spec := range []string{"sinks+less", "streaming+less", "h2o+less", "tova+moment", "elastic", "vote+less", "sinks+less+kivi4"} {
+		for i, spec := range []string{"sinks+less", "streaming+less", "h2o+less", "tova+moment", "elastic", "vote+less", "sinks+less+kivi4", "sinks+think"} {
 			t.Run(spec, func(t *testing.T) {
 				parsed, err := cache.ParseSpec(spec)
 				if err != nil {
@@ -63,12 +57,12 @@ func TestCUDABlend(t *testing.T) {
 					logits = slices.Clone(blend.Logits)
 					s = one.sequence(t, spec, budget, 4)
 					var staged cache.Staged
-					if s.Plan().Watches() {
+					if desk.Plan().Watches() || parsed.Stages() {
 						staged = b.Staged(desk)
 						attention = slices.Concat(staged.Attention...)
 					}
-					if parsed.AsksQuestion() {
-						staged.Keep, staged.Question, staged.End = slices.Repeat([]int{40}, len(staged.Positions)), len(tokens)-8, true
+					if parsed.Stages() {
+						staged.Keep, staged.Question, staged.End = slices.Repeat([]int{s.Plan().Keep}, len(staged.Positions)), len(tokens)-8, true
 						b.Take(s, desk, cache.ChooserOf(parsed).Choose(staged))
 					} else {
 						b.Move(s, desk)
@@ -116,9 +110,13 @@ func inParts(p *passages.Passage, parts int) *passages.Passage {
 	other.Heads = slices.Clone(p.Heads)
 	for i := range other.Heads {
 		for _, x := range []*[]uint16{&other.Heads[i].K, &other.Heads[i].V} {
-			n := len(*x) / p.Tokens
+			tokens := p.Tokens
+			if other.Heads[i].Positions != nil {
+				tokens = len(other.Heads[i].Positions)
+			}
+			n := len(*x) / tokens
 			all := make([]uint16, parts*len(*x))
-			for token := range p.Tokens {
+			for token := range tokens {
 				copy(all[token*parts*n:], rowOf(*x, token, n))
 			}
 			*x = all

@@ -76,8 +76,8 @@ func (w where) group() (number, token int, packed bool) {
 	return n / cache.GroupTokens, n % cache.GroupTokens, w&packedToken != 0
 }
 
-func newBooks(p cache.Plan) (*books, error) {
-	ledger := p.Ledger()
+// newBooks are those of a sequence, by its Plan and the ledger of that.
+func newBooks(p, ledger cache.Plan) (*books, error) {
 	b := &books{heads: ledger.Shape.KVHeads, cuts: make([]cut, len(ledger.Slots)), prunes: p.Spec.Think != 0, pruned: make([]bool, len(ledger.Slots))}
 	if p.Spec.Unlimited() {
 		b.old = make([][]int32, b.heads)
@@ -217,20 +217,30 @@ func (b *books) retain(c cache.Choice) []cut {
 // take is Take, from the books of a staging sequence: its slots are the rows of what is stored and
 // of what leaves.
 func (b *books) take(staging *books, c cache.Choice) []cut {
+	return b.fill(staging, func() { b.Take(staging.Sequence, c) })
+}
+
+// distil is Distil, likewise.
+func (b *books) distil(desk *books, first int) []cut {
+	return b.fill(desk, func() { b.Distil(desk.Sequence, first) })
+}
+
+// fill fills books from those of a staging sequence or a desk.
+func (b *books) fill(from *books, fill func()) []cut {
 	b.begin(b.cuts)
-	staging.begin(staging.cuts)
+	from.begin(from.cuts)
 	for i := range b.cuts {
 		if b.prunes {
 			b.pruned[i] = true
-			for slot := range staging.Loose(i/b.heads, i%b.heads) { // in no order
+			for slot := range from.Loose(i/b.heads, i%b.heads) { // in no order
 				b.cuts[i].choose = append(b.cuts[i].choose, where(slot|ownRow))
 			}
 		}
 	}
-	b.Take(staging.Sequence, c)
+	fill()
 	for i := range b.cuts {
 		to := &b.cuts[i]
-		for _, m := range staging.cuts[i].means {
+		for _, m := range from.cuts[i].means {
 			m.of |= ownRow
 			for j := range m.all {
 				m.all[j] |= ownRow

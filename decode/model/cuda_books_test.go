@@ -31,7 +31,7 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := newBooks(plan)
+		got, err := newBooks(plan, plan.Ledger())
 		if err != nil {
 			t.Fatal(err)
 		}

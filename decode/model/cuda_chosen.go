@@ -53,7 +53,8 @@ func (s *cudaSequence) exceeds(n int) bool {
 	switch {
 	case s.plan.Staging:
 		for i, slots := range s.plan.Slots {
-			if kvHeads := s.backend.heads.KVHeads; s.holds(i/kvHeads, i%kvHeads)+n > slots {
+			kvHeads := s.backend.heads.KVHeads
+			if s.books.Len(i/kvHeads, i%kvHeads)+n > slots {
 				return true
 			}
 		}

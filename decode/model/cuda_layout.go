@@ -79,7 +79,7 @@ func (c *CUDA) makeRoom(w *wave, block *cudaBlock) {
 		w.evictions.add(s, 0, cuda.Place{}, s.books.makeRoom(0, block.n))
 	}
 	if s.pace.Len(0, 0) < before {
-		block.evicts, block.learns, s.gave, s.known = true, true, true, 0
+		block.evicts, block.learns, s.gave, s.known = true, s.known > 0, true, 0
 	}
 	block.fits = s.pace.Fits(0, block.n)
 }

@@ -42,7 +42,7 @@ func (s *cudaSequence) forgetQueries() error {
 
 // copyQueries gives a sequence what another one knows of queries, and the channels that it has chosen by them.
 func (s *cudaSequence) copyQueries(from *cudaSequence) {
-	if !s.prunes() {
+	if !s.prunes() || !from.prunes() { // a desk knows nothing of them
 		return
 	}
 	c := s.backend

@@ -58,7 +58,7 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 	if c.gone != nil {
 		return nil, c.gone
 	}
-	kept, err := newBooks(p)
+	kept, err := newBooks(p, p.Ledger())
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (c *CUDA) NewSequence(p cache.Plan) (Sequence, error) {
 
 func (c *CUDA) newSequence(p cache.Plan, kept *books, pace *cache.Sequence) (*cudaSequence, error) {
 	s := &cudaSequence{backend: c, of: c.generation, plan: p, books: kept, pace: pace, room: leastLoose(p),
-		each: p.Staging && kept.heads*kept.layers() == len(p.Slots) || p.Spec.Stages() && !p.Watches(), late: !p.Foretold() && !p.Staging, seen: never, copied: make([]bool, kept.layers())}
+		each: p.Staging || p.Spec.Stages() && !p.Watches(), late: !p.Foretold() && !p.Staging, seen: never, copied: make([]bool, kept.layers())}
 	if err := s.take(); err != nil {
 		s.freeBooks()
 		return nil, fmt.Errorf("take memory for a sequence with cache %s: %w", p.Spec, err)

@@ -20,35 +20,32 @@ func (b beside) String() string {
 	return fmt.Sprintf("%d for caches, %d for staging a prompt and %d for putting one together from passages", b.caches, b.staging, b.desks)
 }
 
-func (c *CUDA) beside() (b beside, err error) {
-	b.caches = c.caches
-	if b.staging, err = c.staging(); err == nil {
-		b.desks, err = c.desks()
-	}
-	return b, err
-}
-
-// staging is the most that a staging sequence takes, for any of the caches that stage a prompt.
-func (c *CUDA) staging() (int64, error) {
-	if c.limits.Staging == 0 {
-		return 0, nil
-	}
-	most := int64(0)
+// beside is the most that sequences for any of the caches take: one that stages a prompt, and two desks, on which a prompt is
+// put together and a passage computed.
+func (c *CUDA) beside() (beside, error) {
+	b := beside{caches: c.caches}
 	for _, policy := range cache.Policies() {
 		shape := c.Shape(policy)
+		if c.limits.Blend > 0 {
+			plan, err := cache.NewDesk(cache.Spec{Policy: policy}, min(c.limits.Blend, c.config.Context), shape)
+			if err != nil {
+				return b, err
+			}
+			b.desks = max(b.desks, 2*plan.Bytes)
+		}
 		for _, state := range []string{"", "+" + cache.Moment, "+" + cache.Less} {
 			spec, err := cache.ParseSpec(policy + state + "+think") // which takes more than without
-			if err != nil || spec.State == cache.Less && shape.Ranks == nil {
-				continue // there is no such cache
+			if err != nil || c.limits.Staging == 0 || spec.State == cache.Less && shape.Ranks == nil {
+				continue // there is no such cache, or none is staged
 			}
 			plan, err := cache.NewStaging(spec, c.limits.Staging, shape)
 			if err != nil {
-				return 0, err
+				return b, err
 			}
-			most = max(most, plan.Bytes)
+			b.staging = max(b.staging, plan.Bytes)
 		}
 	}
-	return most, nil
+	return b, nil
 }
 
 // Staged describes what a staging sequence holds and what its question's rows attended to.

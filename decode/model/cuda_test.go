@@ -29,16 +29,23 @@ func parse(t testing.TB, m gguftest.Model) *gguf.File {
 	return f
 }
 
+// exactly is a model on the CPU in float32.
+func exactly(t *testing.T, q gguftest.Model, tokens int) *CPU {
+	t.Helper()
+	pool := cpu.NewPool(0)
+	t.Cleanup(pool.Close)
+	c, err := NewCPU(parse(t, q), Float32, Limits{Tokens: tokens, Sequences: 1}, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // reference are 150 tokens and the logits after each, as the CPU computes them in
 // float32.
 func reference(t *testing.T, q gguftest.Model) (ids []int32, logits []float32) {
 	t.Helper()
-	pool := cpu.NewPool(0)
-	t.Cleanup(pool.Close)
-	c, err := NewCPU(parse(t, q), Float32, Limits{Tokens: 8, Sequences: 1}, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := exactly(t, q, 8)
 	random := rand.New(rand.NewPCG(7, 8))
 	s := (&conformance{b: c}).sequence(t, "full", cache.Budget{}, 0)
 	for range 150 {

@@ -34,7 +34,7 @@ func (c *CPU) Distil(desk Sequence, first int, plan cache.Plan) (*passages.Passa
 // memory.
 func (c *CPU) Place(made Sequence, p *passages.Passage) error {
 	s := made.(*cache.Sequence)
-	if err := s.FitsMemory(p); err != nil {
+	if err := s.Plan().FitsMemory(p); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
 	switch {
@@ -43,32 +43,33 @@ func (c *CPU) Place(made Sequence, p *passages.Passage) error {
 	case s.Position()+p.Tokens > c.config.Context:
 		return fmt.Errorf("model: a passage of %d tokens would exceed the context of %d", p.Tokens, c.config.Context)
 	}
-	s.Place(p, c.join)
+	s.Place(p, func(state *cache.State, layer, kvHead int, h *passages.Head, by int) {
+		joinState(state, h, by, c.frequencies, func(s *cache.State, clock int) { wind(c.memory.maps[layer], s, kvHead, clock) })
+	})
 	c.absorb() // what made room for it
 	return nil
 }
 
-// join adds the state of a memory to that of a KV head. Those of LESS are sums of
+// joinState adds the state of a memory, moved by so many positions, to that of a KV head. Those of LESS are sums of
 // features of keys as they were before positions turned them; the younger of the two
-// grows as old as the other. Moments are of turned
+// grows as old as the other: wind puts its clock forward. Moments are of turned
 // keys: mean and covariance turn as the keys do, and are merged as those of two samples
 // are (Chan, Golub and LeVeque).
-func (c *CPU) join(state *cache.State, layer, kvHead int, h *passages.Head, by int) {
+func joinState(state *cache.State, h *passages.Head, by int, frequencies []float64, wind func(s *cache.State, clock int)) {
 	if state.KeyMean == nil {
-		maps := c.memory.maps[layer]
 		moved := cache.State{H: slices.Clone(h.State[:len(state.H)]), Z: slices.Clone(h.State[len(state.H):]), Clock: h.Clock + by}
-		wind(maps, state, kvHead, moved.Clock)
-		wind(maps, &moved, kvHead, state.Clock)
+		wind(state, moved.Clock)
+		wind(&moved, state.Clock)
 		add(state.H, moved.H)
 		add(state.Z, moved.Z)
 		state.Absorbed += h.Absorbed
 		return
 	}
-	dim := c.config.HeadDim
+	dim := 2 * len(frequencies)
 	moments := append([]float32(nil), h.State...)
 	keyMean, valueMean, covariance := moments[:dim], moments[dim:2*dim], moments[2*dim:]
 	cos, sin := make([]float32, dim/2), make([]float32, dim/2)
-	rotation(cos, sin, c.frequencies, by)
+	rotation(cos, sin, frequencies, by)
 	cpu.RopeInterleaved(keyMean, 1, dim, cos, sin)
 	cpu.RopeInterleaved(covariance, dim, dim, cos, sin)
 	n, m := float32(state.Absorbed), float32(h.Absorbed)

@@ -11,21 +11,24 @@ import (
 	"lessrag/lesskernels"
 )
 
+// rememberer is what a device offers of decode.Blender.
+type rememberer interface {
+	blendBackend
+	Distil(desk Sequence, first int, plan cache.Plan) (*passages.Passage, error)
+	Place(s Sequence, p *passages.Passage) error
+}
+
 // memoryOf is the memory of tokens behind a head: keep of each KV head, and a state.
-func memoryOf(t *testing.T, c *CPU, state string, head, tokens []int32, keep int) *passages.Passage {
+func memoryOf(t *testing.T, c rememberer, state string, head, tokens []int32, keep int) *passages.Passage {
 	t.Helper()
+	one := conformance{b: c}
 	plan, err := cache.NewDesk(cache.Spec{Policy: cache.H2O}, len(head)+len(tokens), c.Shape(cache.H2O))
 	if err != nil {
 		t.Fatal(err)
 	}
-	desk, err := c.NewSequence(plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer desk.Free()
-	all := slices.Concat(head, tokens)
-	for from := 0; from < len(all); from += c.limits.Tokens {
-		forward(t, c, Work{Sequence: desk, Tokens: all[from:min(len(all), from+c.limits.Tokens)]})
+	desk := one.take(t, plan)
+	for block := range slices.Chunk(slices.Concat(head, tokens), 40) {
+		one.forward(t, Work{Sequence: desk, Tokens: block, Prompt: true})
 	}
 	plan, err = cache.NewPlan(cache.Spec{Policy: cache.H2O, State: state}, cache.Budget{Tokens: keep}, c.Shape(cache.H2O))
 	if err != nil {
@@ -163,8 +166,8 @@ func TestMemoryOfEverything(t *testing.T) {
 
 // A memory that does not fit is refused, and leaves the sequence as it was; more of
 // them than the budget has room for make room for each other.
-func TestMemoryRefusals(t *testing.T) {
-	c := newCPU(t, tinyPath, Int8, Limits{Tokens: 48, Sequences: 2})
+func checkMemoryRefusals(t *testing.T, c rememberer) *passages.Passage {
+	one := conformance{b: c}
 	tokens, _ := blending{passages: []int{40}, between: []int{0, 0}}.compute(t, c)
 	good := memoryOf(t, c, cache.Moment, nil, tokens, 9)
 	spoil := func(f func(h *passages.Head)) *passages.Passage {
@@ -185,12 +188,12 @@ func TestMemoryRefusals(t *testing.T) {
 		"state":     {"h2o+moment", spoil(func(h *passages.Head) { h.State = h.State[1:] })},
 		"absorbed":  {"h2o+moment", spoil(func(h *passages.Head) { h.Absorbed = 32 })},
 	} {
-		s := newSequenceEvery(t, c, test.spec, cache.Budget{Tokens: 100}, 4)
+		s := one.sequence(t, test.spec, cache.Budget{Tokens: 100}, 4)
 		if err := c.Place(s, test.p); err == nil || s.Position() != 0 || s.Held().Kept != 0 {
 			t.Errorf("%s: %v, at %d", name, err, s.Position())
 		}
 	}
-	s := newSequenceEvery(t, c, "h2o+moment", cache.Budget{Tokens: 20}, 4)
+	s := one.sequence(t, "h2o+moment", cache.Budget{Tokens: 20}, 4)
 	for i := range 6 {
 		if err := c.Place(s, good); err != nil {
 			t.Fatal(err)
@@ -203,7 +206,11 @@ func TestMemoryRefusals(t *testing.T) {
 	if err := c.Place(s, good); err == nil { // 280 tokens of 256
 		t.Error("a passage beyond the context was placed")
 	}
+	return good
+}
 
+func TestMemoryRefusals(t *testing.T) {
+	good := checkMemoryRefusals(t, newCPU(t, tinyPath, Int8, Limits{Tokens: 48, Sequences: 2}))
 	turned := newCPU(t, tinyPath, Int8, Limits{Tokens: 48, Sequences: 2})
 	if err := turned.UseMaps(syntheticMaps(turned.config, 3, lesskernels.PostRoPE, open)); err != nil {
 		t.Fatal(err)
