@@ -203,6 +203,14 @@ func (s *Sequence) Segment(layer, kvHead int) (k, v []uint16) {
 	return h.k[:n], h.v[:n]
 }
 
+// Expect asks the memory for what is known of a layer's KV heads: a step reads it once, and by
+// the next one the weights have driven it out of the caches.
+func (s *Sequence) Expect(layer int) {
+	from, to := layer*s.plan.Shape.KVHeads, (layer+1)*s.plan.Shape.KVHeads
+	cpu.Ask(s.heads[from:to])
+	cpu.Ask(s.states[from:to])
+}
+
 // Grown is the Segment as it will be when n more tokens, which fit, are appended.
 func (s *Sequence) Grown(layer, kvHead, n int) (k, v []uint16) {
 	h := s.head(layer, kvHead)

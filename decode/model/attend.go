@@ -178,6 +178,10 @@ func (c *CPU) attend(b *batch, layer int) {
 // attendOne does a listed task.
 func (c *CPU) attendOne(b *batch, layer, i int, w *attendWorker) {
 	t := &b.tasks[i]
+	if b.blocks[t.block].step {
+		k := b.spans[t.spans[0]].k
+		cpu.Ask(k[:min(len(k), firstAsked)])
+	}
 	if t.appends {
 		c.append(b, layer, t)
 	}
@@ -261,8 +265,12 @@ func newAttendWorker(group, stored int) *attendWorker {
 	}
 }
 
-// mostAsked is the most keys or values, in numbers, that are asked for ahead of their use.
-const mostAsked = 1 << 13
+// mostAsked is the most keys or values, in numbers, that are asked for ahead of their use;
+// firstAsked, of a task's own keys, before its block's are stored.
+const (
+	mostAsked  = 1 << 13
+	firstAsked = 1 << 11
+)
 
 // askAhead asks for the values of a task and the keys of the next: a step uses each once,
 // and whoever waits for the first of them has little else to do.

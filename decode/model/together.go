@@ -110,8 +110,15 @@ func (c *CPU) layerTogether(crew *cpu.Crew, b *batch, i, rows, spans int, watche
 	if i+1 < len(c.programs) {
 		crew.Expect(c.programs[i+1].heads, rows, storeUnits)
 	}
-	crew.Stage(p.down.Units(rows), func() {}, func(from, to int) { p.down.Do(&c.hidden, from, to) })
+	crew.Stage(p.down.Units(rows), func() { c.expect(b, i+1) }, func(from, to int) { p.down.Do(&c.hidden, from, to) })
 	c.mark(crew, Matmul)
+}
+
+// expect asks for what a layer, if there is one more, begins with: the books of its caches.
+func (c *CPU) expect(b *batch, layer int) {
+	for i := 0; i < len(b.blocks) && layer < c.config.Layers; i++ {
+		b.blocks[i].sequence.Expect(layer)
+	}
 }
 
 // tasks shares out tasks whose number is known when the stage begins, in so many units.
