@@ -32,6 +32,8 @@ UNITS = {
     "attend_d64_one": (64 * 64, 4),
     "attend_d128_one": (64 * 128, 4),
     "attend_d256_one": (32 * 256, 4),
+    # four groups of 32 tokens; the codes of a key's number and of a value's, and scales and minima
+    **{f"attend_packed_d{d}_{bits}": (4 * 32 * d, 8 * d * (bits + 1) / (32 * d)) for d in (64, 128, 256) for bits in (4, 2)},
 }
 
 

@@ -24,14 +24,15 @@ func (p KIVI) name(what string, h Heads) string {
 // GroupTokens is how many tokens a group has.
 const GroupTokens = 32
 
-// packedRows is how many query heads times queries a tile over packed groups has.
-const packedRows = 16
+// packedRows is how many query heads times queries a tile over packed groups has. A KV head of more query heads has
+// several programs; where keys are pruned, one that has room for twice as many.
+const packedRows = 8
 
 // GroupBytes is what a group takes whose keys keep all channels.
 func (p KIVI) GroupBytes(dim int) int { return 8 * dim * (p.Bits + 1) }
 
 // PackedTileQueries is how many queries a tile over packed groups has at most.
-func (h Heads) PackedTileQueries() int { return packedRows / h.Group() }
+func (h Heads) PackedTileQueries() int { return max(1, packedRows/h.Group()) }
 
 // PackJob is a group that is packed, unpacked or moved: the address of its sequence's table [layers, kvHeads] i64, which
 // tells where the first group of each KV head is, its KV head, and its number. Other is: to pack, which is the first of its
@@ -74,7 +75,11 @@ func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n
 // Live are not used: groups [tiles] i64 are the addresses of the tables of groups, and packed [rows, kvHeads] i32 is how many
 // first groups the row sees, as many as all of its tile.
 func (k *Kernels) AttendPacked(s device.Stream, a *Attention, p KIVI, groups, packed device.Pointer, tiles, splits, span int) error {
-	return k.launch(s, p.name("attend_packed", a.Heads), device.Grid{X: tiles, Y: a.KVHeads, Z: splits},
+	heads := a.KVHeads
+	if !p.Pruned {
+		heads *= blocks(a.Group(), packedRows)
+	}
+	return k.launch(s, p.name("attend_packed", a.Heads), device.Grid{X: tiles, Y: heads, Z: splits},
 		address(a.Q), address(a.Tiles), address(groups), address(packed), address(a.Parts), address(a.LSE),
 		device.I32(a.Layer), device.I32(a.Rows), device.I32(a.Heads.Heads), device.I32(a.KVHeads), device.I32(span), device.I32(p.GroupBytes(a.Dim)), device.F32(a.Scale))
 }

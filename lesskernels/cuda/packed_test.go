@@ -95,13 +95,17 @@ func (c *packedCase) asOnCard(group []uint16) []byte {
 	}
 	out := make([]byte, c.p.GroupBytes(dim))
 	codes := GroupTokens * dim * bits / 8
-	set := func(from, t, d int, x byte) { out[from+t*dim*bits/8+d*bits/8] |= x << (d * bits % 8) }
+	set := func(from, pair, g, t, half int, x byte) { // in the order of src/packed.py
+		word, offset := pair/each, pair%each*bits
+		out[from+word/4*512+(4*g+t)*16+word%4*4+half*2+offset/8] |= x << (offset % 8)
+	}
 	keyWords := dim * 2 * bits
 	values := group[keyWords+2*dim:]
 	for t := range GroupTokens {
 		for d := range dim {
-			set(0, t, d, code(group, d, t))
-			set(codes, t, d, code(values, d/32*32+t, d%32))
+			lane, channel := d/(dim/4), d%(dim/4)
+			set(0, t%8/2*dim/8+channel/2, t/8*2+t%2, lane, channel%2, code(group, d, t))
+			set(codes, d/8*4+t%8/2, d%8, t/8, t%2, code(values, d/32*32+t, d%32))
 		}
 	}
 	at := 2 * codes
@@ -166,7 +170,7 @@ func (c *packedCase) standsFor(i int) (keys, values []float32) {
 // Attention over packed groups is that over what they stand for, and so is what their tokens get of it.
 func TestAttendPacked(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		for i, h := range headShapes {
+		for i, h := range append(headShapes, Heads{Heads: 24, KVHeads: 2, Dim: 64}) { // more query heads than a program takes
 			for _, bits := range []int{2, 4} {
 				if i%2 == 0 || bits == 4 {
 					r.in(t).checkAttendPacked(h, bits)

@@ -22,6 +22,7 @@ func init() {
 	}
 	opcodes["cvt.rn.bf16.f32"] = one(16, func(a uint64) uint64 { return toBF16(f32(a)) })
 	opcodes["cvt.rn.bf16x2.f32"] = two(32, func(a, b uint64) uint64 { return toBF16(f32(a))<<16 | toBF16(f32(b)) })
+	opcodes["cvt.rn.f16x2.f32"] = two(32, func(a, b uint64) uint64 { return toF16(f32(a))<<16 | toF16(f32(b)) })
 	opcodes["cvt.rn.f16.f32"] = one(16, func(a uint64) uint64 { return toF16(f32(a)) })
 	opcodes["cvt.rzi.s32.f32"] = one(32, func(a uint64) uint64 { return truncated(f32(a)) })
 	opcodes["cvt.f64.f32"] = one(64, func(a uint64) uint64 { return math.Float64bits(float64(f32(a))) })

@@ -41,20 +41,14 @@ func toBF16(x float32) uint64 {
 }
 
 func fromF16(bits uint64) float32 {
-	sign := uint32(bits>>15&1) << 31
-	exponent, fraction := int(bits>>10&31), float64(bits&1023)
-	var x float64
-	switch {
-	case exponent == 0:
-		x = math.Ldexp(fraction, -24)
-	case exponent == 31 && fraction == 0:
-		x = math.Inf(1)
-	case exponent == 31:
-		x = math.NaN()
-	default:
-		x = math.Ldexp(1024+fraction, exponent-25)
+	sign, exponent, fraction := uint32(bits>>15&1)<<31, uint32(bits>>10&31), uint32(bits&1023)
+	switch exponent {
+	case 0:
+		return math.Float32frombits(math.Float32bits(float32(fraction)*0x1p-24) | sign)
+	case 31:
+		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
 	}
-	return math.Float32frombits(math.Float32bits(float32(x)) | sign)
+	return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
 }
 
 // toF16 rounds to the nearest, halves to even.

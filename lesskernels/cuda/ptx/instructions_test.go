@@ -97,6 +97,9 @@ func TestInstructions(t *testing.T) {
 		"cvt.f64.f32 %rd1, 0fC0490FDB":                             0xc00921fb60000000,
 		"fma.rn.bf16x2 %r1, 0x430F4300U, 0x3F803F80U, 0xC308C300U": 0x40e00000, // 143 − 136 and 128 − 128
 		"fma.rn.bf16x2 %r1, 0x3F813F81U, 0x3F813F80U, 0x00000000U": 0x3f823f81, // (1 + 2⁻⁷)² is rounded
+		"fma.rn.f16x2 %r1, 0x3C014000U, 0x3C014200U, 0xBC024600U":  0x00104a00, // (1 + 2⁻¹⁰)² − 1 − 2⁻⁹, and 2 · 3 + 6
+		"mul.rn.f16x2 %r1, 0x3C010001U, 0x3C013800U":               0x3c020000, // rounded; half of the least goes to the even one
+		"neg.f16x2 %r1, 0x3C018000U":                               0xbc010000,
 		"fma.rn.f32 %r1, 0f3F800001, 0f3F800001, 0fBF800002":       0x28800000, // keeps the 2⁻⁴⁶ of the product
 		"abs.ftz.f32 %r1, 0fBF800000":                              0x3f800000,
 		"abs.ftz.f32 %r1, 0f80000001":                              0,
@@ -147,6 +150,7 @@ func TestInstructions(t *testing.T) {
 		"cvt.rn.bf16.f32 %rs1, 0f3F818000":              0x3f82,
 		"cvt.rn.bf16.f32 %rs1, 0f7FFFFFFF":              0x7fff,
 		"cvt.rn.bf16x2.f32 %r1, 0f3F800000, 0f40000000": 0x3f804000,
+		"cvt.rn.f16x2.f32 %r1, 0f3F801000, 0f33000000":  0x3c000000, // 2⁻²⁵ is half of the least
 		// moves
 		"mov.b32 %r1, {0x11111U, 2}":                     0x21111,
 		"mov.b64 %rd1, {1, 2}":                           0x200000001,

@@ -5,7 +5,8 @@ func init() {
 		opcodes["ldmatrix.sync.aligned.m8n8."+name+".shared.b16"] = loadMatrix(n, false)
 		opcodes["ldmatrix.sync.aligned.m8n8."+name+".trans.shared.b16"] = loadMatrix(n, true)
 	}
-	opcodes["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"] = multiplyAdd
+	opcodes["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"] = multiplyAdd(fromBF16)
+	opcodes["mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"] = multiplyAdd(fromF16)
 }
 
 // loadMatrix reads n matrices of 8 × 8 numbers of 16 bits: lane 8j+r names row r of the
@@ -40,40 +41,42 @@ func loadMatrix(n int, transposed bool) decoder {
 	}
 }
 
-// multiplyAdd is d = a·b + c of a [16, 16] and b [16, 8] in bf16, c and d [16, 8] in
-// float32, spread over the lanes as the ISA draws it ("Matrix fragments for
+// multiplyAdd is d = a·b + c of a [16, 16] and b [16, 8] in bf16 or f16, whose numbers that are too small to be normal count
+// (arXiv 2021, Fasi et al., Numerical behavior of NVIDIA tensor cores), c and d [16, 8] in float32, spread over the lanes as the ISA draws it ("Matrix fragments for
 // mma.m16n8k16"). Products are exact; their sum is taken in float32, in the order of the
 // columns, where a card's order and rounding are its own.
-func multiplyAdd(p *parser, operands []string) step {
-	need(operands, 4)
-	d, a, b, c := p.targets(operands[0], 32), p.sources(operands[1]), p.sources(operands[2]), p.sources(operands[3])
-	if len(d) != 4 || len(a) != 4 || len(b) != 2 || len(c) != 4 {
-		refuse("fragments of %d, %d, %d and %d registers", len(d), len(a), len(b), len(c))
-	}
-	return func(w *warp, mask uint32) {
-		together(mask, "a matrix product")
-		var rows, columns [16][16]float32 // of a, and of b
-		for lane := range 32 {
-			r, k := lane/4, lane%4*2
-			for i := range a { // rows below, then columns to the right
-				v := w.registers[a[i]+lane]
-				at := rows[r+i%2*8][k+i/2*8:]
-				at[0], at[1] = fromBF16(v&0xffff), fromBF16(v>>16)
-			}
-			for i := range b {
-				v := w.registers[b[i]+lane]
-				at := columns[r][k+i*8:]
-				at[0], at[1] = fromBF16(v&0xffff), fromBF16(v>>16)
-			}
+func multiplyAdd(number func(uint64) float32) decoder {
+	return func(p *parser, operands []string) step {
+		need(operands, 4)
+		d, a, b, c := p.targets(operands[0], 32), p.sources(operands[1]), p.sources(operands[2]), p.sources(operands[3])
+		if len(d) != 4 || len(a) != 4 || len(b) != 2 || len(c) != 4 {
+			refuse("fragments of %d, %d, %d and %d registers", len(d), len(a), len(b), len(c))
 		}
-		for lane := range 32 {
-			for i := range d {
-				row, column := &rows[lane/4+i/2*8], &columns[lane%4*2+i%2]
-				sum := f32(w.registers[c[i]+lane])
-				for k := range row {
-					sum += row[k] * column[k]
+		return func(w *warp, mask uint32) {
+			together(mask, "a matrix product")
+			var rows, columns [16][16]float32 // of a, and of b
+			for lane := range 32 {
+				r, k := lane/4, lane%4*2
+				for i := range a { // rows below, then columns to the right
+					v := w.registers[a[i]+lane]
+					at := rows[r+i%2*8][k+i/2*8:]
+					at[0], at[1] = number(v&0xffff), number(v>>16)
 				}
-				w.registers[d[i]+lane] = bitsOf(sum)
+				for i := range b {
+					v := w.registers[b[i]+lane]
+					at := columns[r][k+i*8:]
+					at[0], at[1] = number(v&0xffff), number(v>>16)
+				}
+			}
+			for lane := range 32 {
+				for i := range d {
+					row, column := &rows[lane/4+i/2*8], &columns[lane%4*2+i%2]
+					sum := f32(w.registers[c[i]+lane])
+					for k := range row {
+						sum += row[k] * column[k]
+					}
+					w.registers[d[i]+lane] = bitsOf(sum)
+				}
 			}
 		}
 	}

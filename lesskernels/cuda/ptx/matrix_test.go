@@ -10,10 +10,18 @@ import (
 // A matrix product of fragments that are laid out as the ISA draws them. Every element has a
 // value of its own, so that none can be mistaken for another.
 func TestMatrixProduct(t *testing.T) {
-	a := func(r, k int) float64 { return float64((r*5+k*3)%16 - 7) }
+	for of, to := range map[string]func(float32) uint64{"bf16": toBF16, "f16": toF16} {
+		t.Run(of, func(t *testing.T) { checkMatrixProduct(t, of, to, 1) })
+	}
+	t.Run("f16 that are not normal", func(t *testing.T) { checkMatrixProduct(t, "f16", toF16, 0x1p-24) })
+}
+
+// checkMatrixProduct takes a in units of that size.
+func checkMatrixProduct(t *testing.T, of string, to func(float32) uint64, unit float64) {
+	a := func(r, k int) float64 { return float64((r*5+k*3)%16-7) * unit }
 	b := func(k, c int) float64 { return float64((k*7+c*11)%16-8) / 4 }
-	c := func(r, c int) float64 { return float64(r*8+c) / 8 }
-	pair := func(x, y float64) uint64 { return toBF16(float32(x)) | toBF16(float32(y))<<16 }
+	c := func(r, c int) float64 { return float64(r*8+c) / 8 * unit }
+	pair := func(x, y float64) uint64 { return to(float32(x)) | to(float32(y))<<16 }
 	var body strings.Builder
 	set := func(register int, f func(group, in int) uint64) { // of each lane
 		for lane := range 32 {
@@ -32,7 +40,7 @@ func TestMatrixProduct(t *testing.T) {
 	for i := range 4 {
 		set(7+i, func(g, in int) uint64 { return bitsOf(float32(c(g+8*(i>>1), in*2+i&1))) })
 	}
-	body.WriteString("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 { %r11, %r12, %r13, %r14 }, { %r1, %r2, %r3, %r4 }, { %r5, %r6 }, { %r7, %r8, %r9, %r10 }; ")
+	body.WriteString("mma.sync.aligned.m16n8k16.row.col.f32." + of + "." + of + ".f32 { %r11, %r12, %r13, %r14 }, { %r1, %r2, %r3, %r4 }, { %r5, %r6 }, { %r7, %r8, %r9, %r10 }; ")
 	for i := range 4 {
 		got := run(t, 32, body.String()+fmt.Sprintf("cvt.u64.u32 %%rd1, %%r%d;", 11+i))
 		for lane, bits := range got {
@@ -41,7 +49,7 @@ func TestMatrixProduct(t *testing.T) {
 			for k := range 16 {
 				want += a(r, k) * b(k, col)
 			}
-			if x := float64(f32(bits)); !(math.Abs(x-want) <= 1e-4) {
+			if x := float64(f32(bits)); !(math.Abs(x-want) <= 1e-4*unit) {
 				t.Errorf("row %d, column %d: %v, want %v", r, col, x, want)
 			}
 		}

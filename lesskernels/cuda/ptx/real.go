@@ -37,10 +37,18 @@ func init() {
 	opcodes["fma.rn.ftz.f32"] = three(32, func(a, b, c uint64) uint64 {
 		return bitsOf(flush(fused(flush(f32(a)), flush(f32(b)), flush(f32(c)))))
 	})
-	opcodes["fma.rn.bf16x2"] = three(32, func(a, b, c uint64) uint64 {
-		low := toBF16(fused(fromBF16(a&0xffff), fromBF16(b&0xffff), fromBF16(c&0xffff)))
-		return low | toBF16(fused(fromBF16(a>>16&0xffff), fromBF16(b>>16&0xffff), fromBF16(c>>16&0xffff)))<<16
-	})
+	for t, of := range map[string]struct {
+		from func(uint64) float32
+		to   func(float32) uint64
+	}{"bf16x2": {fromBF16, toBF16}, "f16x2": {fromF16, toF16}} {
+		low := func(x uint64) float32 { return of.from(x & 0xffff) }
+		high := func(x uint64) float32 { return of.from(x >> 16 & 0xffff) }
+		opcodes["fma.rn."+t] = three(32, func(a, b, c uint64) uint64 {
+			return of.to(fused(low(a), low(b), low(c))) | of.to(fused(high(a), high(b), high(c)))<<16
+		})
+		opcodes["mul.rn."+t] = two(32, func(a, b uint64) uint64 { return of.to(low(a)*low(b)) | of.to(high(a)*high(b))<<16 })
+		opcodes["neg."+t] = one(32, func(a uint64) uint64 { return a ^ 0x80008000 })
+	}
 }
 
 func magnitude(a float32) float32 { return math.Float32frombits(math.Float32bits(a) &^ (1 << 31)) }

@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.experimental.gluon._runtime import GluonASTSource
 
+import attend_packed
 import attention
 import codes
 import less
@@ -62,7 +63,7 @@ TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
 NUMBERS_OF = (("bf16", "*bf16", 1), ("f16", "*fp16", 2), ("f32", "*fp32", 3))  # and how many numbers in bf16 one is the sum of
-SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
+SIXTEENS = {"cols", "size"}  # whole groups of 16 columns at least, or bytes, which widens loads
 
 
 def kernels():
@@ -114,7 +115,7 @@ def kernels():
             of = dict(D=d, BITS=bits, **rotated)
             yield f"pack_d{d}_{bits}", packed.pack, PACK, of, 8 if d == 256 else 4, 1
             yield f"unpack_d{d}_{bits}", packed.unpack, {name: PACK[name] for name in PACK if name != "rows"}, of, 4, 1
-            yield f"attend_packed_d{d}_{bits}", packed.attend_packed, ATTEND_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
+            yield f"attend_packed_d{d}_{bits}", attend_packed.attend_packed, ATTEND_PACKED, of, attend_packed.WARPS.value
             yield f"observe_packed_d{d}_{bits}", packed.observe_packed, OBSERVE_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
         without_rows = {name: PACK[name] for name in PACK if name != "rows"}
         yield f"shift_d{d}_pruned", pruned.shift, dict(moves="*i64", layer="i32", kv_heads="i32", size="i32"), dict(D=d, BLOCK=4096), 4

@@ -1,9 +1,14 @@
-"""KIVI (arXiv 2402.02750): groups of 32 tokens of a KV head in codes of 2 or 4 bits, and attention over them.
+"""KIVI (arXiv 2402.02750): groups of 32 tokens of a KV head in codes of 2 or 4 bits, how they are made, and what their tokens get.
 
-A group is one piece of memory: key codes [32, D] and value codes [32, D], each token's from the lowest bits of its first byte
-on; scales [D] and minima [D] of channels of keys; scales [D/32, 32] and minima [D/32, 32] of a token's blocks of 32 channels of
-its value, all f16. Codes are of vectors rotated by the Walsh-Hadamard transform (QuaRot, arXiv 2404.00456), of which queries have
-the same products, and attention over rotated values is its rotated output.
+A group is one piece of memory: key codes, and value codes, in the order in which threads hold them when the matrix unit multiplies
+(see attend_packed.py); scales [D] and minima [D] of channels of keys; scales [D/32, 32] and minima [D/32, 32] of a token's blocks
+of 32 channels of its value, all f16. Codes are of vectors rotated by the Walsh-Hadamard transform (QuaRot, arXiv 2404.00456), of
+which queries have the same products, and attention over rotated values is its rotated output.
+
+    codes  [D·BITS/128, 8, 4, 4] i32: the words of lane 4g + t, four at a time. A word's half has codes from its lowest bits on, and
+           both halves those of D/2 pairs of a lane, which are channels of keys 2i and 2i + 1, or tokens of values:
+           keys    for each j of 4 pairs of channels of tD/4 … (t+1)D/4 of token 8(g/2) + 2j + g%2
+           values  for each channel g, 8 + g, 16 + g … pairs of tokens of 8t … 8t + 7
 """
 import triton
 import triton.language as tl
@@ -23,16 +28,19 @@ def mix(x, T: tl.constexpr, D: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.con
 
 
 @triton.jit
-def codes_of(at, D: tl.constexpr, BITS: tl.constexpr):
+def codes_of(at, KEYS: tl.constexpr, D: tl.constexpr, BITS: tl.constexpr):
     """The codes [32, D] of a group's keys, or of its values, as f32."""
-    t = tl.arange(0, G)
-    BYTES: tl.constexpr = D * BITS // 8
-    i = tl.arange(0, BYTES)
-    x = tl.load(at + t[:, None] * BYTES + i[None, :]).to(tl.int32)
-    if BITS == 4:
-        return tl.interleave(x & 15, x >> 4).to(tl.float32)
+    C: tl.constexpr = D * BITS // 128
+    Z: tl.constexpr = 8 // BITS
+    i = tl.arange(0, G * D // Z)
+    z = tl.arange(0, Z)
+    x = tl.load(at + i).to(tl.int32)[:, None] >> z[None, :] * BITS & (1 << BITS) - 1
+    x = tl.permute(tl.reshape(x, [C, 32, 4, 2, 2, Z]), (0, 2, 4, 5, 1, 3))
+    if KEYS:
+        x = tl.permute(tl.reshape(x, [4, D // 8, 4, 2, 4, 2]), (2, 0, 3, 4, 1, 5))
     else:
-        return tl.interleave(tl.interleave(x & 3, x >> 4 & 3), tl.interleave(x >> 2 & 3, x >> 6)).to(tl.float32)
+        x = tl.permute(tl.reshape(x, [D // 8, 4, 8, 4, 2]), (3, 1, 4, 0, 2))
+    return tl.reshape(x, [G, D]).to(tl.float32)
 
 
 @triton.jit
@@ -40,7 +48,7 @@ def keys_of(group, D: tl.constexpr, BITS: tl.constexpr):
     """The keys [32, D] that a group stands for, rotated."""
     d = tl.arange(0, D)
     scales = (group + 2 * G * (D * BITS // 8)).to(tl.pointer_type(tl.float16))
-    return codes_of(group, D, BITS) * tl.load(scales + d).to(tl.float32)[None, :] + tl.load(scales + D + d).to(tl.float32)[None, :]
+    return codes_of(group, True, D, BITS) * tl.load(scales + d).to(tl.float32)[None, :] + tl.load(scales + D + d).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -50,7 +58,7 @@ def values_of(group, D: tl.constexpr, BITS: tl.constexpr):
     d = tl.arange(0, D)
     scales = (group + 2 * G * (D * BITS // 8)).to(tl.pointer_type(tl.float16)) + 2 * D
     of = (d // G)[None, :] * G + t[:, None]
-    return codes_of(group + G * (D * BITS // 8), D, BITS) * tl.load(scales + of).to(tl.float32) + tl.load(scales + D + of).to(tl.float32)
+    return codes_of(group + G * (D * BITS // 8), False, D, BITS) * tl.load(scales + of).to(tl.float32) + tl.load(scales + D + of).to(tl.float32)
 
 
 @triton.jit
@@ -76,16 +84,16 @@ def quantise(x, step, from_, LEVELS: tl.constexpr):
 
 
 @triton.jit
-def store_codes(at, codes, D: tl.constexpr, BITS: tl.constexpr):
-    t = tl.arange(0, G)
-    BYTES: tl.constexpr = D * BITS // 8
-    i = tl.arange(0, BYTES)
-    a, b = tl.split(tl.reshape(codes, [G, D // 2, 2]))
-    x = a | b << BITS
-    if BITS == 2:
-        a, b = tl.split(tl.reshape(x, [G, BYTES, 2]))
-        x = a | b << 4
-    tl.store(at + t[:, None] * BYTES + i[None, :], x.to(tl.uint8))
+def store_codes(at, codes, KEYS: tl.constexpr, D: tl.constexpr, BITS: tl.constexpr):
+    C: tl.constexpr = D * BITS // 128
+    Z: tl.constexpr = 8 // BITS
+    if KEYS:
+        x = tl.permute(tl.reshape(codes, [4, 4, 2, 4, D // 8, 2]), (1, 4, 0, 2, 3, 5))
+    else:
+        x = tl.permute(tl.reshape(codes, [4, 4, 2, D // 8, 8]), (3, 1, 4, 0, 2))
+    x = tl.permute(tl.reshape(x, [C, 4, 2, Z, 32, 2]), (0, 4, 1, 5, 2, 3))
+    x = tl.sum(tl.reshape(x, [G * D // Z, Z]) << tl.arange(0, Z)[None, :] * BITS, 1)
+    tl.store(at + tl.arange(0, G * D // Z), x.to(tl.uint8))
 
 
 @triton.jit
@@ -118,7 +126,7 @@ def pack(memory, jobs, rows, layer, kv_heads, size,
     scales = (group + 2 * CODES).to(tl.pointer_type(tl.float16))
     if values == 0:
         scale, least = outwards(tl.min(x, 0), tl.max(x, 0), LEVELS)
-        store_codes(group, quantise(x, scale.to(tl.float32)[None, :], least.to(tl.float32)[None, :], LEVELS), D, BITS)
+        store_codes(group, quantise(x, scale.to(tl.float32)[None, :], least.to(tl.float32)[None, :], LEVELS), True, D, BITS)
         tl.store(scales + d, scale)
         tl.store(scales + D + d, least)
     else:
@@ -126,7 +134,7 @@ def pack(memory, jobs, rows, layer, kv_heads, size,
         y = tl.reshape(x, [G, D // G, G])
         steps, lows = outwards(tl.min(y, 2), tl.max(y, 2), LEVELS)
         codes = quantise(y, steps.to(tl.float32)[:, :, None], lows.to(tl.float32)[:, :, None], LEVELS)
-        store_codes(group + CODES, tl.reshape(codes, [G, D]), D, BITS)
+        store_codes(group + CODES, tl.reshape(codes, [G, D]), False, D, BITS)
         of = b[None, :] * G + t[:, None]
         tl.store(scales + 2 * D + of, steps)
         tl.store(scales + 3 * D + of, lows)
@@ -174,7 +182,7 @@ def products(query, group, D: tl.constexpr, BITS: tl.constexpr):
     scales = (group + 2 * G * (D * BITS // 8)).to(tl.pointer_type(tl.float16))
     scale = tl.load(scales + d).to(tl.float32)
     middle = tl.load(scales + D + d).to(tl.float32) + scale * MIDDLE
-    codes = tl.trans((codes_of(group, D, BITS) - MIDDLE).to(tl.bfloat16))
+    codes = tl.trans((codes_of(group, True, D, BITS) - MIDDLE).to(tl.bfloat16))
     rest = query * scale[None, :]
     first = rest.to(tl.bfloat16)
     rest -= first.to(tl.float32)
@@ -190,51 +198,6 @@ def queries(q, row, head, have, heads, D: tl.constexpr, M: tl.constexpr, STAGES:
     at = (row.to(tl.int64) * heads + head) * D
     x = tl.load(q + at[:, None] + tl.arange(0, D)[None, :], mask=have[:, None], other=0.0).to(tl.float32)
     return mix(x, M, D, STAGES, SHARE)
-
-
-@triton.jit
-def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
-                  D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
-    """Softmax attention of one tile of queries of one KV head over one span of its groups; program (tile, KV head, split). See
-    attention.attend.
-
-        groups [tiles] i64: the address of the table of the sequence's groups
-        packed [rows, kv_heads] i32: how many groups the row sees, as many as the first of its tile
-        span   groups of a split
-        size   bytes of a group
-    """
-    tile = tl.program_id(0)
-    kv = tl.program_id(1)
-    split = tl.program_id(2)
-    group = heads // kv_heads
-    i = tl.arange(0, M)
-    d = tl.arange(0, D)
-    first = tl.load(tiles + 2 * tile)
-    row = first + i // group
-    have = i // group < tl.load(tiles + 2 * tile + 1)
-    head = kv * group + i % group
-    from_ = split * span
-    to = tl.minimum(from_ + span, tl.load(packed + first * kv_heads + kv))
-    peak = tl.full([M], float("-inf"), tl.float32)
-    sum_ = tl.zeros([M], tl.float32)
-    mixed = tl.zeros([M, D], tl.float32)
-    if from_ < to:
-        query = queries(q, row, head, have, heads, D, M, STAGES, SHARE)
-        at = address_of(tl.load(groups + tile), from_.to(tl.int64), layer, kv, kv_heads, size)
-        for _ in range(from_, to):
-            x = products(query, at, D, BITS) * (scale * 1.4426950408889634)
-            higher = tl.maximum(peak, tl.max(x, 1))
-            shrink = tl.exp2(peak - higher)
-            p = tl.exp2(x - higher[:, None])
-            sum_ = sum_ * shrink + tl.sum(p, 1)
-            mixed = tl.dot(p.to(tl.bfloat16), values_of(at, D, BITS).to(tl.bfloat16), mixed * shrink[:, None])
-            peak = higher
-            at += size
-        mixed = mix(mixed / sum_[:, None], M, D, STAGES, SHARE)
-    total = tl.where(sum_ > 0, (peak + tl.log2(sum_)) * 0.6931471805599453, float("-inf"))
-    r = (split.to(tl.int64) * rows + row) * heads + head
-    tl.store(lse + r, total, mask=have)
-    tl.store(out + r[:, None] * D + d[None, :], mixed, mask=have[:, None])
 
 
 @triton.jit
