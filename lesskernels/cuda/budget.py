@@ -37,6 +37,11 @@ UNITS = {
 }
 
 
+# With 9 to 16 query heads for a KV head two programs read the same codes from memory, once: high and low parts of eight queries fill
+# the rows of the matrix unit, and the parts of sixteen would be more registers than a thread has. That is told, and no failure.
+TWICE = [name for name in UNITS if name.startswith("attend_packed")]
+
+
 def loop(ptx):
     """How many instructions the longest innermost loop has."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
@@ -54,13 +59,15 @@ def loop(ptx):
 
 def main(kernels):
     over = False
-    print(f"{'kernel':24}{'loop':>6}{'a unit':>9}{'allowed':>9}")
-    for name, (units, size) in UNITS.items():
-        n = loop(os.path.join(kernels, name + ".ptx"))
-        each, allowed = n * 128 / units, size * ISSUED
-        bound = n == 0 or each > allowed
-        over |= bound
-        print(f"{name:24}{n:6}{each:9.2f}{allowed:9.2f}{'  bound by instructions' if bound else ''}")
+    print(f"{'kernel':32}{'loop':>6}{'a unit':>9}{'allowed':>9}")
+    loops = {name: loop(os.path.join(kernels, name + ".ptx")) for name in UNITS}
+    for name, times in [(name, 1) for name in UNITS] + [(name, 2) for name in TWICE]:
+        units, size = UNITS[name]
+        each, allowed = times * loops[name] * 128 / units, size * ISSUED
+        bound = each == 0 or each > allowed
+        over |= bound and times == 1
+        what = name + ", 9–16 heads" * (times - 1)
+        print(f"{what:32}{loops[name]:6}{each:9.2f}{allowed:9.2f}{'  bound by instructions' if bound else ''}{', accepted' if bound and times > 1 else ''}")
     return over
 
 

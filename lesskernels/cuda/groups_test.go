@@ -24,7 +24,7 @@ func (c *overGroups) check(what string) {
 	const splits, span = 2, 2
 	r, h := c.rig, c.h
 	size := h.PackedTileQueries()
-	rows := size + 4
+	rows := 2*size + 5
 	queryBits, q := brains(r.normal(rows*h.Heads*h.Dim, 1))
 	tiles := []Tile{{0, int32(size)}, {int32(rows - 1), 1}}
 	for at := size; at < rows-1; at++ {

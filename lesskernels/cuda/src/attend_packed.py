@@ -285,6 +285,7 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
 
         table = gl.load(groups + tile).to(gl.pointer_type(gl.int64))
         begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)
+        step = gl.multiple_of(size // 4, 4)  # words
         lane = axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
         chunk = axis(1, 5, C, words) * 128
         channel = axis(2, 4, 4, channels) * (D // 8) + axis(3, 4, D // 8, channels)
@@ -295,15 +296,15 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
         total = gl.sum(x.reshape([S, 8, 4, 8]), 2)
         mixed = gl.zeros([NB * S, 32, 8], gl.float32, mma)
         for number in range(from_, to, S):
-            g = begin + gl.minimum(number + axis(0, 5, S, words), to - 1).to(gl.int64) * (size // 4)
+            g = begin + gl.minimum(number + axis(0, 5, S, words), to - 1).to(gl.int64) * step
             word = g + lane
             key_codes = gl.load(word + chunk)
             value_codes = gl.load(word + chunk + CODES // 4)
-            g = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * (size // 4)
+            g = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * step
             word = (g + channel).broadcast_to([S, 8, 4, D // 8])
             scales = gl.load(word + CODES // 2)
             minima = gl.load(word + CODES // 2 + D // 2)
-            g = begin + gl.minimum(number + axis(0, 5, S, tokens), to - 1).to(gl.int64) * (size // 4)
+            g = begin + gl.minimum(number + axis(0, 5, S, tokens), to - 1).to(gl.int64) * step
             word = (g + token + block).broadcast_to([S, NB, 8, 4, 4])
             value_scales = gl.load(word + CODES // 2 + D)
             value_minima = gl.load(word + CODES // 2 + D + D // 2)

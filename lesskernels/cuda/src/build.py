@@ -63,7 +63,7 @@ TURN = dict(memory="*bf16", turns="*i64", cos="*fp32", sin="*fp32", layer="i32")
 CODES_OF = (("nibbles", dict(BITS=4, G=32, OFFSET=True)), ("octets16", dict(BITS=8, G=16, OFFSET=False)),
             ("octets32", dict(BITS=8, G=32, OFFSET=False)), ("offset32", dict(BITS=8, G=32, OFFSET=True)))
 NUMBERS_OF = (("bf16", "*bf16", 1), ("f16", "*fp16", 2), ("f32", "*fp32", 3))  # and how many numbers in bf16 one is the sum of
-SIXTEENS = {"cols", "size"}  # whole groups of 16 columns at least, or bytes, which widens loads
+SIXTEENS = {"cols"}  # whole groups of 16 columns at least, which widens loads
 
 
 def kernels():
