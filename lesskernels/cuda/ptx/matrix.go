@@ -42,7 +42,7 @@ func loadMatrix(n int, transposed bool) decoder {
 }
 
 // multiplyAdd is d = a·b + c of a [16, 16] and b [16, 8] in bf16 or f16, whose numbers that are too small to be normal count
-// (arXiv 2021, Fasi et al., Numerical behavior of NVIDIA tensor cores), c and d [16, 8] in float32, spread over the lanes as the ISA draws it ("Matrix fragments for
+// (Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330), c and d [16, 8] in float32, spread over the lanes as the ISA draws it ("Matrix fragments for
 // mma.m16n8k16"). Products are exact; their sum is taken in float32, in the order of the
 // columns, where a card's order and rounding are its own.
 func multiplyAdd(number func(uint64) float32) decoder {
