@@ -9,7 +9,7 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// overGroups are packed groups of two KV heads, of which the first has three and the second one, that are attended.
+// overGroups are packed groups of two KV heads, of which the first has three or more and the second one, that are attended.
 type overGroups struct {
 	*rig
 	h      Heads
@@ -21,8 +21,8 @@ type overGroups struct {
 
 // check proves attention over them, by rows of a tile and by rows alone.
 func (c *overGroups) check(what string) {
-	const splits, span = 2, 2
-	r, h := c.rig, c.h
+	const splits = 2
+	r, h, span := c.rig, c.h, c.counts[0]-1
 	size := h.PackedTileQueries()
 	rows := 2*size + 5
 	queryBits, q := brains(r.normal(rows*h.Heads*h.Dim, 1))
@@ -32,7 +32,7 @@ func (c *overGroups) check(what string) {
 	}
 	var seen []int32
 	for range rows - 1 {
-		seen = append(seen, 3, 1)
+		seen = append(seen, int32(c.counts[0]), 1)
 	}
 	seen = append(seen, 2, 0)
 	a := Attention{Heads: h, Scale: float32(1 / math.Sqrt(float64(h.Dim))), Layer: 1, Rows: rows, Q: put(r, queryBits), Tiles: put(r, tiles),
@@ -65,7 +65,7 @@ func (c *overGroups) check(what string) {
 // checkObserved: what the tokens of groups get of all rows but the last, beside what those of the first have.
 func (c *overGroups) checkObserved(a *Attention, what Sight, q []float32, groups, packed device.Pointer) {
 	h, r, rows := a.Heads, c.rig, a.Rows-1
-	const room = 5 * GroupTokens
+	room := (c.counts[0] + 2) * GroupTokens
 	sums := r.normal(2*h.KVHeads*room, 1)
 	want := make([]float64, len(sums))
 	for i, x := range sums {
@@ -97,8 +97,8 @@ func (c *overGroups) checkObserved(a *Attention, what Sight, q []float32, groups
 		}
 	}
 	p := put(r, sums)
-	watch := []Watch{{First: 0, Rows: int64(rows), Sums: int64(p / 4), SumsLayer: int64(h.KVHeads * room), SumsHead: room, Known: 1}}
-	r.must(r.ObservePacked(r.s, a, c.p, what, put(r, watch), groups, packed, 1, 2, 4, put(r, positions)))
+	watch := []Watch{{First: 0, Rows: int64(rows), Sums: int64(p / 4), SumsLayer: int64(h.KVHeads * room), SumsHead: int64(room), Known: 1}}
+	r.must(r.ObservePacked(r.s, a, c.p, what, put(r, watch), groups, packed, 1, 2, c.counts[0]+1, put(r, positions)))
 	got := get[float32](r, p, len(sums))
 	near(r.t, fmt.Sprintf("what tokens of %+v in %d bits get, %s", h, c.p.Bits, what), got, want, 1e-5)
 }
