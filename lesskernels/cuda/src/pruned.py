@@ -334,7 +334,8 @@ def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, spa
             shrink = tl.exp2(peak - higher)
             p = tl.exp2(x - higher[:, None])
             sum_ = sum_ * shrink + tl.sum(p, 1)
-            mixed = tl.dot(p.to(tl.bfloat16), values_of(group, kept, D, BITS).to(tl.bfloat16), mixed * shrink[:, None])
+            as_: tl.constexpr = tl.bfloat16 if BITS == 16 else tl.float16  # what codes stand for is no f16 beyond 65504, as their minima
+            mixed = tl.dot(p.to(as_), values_of(group, kept, D, BITS).to(as_), mixed * shrink[:, None])
             peak = higher
         mixed = mixed / sum_[:, None]
         if BITS < 16:
