@@ -34,12 +34,14 @@ UNITS = {
     "attend_d256_one": (32 * 256, 4),
     # four groups of 32 tokens; the codes of a key's number and of a value's, and scales and minima
     **{f"attend_packed_d{d}_{bits}": (4 * 32 * d, 8 * d * (bits + 1) / (32 * d)) for d in (64, 128, 256) for bits in (4, 2)},
+    # a group of 32 tokens whose keys have lost 40% of their channels; heads of 256 have twice as many threads
+    **{f"attend_packed_d{d}_16_pruned": (32 * min(d, 128), 2 * (2 * d - d * 40 // 100) / d) for d in (64, 128, 256)},
 }
 
 
 # With 9 to 16 query heads for a KV head two programs read the same codes from memory, once: high and low parts of eight queries fill
 # the rows of the matrix unit, and the parts of sixteen would be more registers than a thread has. That is told, and no failure.
-TWICE = [name for name in UNITS if name.startswith("attend_packed")]
+TWICE = [name for name in UNITS if name.startswith("attend_packed") and not name.endswith("pruned")]
 
 
 def loop(ptx):
