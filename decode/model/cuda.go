@@ -29,8 +29,7 @@ type CUDA struct {
 	caches      int64     // bytes that are left to sequences
 	tables      upload    // of a batch
 	late        upload    // of what is decided while a pass runs
-	sums        []float32 // scratch of learn
-	packedSums  []float32
+	sums        []float32 // scratch: what was got of attention
 	graphs      map[step]device.Graph
 	cudaActivations
 
@@ -274,13 +273,11 @@ func (c *CUDA) rope(b *cudaBatch) {
 // store makes room where a sequence is full, and puts the blocks that fit where
 // attention will find them.
 func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
-	if !b.decided {
-		c.decide(b, layer, w)
-	}
 	c.cut(layer, &w.evictions)
-	if w.chosen != nil {
-		c.cutLate(layer, &w.chosen[layer].evictions)
+	if w.layers != nil {
+		c.cut(layer, &w.layers[layer].evictions)
 	}
+	c.decide(b, layer, w)
 	if n := len(w.stores.values); n > 0 {
 		a := c.attention(b)
 		a.Layer, a.Live = layer, c.liveAt(b, layer)
@@ -291,8 +288,8 @@ func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
 // insert puts away what stays of blocks that did not fit, after they were attended.
 func (c *CUDA) insert(b *cudaBatch, layer int, w *wave) {
 	c.cut(layer, &w.inserts)
-	if w.chosen != nil {
-		c.cutLate(layer, &w.chosen[layer].inserts)
+	if w.layers != nil {
+		c.cut(layer, &w.layers[layer].inserts)
 	}
 	c.decideInserts(b, layer, w)
 }

@@ -19,7 +19,6 @@ type cudaBatch struct {
 	own     bool // a block does not fit, and is attended where it lies
 	asks    bool // a row asks a state of LESS
 	recalls bool // a row asks a state of moments
-	decided bool // what policies decide while a pass runs
 	splits  int  // of what sequences hold in 16 bits
 
 	packSplits int // of what they hold packed
@@ -43,9 +42,11 @@ type cudaBatch struct {
 type cudaBlock struct {
 	sequence *cudaSequence
 	first, n int // rows
-	ahead    int // tokens of earlier blocks of the batch that are the same sequence's
+	position int // of its first token
 
 	evicts, fits bool // it makes room first, and is stored before it is attended
+	waits        bool // how it makes room depends on what earlier blocks of the batch leave: it is decided while the pass runs
+	booked       bool // the books of a sequence that decides by attention have its tokens
 	learns       bool // there is something that was observed since the last decision
 	saw          int  // slots that it sees, beside its own rows where it does not fit
 }
@@ -55,8 +56,8 @@ type wave struct {
 	evictions cutTables         // that make room
 	stores    table[cuda.Store] // of blocks that fit
 	inserts   cutTables         // of blocks that did not
-	watched   []int             // blocks of sequences that decide by attention: their evictions are not among these
-	chosen    []chosenCuts      // [layers] of sequences that hold what a question has chosen; nil: none of them evicts
+	layers    []layerCuts       // [layers] of sequences of which each KV head gives up tokens of its own; nil: none does
+	late      []int             // blocks that are decided while the pass runs: they wait, or do not fit
 	steps     tiles             // newest tokens of answers
 	blocks    tiles             // of prompts
 	rows      table[int32]      // all of them
@@ -115,7 +116,7 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, sequence.room)
 		}
 		b.layered = b.layered || sequence.each || sequence.late
-		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens), ahead: ahead[i]})
+		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens)})
 		b.rows += len(w.Tokens)
 	}
 	b.abandon()
@@ -196,6 +197,10 @@ func (c *CUDA) upload(b *cudaBatch) {
 func (w *wave) stage(u *upload) {
 	w.evictions.stage(u)
 	w.inserts.stage(u)
+	for i := range w.layers {
+		w.layers[i].evictions.stage(u)
+		w.layers[i].inserts.stage(u)
+	}
 	for i := range w.watches {
 		w.watches[i].stage(u)
 	}
@@ -228,12 +233,12 @@ func (c *CUDA) growTables(u *upload) {
 	u.memory, u.room = memory, 2*len(u.staged)
 }
 
-// advance tells the books of sequences that decide by attention that all layers have stored the batch, and takes back
-// the blocks that were only probes.
+// advance tells the books of sequences that decide by attention that all layers have stored the blocks that were late, and
+// takes back the blocks that were only probes.
 func (b *cudaBatch) advance() {
 	for i := range b.blocks {
 		block := &b.blocks[i]
-		if block.sequence.watched() {
+		if block.sequence.watched() && !block.booked {
 			block.sequence.books.Advance(block.n)
 		}
 		if b.works[i].Probe {

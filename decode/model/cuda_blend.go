@@ -221,10 +221,5 @@ func (s *cudaSequence) sumsOf(layer int) []float32 {
 	if s.plan.Width() == 0 {
 		return nil
 	}
-	c, n := s.backend, s.position
-	sums := make([]float32, c.heads.KVHeads*n)
-	for head := range c.heads.KVHeads {
-		c.download(cuda.Bytes(rowOf(sums, head, n)), device.Pointer(4*(s.sums+int64((layer*c.heads.KVHeads+head)*s.room))))
-	}
-	return sums
+	return s.backend.sumsAt(device.Pointer(4*(s.sums+int64(layer*s.backend.heads.KVHeads*s.room))), s.room, s.position)
 }

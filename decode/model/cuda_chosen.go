@@ -9,15 +9,15 @@ import (
 // Sequences of which each KV head holds a number of tokens of its own: staging sequences, and those that a question was
 // asked for. What these evict later goes by the scores of then, so it is known before a pass begins.
 
-// chosenCuts are evictions of such sequences in a layer.
-type chosenCuts struct{ evictions, inserts cutTables }
+// layerCuts are evictions in a layer.
+type layerCuts struct{ evictions, inserts cutTables }
 
 // cutsOf are those of a layer.
-func (w *wave) cutsOf(c *CUDA, layer int) *chosenCuts {
-	if w.chosen == nil {
-		w.chosen = make([]chosenCuts, c.config.Layers)
+func (w *wave) cutsOf(c *CUDA, layer int) *layerCuts {
+	if w.layers == nil {
+		w.layers = make([]layerCuts, c.config.Layers)
 	}
-	return &w.chosen[layer]
+	return &w.layers[layer]
 }
 
 // makeRoomEach cuts KV heads down to their budgets in those layers where one has no room for the block. A block

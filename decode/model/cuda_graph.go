@@ -53,10 +53,6 @@ func (c *CUDA) repeat(b *cudaBatch, s step) {
 	if c.failed != nil {
 		return
 	}
-	for layer := range c.weights.layers {
-		c.decide(b, layer, &b.waves[0]) // without an eviction, that notes where tokens go
-	}
-	b.decided = true
 	g, ok := c.graphs[s]
 	if !ok {
 		var err error

@@ -6,8 +6,8 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
-// Sequences whose KV heads hold as many tokens as attention decides. What their rows see of a layer is known when
-// that layer has decided, while a pass runs: once in interval tokens, it is uploaded then.
+// Sequences whose KV heads hold as many tokens as attention decides: what their rows see of a layer is known when
+// that layer has decided.
 
 // makeRoomLate tells whether the block may have to wait for a decision, and whether it fits in every layer after it, by its
 // position and size alone: the result is the same whatever else is in the batch. One that need not fit is stored after it was
@@ -29,17 +29,6 @@ func (c *CUDA) makeRoomLate(block *cudaBlock, follows bool) {
 	}
 }
 
-// mostHeld is the most that a KV head can hold when the block comes.
-func (s *cudaSequence) mostHeld(block *cudaBlock) int {
-	most := 0
-	for layer := range s.backend.config.Layers {
-		for head := range s.backend.heads.KVHeads {
-			most = max(most, s.books.Loose(layer, head))
-		}
-	}
-	return min(most+block.ahead, s.room-min(s.room, block.stored()))
-}
-
 // stored is how many of the block's rows are stored before it is attended.
 func (b *cudaBlock) stored() int {
 	if b.fits {
@@ -48,7 +37,7 @@ func (b *cudaBlock) stored() int {
 	return 0
 }
 
-// seeLate notes what the rows of a block see of a layer that has decided.
+// seeLate tells the device what the rows of a block see of a layer that has decided while the pass runs.
 func (c *CUDA) seeLate(b *cudaBatch, layer int, block *cudaBlock) {
 	kvHeads := c.heads.KVHeads
 	for head := range kvHeads {
@@ -75,8 +64,8 @@ func (c *CUDA) uploadAgain(t *table[int32], from, n int) {
 
 // settleSums lets the books know what was observed since the last decision.
 func (s *cudaSequence) settleSums() {
-	for layer := 0; layer < s.backend.config.Layers && s.known > 0; layer++ {
-		s.backend.learn(s, layer)
+	if s.known > 0 {
+		s.backend.learn(s, 0, s.backend.config.Layers)
 	}
 	s.known = 0
 }

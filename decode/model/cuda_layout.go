@@ -10,6 +10,7 @@ import (
 func (c *CUDA) layOut(b *cudaBatch, i int) {
 	block, work := &b.blocks[i], b.works[i]
 	s, n := block.sequence, block.n
+	block.position = s.position
 	number := 0 // of the block's wave
 	for j := i; j > 0 && b.blocks[j-1].sequence == s; j-- {
 		number++
@@ -27,6 +28,11 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 		c.makeRoomLate(block, number > 0)
 	default:
 		c.makeRoom(w, block)
+	}
+	if s.watched() {
+		block.waits = number > 0 && (block.evicts || !b.blocks[i-1].booked)
+		block.booked = block.fits && !block.waits
+		c.makeRoomWatched(w, block)
 	}
 	c.noteQueries(w, block)
 	c.see(b, block)
@@ -46,8 +52,11 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	case !block.fits:
 		s.gave, s.known = true, 0
 	}
-	if s.watched() {
-		w.watched = append(w.watched, i)
+	switch {
+	case block.booked:
+		c.book(block)
+	case s.watched():
+		w.late = append(w.late, i)
 	}
 
 	to, size := &w.blocks, c.heads.TileQueries()
@@ -94,16 +103,13 @@ func (c *CUDA) see(b *cudaBatch, block *cudaBlock) {
 	for at := range len(b.live.values) / b.stride * kvHeads {
 		layer, head := at/kvHeads, at%kvHeads
 		held := s.holds(layer, head)
-		if s.late && !block.evicts {
-			held += block.ahead // which the books do not know of yet
-		}
 		for row := range block.n {
 			b.live.values[layer*b.stride+(block.first+row)*kvHeads+head] = int32(held + fits*(row+1))
 		}
 		block.saw = max(block.saw, held+fits*block.n)
 	}
-	if s.late {
-		block.saw = s.mostHeld(block) + block.stored()
+	if s.late && block.waits {
+		block.saw = s.room // at most
 	}
 	b.splits = max(b.splits, (block.saw+c.span-1)/c.span)
 	for row := range block.n {

@@ -202,7 +202,7 @@ func (c *CUDA) seePacked(b *cudaBatch, block *cudaBlock) {
 		}
 		most = max(most, n)
 	}
-	if s.late && block.evicts {
+	if s.late && block.waits {
 		most = s.mostGroups()
 	}
 	b.packSplits = max(b.packSplits, (most+c.groupSpan()-1)/c.groupSpan())

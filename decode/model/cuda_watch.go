@@ -97,16 +97,43 @@ func (c *CUDA) watch(w *wave, block *cudaBlock, question int, scratch cuda.Place
 	}
 }
 
-// decide lets the policies of a wave's sequences make room in a layer, by what was observed since the last time.
+// makeRoomWatched lets the policy of a block's sequence make room in all layers, by what was observed since the last time.
+func (c *CUDA) makeRoomWatched(w *wave, block *cudaBlock) {
+	s := block.sequence
+	if !block.evicts || block.waits {
+		return
+	}
+	if block.learns {
+		c.learn(s, 0, c.config.Layers)
+	}
+	for layer := range c.config.Layers {
+		w.cutsOf(c, layer).evictions.add(s, layer, cuda.Place{}, s.books.makeRoom(layer, block.n))
+	}
+}
+
+// book notes that a block of such a sequence is stored.
+func (c *CUDA) book(block *cudaBlock) {
+	s := block.sequence
+	for layer := range c.config.Layers {
+		s.books.append(layer, block.n)
+	}
+	s.books.Advance(block.n)
+}
+
+// decide lets the policies of a wave's blocks that wait make room in a layer, by what earlier blocks have left there.
 func (c *CUDA) decide(b *cudaBatch, layer int, w *wave) {
 	late := cutTables{}
-	for _, i := range w.watched {
+	for _, i := range w.late {
 		block := &b.blocks[i]
 		s := block.sequence
-		s.books.Advance(block.ahead)
+		if !block.waits {
+			continue
+		}
+		ahead := block.position - s.books.Position() // tokens that the other layers have yet to store
+		s.books.Advance(ahead)
 		if block.evicts {
 			if block.learns {
-				c.learn(s, layer)
+				c.learn(s, layer, 1)
 			}
 			late.add(s, layer, cuda.Place{}, s.books.makeRoom(layer, block.n))
 			if s.late {
@@ -116,26 +143,27 @@ func (c *CUDA) decide(b *cudaBatch, layer int, w *wave) {
 		if block.fits {
 			s.books.append(layer, block.n)
 		}
-		s.books.Advance(-block.ahead)
+		s.books.Advance(-ahead)
 	}
 	c.cutLate(layer, &late)
 }
 
-// decideInserts does so for blocks that did not fit, after they were attended.
+// decideInserts lets them keep what they will of blocks that did not fit, after these were attended.
 func (c *CUDA) decideInserts(b *cudaBatch, layer int, w *wave) {
 	late := cutTables{}
-	for _, i := range w.watched {
+	for _, i := range w.late {
 		block := &b.blocks[i]
 		s := block.sequence
 		if block.fits {
 			continue
 		}
-		s.books.Advance(block.ahead)
+		ahead := block.position - s.books.Position()
+		s.books.Advance(ahead)
 		if block.saw > 0 {
-			c.learn(s, layer)
+			c.learn(s, layer, 1)
 		}
 		late.add(s, layer, c.scratchPlace(b).After(block.first), s.books.insert(layer, block.n, c.ownSums(block)))
-		s.books.Advance(-block.ahead)
+		s.books.Advance(-ahead)
 	}
 	c.cutLate(layer, &late)
 }
@@ -149,25 +177,34 @@ func (c *CUDA) cutLate(layer int, late *cutTables) {
 	c.cut(layer, late)
 }
 
-// learn reads what the slots of a layer got of attention.
-func (c *CUDA) learn(s *cudaSequence, layer int) {
-	n := c.heads.KVHeads * s.room
-	c.sums = resize(c.sums, n)
-	c.download(cuda.Bytes(c.sums), device.Pointer(4*(s.sums+int64(layer*n))))
-	packed := c.heads.KVHeads * s.mostGroups() * cache.GroupTokens
-	c.packedSums = resize(c.packedSums, packed)
-	if packed > 0 {
-		c.download(cuda.Bytes(c.packedSums), device.Pointer(4*(s.packedSums+int64(layer*packed))))
+// learn reads what the slots of some layers got of attention: of all at once, where a pass is yet to begin.
+func (c *CUDA) learn(s *cudaSequence, first, layers int) {
+	sums, packed := c.heads.KVHeads*s.room, c.heads.KVHeads*s.mostGroups()*cache.GroupTokens // of a layer
+	c.sums = resize(c.sums, layers*(sums+packed))
+	held, groups := c.sums[:layers*sums], c.sums[layers*sums:]
+	if layers == c.config.Layers {
+		c.download(cuda.Bytes(c.sums), device.Pointer(4*s.sums)) // what is packed has its sums behind the others
+	} else {
+		c.download(cuda.Bytes(held), device.Pointer(4*(s.sums+int64(first*sums))))
+		c.download(cuda.Bytes(groups), device.Pointer(4*(s.packedSums+int64(first*packed))))
 	}
-	s.books.observe(layer, s.room, c.sums, c.packedSums)
+	for i := range layers {
+		s.books.observe(first+i, s.room, rowOf(held, i, sums), rowOf(groups, i, packed))
+	}
 }
 
 // ownSums [kvHeads, n] is what a block's rows got of its own attention.
 func (c *CUDA) ownSums(block *cudaBlock) []float32 {
-	n := block.n
-	sums := make([]float32, c.heads.KVHeads*n)
+	return c.sumsAt(c.blockSums+device.Pointer(4*block.first), c.limits.Tokens, block.n)
+}
+
+// sumsAt [kvHeads, n] are n sums of every KV head, each so many after those of the one before.
+func (c *CUDA) sumsAt(at device.Pointer, after, n int) []float32 {
+	c.sums = resize(c.sums, (c.heads.KVHeads-1)*after+n)
+	c.download(cuda.Bytes(c.sums), at)
+	var sums []float32
 	for head := range c.heads.KVHeads {
-		c.download(cuda.Bytes(rowOf(sums, head, n)), c.blockSums+device.Pointer(4*(head*c.limits.Tokens+block.first)))
+		sums = append(sums, c.sums[head*after:][:n]...)
 	}
 	return sums
 }
