@@ -17,7 +17,9 @@ type counting struct {
 	*ptx.Device
 	launches, captured, runs int
 	downloaded               int // bytes
+	waits, uploads           int
 	capturing                bool
+	idle                     bool // it computes nothing: what is read is 0
 }
 
 type countingStream struct {
@@ -34,12 +36,30 @@ func (s *countingStream) Launch(f device.Function, grid device.Grid, args ...uin
 	if !s.d.capturing {
 		s.d.launches++
 	}
+	if s.d.idle {
+		return nil
+	}
 	return s.Stream.Launch(f, grid, args...)
+}
+
+func (s *countingStream) Upload(to device.Pointer, from []byte) error {
+	s.d.uploads++
+	return s.Stream.Upload(to, from)
+}
+
+func (s *countingStream) Wait() error {
+	s.d.waits++
+	return s.Stream.Wait()
 }
 
 func (s *countingStream) Download(to []byte, from device.Pointer) error {
 	s.d.downloaded += len(to)
-	return s.Stream.Download(to, from)
+	s.d.waits++
+	err := s.Stream.Download(to, from)
+	if s.d.idle {
+		clear(to)
+	}
+	return err
 }
 
 func (s *countingStream) Capture(record func() error) (device.Graph, error) {
