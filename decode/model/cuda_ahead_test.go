@@ -8,7 +8,7 @@ import (
 )
 
 // What is given up by attention is decided of all layers before a pass begins: the processor waits for what tokens got in
-// earlier passes, and for the logits, and all tables are uploaded in one piece.
+// earlier passes, once for each sequence, and for the logits, and all tables are uploaded in one piece.
 func TestCUDADecidesAhead(t *testing.T) {
 	deep := quantised
 	deep.Layers, deep.Context = 30, 400
@@ -30,15 +30,15 @@ func TestCUDADecidesAhead(t *testing.T) {
 			if parsed, err := cache.ParseSpec(spec); err != nil || parsed.Packs() {
 				budget = 200
 			}
-			s := one.sequence(t, spec, cache.Budget{Tokens: budget}, 4)
+			s, other := one.sequence(t, spec, cache.Budget{Tokens: budget}, 4), one.sequence(t, spec, cache.Budget{Tokens: budget}, 4)
 			decisions := 0
 			for from := 0; from < budget+100; from++ {
 				d.launches, d.waits, d.uploads = 0, 0, 0
 				before := s.Held().Evicted
-				one.forward(t, Work{Sequence: s, Tokens: []int32{1}, Logits: true})
+				one.forward(t, Work{Sequence: s, Tokens: []int32{1}, Logits: true}, Work{Sequence: other, Tokens: []int32{1}})
 				waits := 1
 				if d.launches > 0 { // it did not run from a graph
-					waits = 2
+					waits = 3
 				}
 				if s.Held().Evicted > before {
 					decisions++

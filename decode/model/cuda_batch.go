@@ -42,6 +42,7 @@ type cudaBatch struct {
 type cudaBlock struct {
 	sequence *cudaSequence
 	first, n int // rows
+	wave     int // how many earlier blocks of the batch are the same sequence's
 	position int // of its first token
 
 	evicts, fits bool // it makes room first, and is stored before it is attended
@@ -116,7 +117,11 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 			return nil, fmt.Errorf("model: sequence %d would exceed its cache of %d slots", i, sequence.room)
 		}
 		b.layered = b.layered || sequence.each || sequence.late
-		b.blocks = append(b.blocks, cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens)})
+		block := cudaBlock{sequence: sequence, first: b.rows, n: len(w.Tokens), position: sequence.position + ahead[i]}
+		if follows(work, i) {
+			block.wave = b.blocks[i-1].wave + 1
+		}
+		b.blocks = append(b.blocks, block)
 		b.rows += len(w.Tokens)
 	}
 	b.abandon()
@@ -126,6 +131,7 @@ func (c *CUDA) newBatch(work []Work) (*cudaBatch, error) {
 	}
 	b.stride = (b.rows*c.heads.KVHeads + 3) &^ 3 // kernels expect an address that is a multiple of 16
 	b.live.values, b.packed.values = make([]int32, layers*b.stride), make([]int32, layers*b.stride)
+	c.decideFirst(b)
 	for i := range b.blocks {
 		c.layOut(b, i)
 	}

@@ -255,3 +255,54 @@ func (w *shelves) follow(cuts []cut) {
 		}
 	}
 }
+
+// BenchmarkBooks is what it takes the processor to decide what a sequence of 512 slots gives up, in 30 layers of 8 KV heads.
+func BenchmarkBooks(b *testing.B) {
+	for _, name := range []string{cache.H2O, cache.TOVA, cache.CORM, cache.Cascade, cache.Elastic, "h2o+kivi4"} {
+		b.Run(name, func(b *testing.B) {
+			spec, err := cache.ParseSpec(name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			plan, err := cache.NewPlan(spec, cache.Budget{Tokens: 512}, cache.Shape{Layers: 30, KVHeads: 8, HeadDim: 128, Context: 8192, Group: 4, Interval: 16})
+			if err != nil {
+				b.Fatal(err)
+			}
+			books, err := newBooks(plan, plan.Ledger())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer books.Free()
+			random, room := rand.New(rand.NewPCG(1, 2)), leastLoose(plan)
+			sums, packed := make([]float32, 8*room), make([]float32, 8*plan.Groups[0]*cache.GroupTokens)
+			for i := range sums {
+				sums[i] = random.Float32()
+			}
+			decide := func() {
+				for layer := range 30 {
+					books.observe(layer, room, sums, packed)
+					books.makeRoom(layer, 1)
+				}
+			}
+			feed := func() {
+				for layer := range 30 {
+					books.append(layer, 1)
+				}
+				books.Advance(1)
+			}
+			for ; books.Position() < 1024; feed() {
+				if books.Changes(0, 1) {
+					decide()
+				}
+			}
+			for b.Loop() {
+				b.StopTimer()
+				for !books.Changes(0, 1) {
+					feed()
+				}
+				b.StartTimer()
+				decide()
+			}
+		})
+	}
+}

@@ -12,14 +12,14 @@ import (
 // makeRoomLate tells whether the block may have to wait for a decision, and whether it fits in every layer after it, by its
 // position and size alone: the result is the same whatever else is in the batch. One that need not fit is stored after it was
 // attended.
-func (c *CUDA) makeRoomLate(block *cudaBlock, follows bool) {
+func (c *CUDA) makeRoomLate(block *cudaBlock) {
 	s, most := block.sequence, block.sequence.plan.Interval
 	if s.mostGroups() > 0 {
 		most = min(most, cache.GroupTokens)
 	}
 	quiet := s.position+block.n <= s.room && (s.position == 0 || !s.plan.Eager()) // no token has left or been packed yet
 	block.fits = quiet || block.n <= most
-	block.evicts = !quiet && (follows || !block.fits) // of what an earlier block of the batch leaves, only the most is known
+	block.evicts = !quiet && (block.wave > 0 || !block.fits) // of what an earlier block of the batch leaves, only the most is known
 	for layer := 0; layer < c.config.Layers && !quiet; layer++ {
 		block.evicts = block.evicts || s.books.Changes(layer, block.n)
 	}
@@ -65,7 +65,7 @@ func (c *CUDA) uploadAgain(t *table[int32], from, n int) {
 // settleSums lets the books know what was observed since the last decision.
 func (s *cudaSequence) settleSums() {
 	if s.known > 0 {
-		s.backend.learn(s, 0, s.backend.config.Layers)
+		s.observe(0, s.backend.learn(s, 0, s.backend.config.Layers))
 	}
 	s.known = 0
 }

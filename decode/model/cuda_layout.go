@@ -10,30 +10,26 @@ import (
 func (c *CUDA) layOut(b *cudaBatch, i int) {
 	block, work := &b.blocks[i], b.works[i]
 	s, n := block.sequence, block.n
-	block.position = s.position
-	number := 0 // of the block's wave
-	for j := i; j > 0 && b.blocks[j-1].sequence == s; j-- {
-		number++
-	}
-	if number == len(b.waves) {
+	if block.wave == len(b.waves) {
 		b.waves = append(b.waves, wave{})
 	}
-	w := &b.waves[number]
+	w := &b.waves[block.wave]
 	scratch := c.scratchPlace(b).After(block.first)
 
 	switch {
 	case s.each:
 		c.makeRoomEach(w, block)
-	case s.late:
-		c.makeRoomLate(block, number > 0)
-	default:
-		c.makeRoom(w, block)
+	case !s.watched():
+		w.evictions.add(s, 0, cuda.Place{}, c.makeRoom(block))
+	case block.wave > 0:
+		c.foresee(block)
+		block.waits = block.evicts || !b.blocks[i-1].booked
+	case block.evicts: // as it was decided
+		for layer := range c.config.Layers {
+			w.cutsOf(c, layer).evictions.add(s, layer, cuda.Place{}, s.books.of(layer))
+		}
 	}
-	if s.watched() {
-		block.waits = number > 0 && (block.evicts || !b.blocks[i-1].booked)
-		block.booked = block.fits && !block.waits
-		c.makeRoomWatched(w, block)
-	}
+	block.booked = s.watched() && block.fits && !block.waits
 	c.noteQueries(w, block)
 	c.see(b, block)
 	c.seePacked(b, block)
@@ -78,19 +74,21 @@ func (c *CUDA) layOut(b *cudaBatch, i int) {
 	s.position += n
 }
 
-// makeRoom cuts the block's sequence down to its budget where the block has no room.
-func (c *CUDA) makeRoom(w *wave, block *cudaBlock) {
+// makeRoom cuts the block's sequence down to its budget where the block has no room, or tells that attention has to decide
+// what is cut.
+func (c *CUDA) makeRoom(block *cudaBlock) (cuts []cut) {
 	s := block.sequence
 	before := s.pace.Len(0, 0)
 	if s.watched() {
 		s.pace.MakeRoom(0, block.n)
 	} else {
-		w.evictions.add(s, 0, cuda.Place{}, s.books.makeRoom(0, block.n))
+		cuts = s.books.makeRoom(0, block.n)
 	}
 	if s.pace.Len(0, 0) < before {
 		block.evicts, block.learns, s.gave, s.known = true, s.known > 0, true, 0
 	}
 	block.fits = s.pace.Fits(0, block.n)
+	return cuts
 }
 
 // see notes what the rows of a block see, and which state they ask.

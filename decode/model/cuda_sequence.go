@@ -12,8 +12,8 @@ import (
 )
 
 // cudaSequence is the cache of one running sequence on a device. Who decides which tokens stay depends on the policy:
-// positions alone, before a pass, the same for all KV heads; attention, layer by layer while a pass runs, of every KV
-// head as many, or, if it is late, as many as attention decides; or a question, once and for all, of every KV head as many as it was given.
+// positions alone, the same for all KV heads; attention, of every KV head as many, or, if it is late, as many as attention
+// decides; or a question, once and for all, of every KV head as many as it was given.
 type cudaSequence struct {
 	backend *CUDA
 	of      int // the backend's generation
@@ -277,7 +277,7 @@ func (s *cudaSequence) Free() error {
 	return s.backend.device.Free(s.memory)
 }
 
-// watched tells whether the policy decides by attention, layer by layer while a pass runs.
+// watched tells whether the policy decides by attention, in every layer.
 func (s *cudaSequence) watched() bool { return s.plan.Watches() && !s.each }
 
 // asks tells whether the row of a position asks the states.
