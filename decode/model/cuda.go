@@ -29,6 +29,7 @@ type CUDA struct {
 	caches      int64     // bytes that are left to sequences
 	tables      upload    // of a batch
 	late        upload    // of what is decided while a pass runs
+	mostTables  int       // bytes of a batch's tables, about: those of further layers follow while the pass runs
 	sums        []float32 // scratch: what was got of attention
 	graphs      map[step]device.Graph
 	cudaActivations
@@ -49,7 +50,7 @@ const mostParts = attentionSplits + 2 + packedSplits
 // for sequences, and beside them what a prompt is staged in. The file may be closed afterwards; the device is closed with the
 // backend, and when there is an error.
 func NewCUDA(f *gguf.File, limits Limits, caches int64, d device.Device) (*CUDA, error) {
-	c := &CUDA{device: d, limits: limits, caches: caches}
+	c := &CUDA{device: d, limits: limits, caches: caches, mostTables: 8 << 20}
 	err := c.describe(f)
 	if err == nil {
 		err = c.open(f)
@@ -275,7 +276,7 @@ func (c *CUDA) rope(b *cudaBatch) {
 func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
 	c.cut(layer, &w.evictions)
 	if w.layers != nil {
-		c.cut(layer, &w.layers[layer].evictions)
+		c.cutIn(layer, w, &w.layers[layer].evictions)
 	}
 	c.decide(b, layer, w)
 	if n := len(w.stores.values); n > 0 {
@@ -289,7 +290,7 @@ func (c *CUDA) store(b *cudaBatch, layer int, w *wave) {
 func (c *CUDA) insert(b *cudaBatch, layer int, w *wave) {
 	c.cut(layer, &w.inserts)
 	if w.layers != nil {
-		c.cut(layer, &w.layers[layer].inserts)
+		c.cutIn(layer, w, &w.layers[layer].inserts)
 	}
 	c.decideInserts(b, layer, w)
 }

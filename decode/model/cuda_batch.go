@@ -58,6 +58,7 @@ type wave struct {
 	stores    table[cuda.Store] // of blocks that fit
 	inserts   cutTables         // of blocks that did not
 	layers    []layerCuts       // [layers] of sequences of which each KV head gives up tokens of its own; nil: none does
+	staged    int               // of so many layers, these are among what is uploaded before the pass
 	late      []int             // blocks that are decided while the pass runs: they wait, or do not fit
 	steps     tiles             // newest tokens of answers
 	blocks    tiles             // of prompts
@@ -197,16 +198,15 @@ func (c *CUDA) upload(b *cudaBatch) {
 	for i := range b.waves {
 		b.waves[i].stage(u)
 	}
+	for i := range b.waves {
+		c.stageLayers(&b.waves[i])
+	}
 	c.send(u)
 }
 
 func (w *wave) stage(u *upload) {
 	w.evictions.stage(u)
 	w.inserts.stage(u)
-	for i := range w.layers {
-		w.layers[i].evictions.stage(u)
-		w.layers[i].inserts.stage(u)
-	}
 	for i := range w.watches {
 		w.watches[i].stage(u)
 	}

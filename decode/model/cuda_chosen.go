@@ -20,6 +20,24 @@ func (w *wave) cutsOf(c *CUDA, layer int) *layerCuts {
 	return &w.layers[layer]
 }
 
+// stageLayers puts them among a batch's tables, for as many layers as there is room.
+func (c *CUDA) stageLayers(w *wave) {
+	for w.staged < len(w.layers) && len(c.tables.staged) < c.mostTables {
+		w.layers[w.staged].evictions.stage(&c.tables)
+		w.layers[w.staged].inserts.stage(&c.tables)
+		w.staged++
+	}
+}
+
+// cutIn carries some of them out.
+func (c *CUDA) cutIn(layer int, w *wave, t *cutTables) {
+	if layer < w.staged {
+		c.cut(layer, t)
+	} else {
+		c.cutLate(layer, t)
+	}
+}
+
 // makeRoomEach cuts KV heads down to their budgets in those layers where one has no room for the block. A block
 // that does not fit in every layer is stored after it was attended, which is the same in those where it fits.
 func (c *CUDA) makeRoomEach(w *wave, block *cudaBlock) {
