@@ -46,7 +46,7 @@ type cudaBlock struct {
 	position int // of its first token
 
 	evicts, fits bool // it makes room first, and is stored before it is attended
-	waits        bool // how it makes room depends on what earlier blocks of the batch leave: it is decided while the pass runs
+	waits        bool // for what earlier blocks of the batch leave: how it makes room is decided while the pass runs
 	booked       bool // the books of a sequence that decides by attention have its tokens
 	learns       bool // there is something that was observed since the last decision
 	saw          int  // slots that it sees, beside its own rows where it does not fit
