@@ -34,6 +34,8 @@ UNITS = {
     "attend_d256_one": (32 * 256, 4),
     # four groups of 32 tokens; the codes of a key's number and of a value's, and scales and minima
     **{f"attend_packed_d{d}_{bits}": (4 * 32 * d, 8 * d * (bits + 1) / (32 * d)) for d in (64, 128, 256) for bits in (4, 2)},
+    # of keys alone
+    **{f"observe_packed_d{d}_{bits}": (4 * 32 * d, 4 * d * (bits + 1) / (32 * d)) for d in (64, 128, 256) for bits in (4, 2)},
     # a group of 32 tokens whose keys have lost 40% of their channels; heads of 256 have twice as many threads
     **{f"attend_packed_d{d}_16_pruned": (32 * min(d, 128), 2 * (2 * d - d * 40 // 100) / d) for d in (64, 128, 256)},
 }

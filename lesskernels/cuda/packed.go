@@ -28,6 +28,9 @@ const GroupTokens = 32
 // several programs; where keys are pruned, one that has room for twice as many.
 const packedRows = 8
 
+// observedGroups is how many groups a program looks at that tells their tokens what they get: SPAN of src/observe_packed.py.
+const observedGroups = 16
+
 // GroupBytes is what a group takes whose keys keep all channels.
 func (p KIVI) GroupBytes(dim int) int { return 8 * dim * (p.Bits + 1) }
 
@@ -90,6 +93,9 @@ func (k *Kernels) ObservePacked(s device.Stream, a *Attention, p KIVI, what Sigh
 	last := 0
 	if what == Last {
 		last = 1
+	}
+	if !p.Pruned {
+		most = blocks(most, observedGroups)
 	}
 	return k.launch(s, p.name("observe_packed", a.Heads), device.Grid{X: most, Y: a.KVHeads, Z: n},
 		address(a.Q), address(a.LSE), address(watched), address(groups), address(packed), address(positions), 0,

@@ -184,6 +184,8 @@ func (r *rig) checkAttendPacked(h Heads, bits int) {
 	count := 3
 	if h.Dim == 128 && h.Group() == 3 {
 		count = 6 // more in a split than warps, and no multiple
+	} else if h.Dim == 64 && h.Group() == 12 {
+		count = observedGroups + 1 // more than a program tells of
 	}
 	c := r.packedGroups(h, bits, count, 1)
 	over := &overGroups{rig: r, h: h, p: c.p, counts: c.counts, table: c.table, seen: c.seen}

@@ -225,6 +225,55 @@ def columns_of(x, mma: gl.constexpr, NB: gl.constexpr):
     return gl.convert_layout(x.reshape([NB * WARPS, 1, 8]), mma)
 
 
+@gluon.constexpr_function
+def base_of(D):
+    """Of rows of eight queries."""
+    return gl.BlockedLayout([1, 16], [512 // D, D // 16], [4, 1], [1, 0])
+
+
+@gluon.jit
+def of_warps(x, layout: gl.constexpr):
+    """x [8] of queries, for each warp: [S, 8]."""
+    each: gl.constexpr = gl.BlockedLayout([1, 1], [4, 8], [WARPS, 1], [1, 0])
+    return gl.convert_layout(gl.convert_layout(x.reshape([1, 8]), each).broadcast_to([WARPS, 8]), layout)
+
+
+@gluon.jit
+def ask(q, at, have, scale, D: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
+    """Of eight queries, which begin at [8], what is multiplied by minima, both its parts, which are multiplied by scales, and by what
+    2⁻²⁴ of the scores that they give are multiplied, to the base 2: [8]."""
+    S: gl.constexpr = WARPS
+    base: gl.constexpr = base_of(D)
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
+    d = gl.arange(0, D, gl.SliceLayout(0, base))
+    query = mix(gl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0).to(gl.float32), D, STAGES, SHARE)
+    # The largest number of a query is made 2 to 4, by a power of two: times scales below 2¹⁴ none is too large.
+    power = gl.maximum(gl.max(gl.abs(query), 1).to(gl.int32, bitcast=True) & 0x7F800000, 0x02000000)
+    up = (0x7F800000 - power).to(gl.float32, bitcast=True)
+    query *= up[:, None]
+    of_lane: gl.constexpr = gl.BlockedLayout([1, 1, 1, D // 4], [1, 8, 4, 1], [S, 1, 1, 1], [3, 2, 1, 0])
+    query = gl.convert_layout(query.reshape([1, 8, 4, D // 4]), of_lane).broadcast_to([S, 8, 4, D // 4])
+    high = query.to(gl.float16)
+    low = (query - high.to(gl.float32)).to(gl.float16)
+    channels: gl.constexpr = channels_of(D)
+    high = gl.convert_layout(in_words(high, D), channels)
+    low = gl.convert_layout(in_words(low, D), channels)
+    down = (power - (1 << 23)).to(gl.float32, bitcast=True) * (scale * (1.4426950408889634 * 16777216))
+    return unscaled(high, low, D, gl.DotOperandLayout(0, mma, 2)), high, low, down
+
+
+@gluon.constexpr_function
+def words_of(D, BITS):
+    """Of codes of a lane, four words each."""
+    return gl.BlockedLayout([1, D * BITS // 128, 1, 1, 4], [1, 1, 8, 4, 1], [4, 1, 1, 1, 1], [4, 3, 2, 1, 0])
+
+
+@gluon.constexpr_function
+def channels_of(D):
+    """Of pairs of channels of keys."""
+    return gl.BlockedLayout([1, 1, 1, D // 8], [1, 8, 4, 1], [4, 1, 1, 1], [3, 2, 1, 0])
+
+
 @gluon.jit
 def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
                   D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
@@ -242,10 +291,10 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
     C: gl.constexpr = D * BITS // 128  # of a lane, four words each
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
     left: gl.constexpr = gl.DotOperandLayout(0, mma, 2)
-    words: gl.constexpr = gl.BlockedLayout([1, C, 1, 1, 4], [1, 1, 8, 4, 1], [S, 1, 1, 1, 1], [4, 3, 2, 1, 0])
-    channels: gl.constexpr = gl.BlockedLayout([1, 1, 1, D // 8], [1, 8, 4, 1], [S, 1, 1, 1], [3, 2, 1, 0])
+    words: gl.constexpr = words_of(D, BITS)
+    channels: gl.constexpr = channels_of(D)
     tokens: gl.constexpr = gl.BlockedLayout([1, NB, 1, 1, 4], [1, 1, 8, 4, 1], [S, 1, 1, 1, 1], [4, 3, 2, 1, 0])
-    base: gl.constexpr = gl.BlockedLayout([1, 16], [512 // D, D // 16], [S, 1], [1, 0])
+    base: gl.constexpr = base_of(D)
     of_query: gl.constexpr = gl.SliceLayout(1, base)
 
     tile = gl.program_id(0)
@@ -263,25 +312,10 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
     from_ = split * span
     to = gl.minimum(from_ + span, gl.load(packed + first * kv_heads + kv))
     if from_ < to:
-        at = (row.to(gl.int64) * heads + head) * D
-        query = mix(gl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0).to(gl.float32), D, STAGES, SHARE)
-        # The largest number of a query is made 2 to 4, by a power of two: times scales below 2¹⁴ none is too large.
-        power = gl.maximum(gl.max(gl.abs(query), 1).to(gl.int32, bitcast=True) & 0x7F800000, 0x02000000)
-        up = (0x7F800000 - power).to(gl.float32, bitcast=True)
-        query *= up[:, None]
-        of_lane: gl.constexpr = gl.BlockedLayout([1, 1, 1, D // 4], [1, 8, 4, 1], [S, 1, 1, 1], [3, 2, 1, 0])
-        query = gl.convert_layout(query.reshape([1, 8, 4, D // 4]), of_lane).broadcast_to([S, 8, 4, D // 4])
-        high = query.to(gl.float16)
-        low = (query - high.to(gl.float32)).to(gl.float16)
-        high = gl.convert_layout(in_words(high, D), channels)
-        low = gl.convert_layout(in_words(low, D), channels)
-        asked = unscaled(high, low, D, left)
+        asked, high, low, down = ask(q, (row.to(gl.int64) * heads + head) * D, have, scale, D, STAGES, SHARE)
         x, _ = rows_of(gl.zeros([S, 16, 32], gl.float32, mma), S, 32)
-        own: gl.constexpr = x.type.layout
-        of_row: gl.constexpr = gl.SliceLayout(2, own)
-        down = (power - (1 << 23)).to(gl.float32, bitcast=True) * (scale * (1.4426950408889634 * 16777216))
-        each: gl.constexpr = gl.BlockedLayout([1, 1], [4, 8], [S, 1], [1, 0])
-        down = gl.convert_layout(gl.convert_layout(down.reshape([1, 8]), each).broadcast_to([S, 8]), of_row)[:, :, None]
+        of_row: gl.constexpr = gl.SliceLayout(2, x.type.layout)
+        down = of_warps(down, of_row)[:, :, None]
 
         table = gl.load(groups + tile).to(gl.pointer_type(gl.int64))
         begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)

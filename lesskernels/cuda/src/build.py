@@ -27,6 +27,7 @@ import codes
 import less
 import likely
 import moment
+import observe_packed
 import packed
 import product
 import pruned
@@ -116,7 +117,7 @@ def kernels():
             yield f"pack_d{d}_{bits}", packed.pack, PACK, of, 8 if d == 256 else 4, 1
             yield f"unpack_d{d}_{bits}", packed.unpack, {name: PACK[name] for name in PACK if name != "rows"}, of, 4, 1
             yield f"attend_packed_d{d}_{bits}", attend_packed.attend_packed, ATTEND_PACKED, of, attend_packed.WARPS.value
-            yield f"observe_packed_d{d}_{bits}", packed.observe_packed, OBSERVE_PACKED, dict(M=16, **of), 8 if d == 256 else 4, 1
+            yield f"observe_packed_d{d}_{bits}", observe_packed.observe_packed, OBSERVE_PACKED, of, attend_packed.WARPS.value
         without_rows = {name: PACK[name] for name in PACK if name != "rows"}
         yield f"shift_d{d}_pruned", pruned.shift, dict(moves="*i64", layer="i32", kv_heads="i32", size="i32"), dict(D=d, BLOCK=4096), 4
         for bits in 2, 4, 16:

@@ -1,4 +1,4 @@
-"""KIVI (arXiv 2402.02750): groups of 32 tokens of a KV head in codes of 2 or 4 bits, how they are made, and what their tokens get.
+"""KIVI (arXiv 2402.02750): groups of 32 tokens of a KV head in codes of 2 or 4 bits, and how they are made.
 
 A group is one piece of memory: key codes, and value codes, in the order in which threads hold them when the matrix unit multiplies
 (see attend_packed.py); scales [D] and minima [D] of channels of keys; scales [D/32, 32] and minima [D/32, 32] of a token's blocks
@@ -12,8 +12,6 @@ which queries have the same products, and attention over rotated values is its r
 """
 import triton
 import triton.language as tl
-
-import attention
 
 G = tl.constexpr(32)  # tokens of a group, and channels of a value that share a scale
 
@@ -171,69 +169,3 @@ def shift(moves, layer, kv_heads, size, BLOCK: tl.constexpr):
     for from_ in range(0, size, BLOCK):
         i = from_ + tl.arange(0, BLOCK)
         tl.store(target + i, tl.load(source + i, mask=i < size), mask=i < size)
-
-
-@triton.jit
-def products(query, group, D: tl.constexpr, BITS: tl.constexpr):
-    """Rotated queries [M, D] f32 times the keys of a group: [M, 32]. Scales go to the queries, of which three parts of bf16 make
-    all of an f32, and codes, counted from their middle, are exact."""
-    MIDDLE: tl.constexpr = 1 << (BITS - 1)
-    d = tl.arange(0, D)
-    scales = (group + 2 * G * (D * BITS // 8)).to(tl.pointer_type(tl.float16))
-    scale = tl.load(scales + d).to(tl.float32)
-    middle = tl.load(scales + D + d).to(tl.float32) + scale * MIDDLE
-    codes = tl.trans((codes_of(group, True, D, BITS) - MIDDLE).to(tl.bfloat16))
-    rest = query * scale[None, :]
-    first = rest.to(tl.bfloat16)
-    rest -= first.to(tl.float32)
-    second = rest.to(tl.bfloat16)
-    third = (rest - second.to(tl.float32)).to(tl.bfloat16)
-    x = tl.dot(second, codes, tl.dot(third, codes))
-    return tl.dot(first, codes, x) + tl.sum(query * middle[None, :], 1)[:, None]
-
-
-@triton.jit
-def queries(q, row, head, have, heads, D: tl.constexpr, M: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
-    """Queries [M, D], rotated."""
-    at = (row.to(tl.int64) * heads + head) * D
-    x = tl.load(q + at[:, None] + tl.arange(0, D)[None, :], mask=have[:, None], other=0.0).to(tl.float32)
-    return mix(x, M, D, STAGES, SHARE)
-
-
-@triton.jit
-def observe_packed(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, kv_heads, splits, size, scale, last,
-                   D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
-    """What the tokens of a group get of the attention of a block's rows; program (group, KV head, block). See attention.observe:
-    with last 0 that is SUM, otherwise LAST, and known is of groups; below 0, all that the first row sees."""
-    block = blocks + tl.program_id(2) * 6
-    kv = tl.program_id(1)
-    number = tl.program_id(0)
-    group = heads // kv_heads
-    first = tl.load(block)
-    count = tl.load(block + 1).to(tl.int32)
-    have = tl.load(packed + first * kv_heads + kv)
-    if number < have:
-        at = address_of(tl.load(groups + tl.program_id(2)), number.to(tl.int64), layer, kv, kv_heads, size)
-        total = tl.zeros([G], tl.float32)
-        for from_ in range(0, count * group, M):
-            i = from_ + tl.arange(0, M)
-            inside = i < count * group
-            row = first + i // group
-            head = kv * group + i % group
-            query = queries(q, row, head, inside, heads, D, M, STAGES, SHARE)
-            whole = attention.joined(lse, row, head, inside, rows, heads, splits, M)
-            p = tl.exp2(products(query, at, D, BITS) * (scale * 1.4426950408889634) - whole[:, None])
-            p = tl.where(inside[:, None], p, 0.0)
-            if last == 0:
-                total += tl.sum(p, 0)
-            else:
-                step = (tl.load(positions + row, mask=inside, other=0) + 1).to(tl.float32)[:, None]
-                total = tl.maximum(total, tl.max(tl.where(p * step >= 1.0, step, 0.0), 0))
-        known = tl.load(block + 5)
-        numbers = out + tl.load(block + 2) + layer * tl.load(block + 3) + kv * tl.load(block + 4) + number * G + tl.arange(0, G)
-        old = tl.load(numbers, mask=(known < 0) | (number < known), other=0.0)
-        if last == 0:
-            total += old
-        else:
-            total = tl.maximum(total, old)
-        tl.store(numbers, total)
