@@ -51,6 +51,13 @@ var mutants = map[string]func(r *rig){
 	"observe_packed_d64_16_pruned": func(r *rig) {
 		r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 16, Channels: 39})
 	},
+	"attend_packed_d64_2_pruned": func(r *rig) {
+		r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 2, Channels: 39})
+	},
+	"observe_packed_d64_4_pruned": func(r *rig) {
+		r.checkAttendPruned(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 4, Channels: 39})
+	},
+	"unpack_d64_4_pruned":    func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 4, Channels: 39}) },
 	"pack_d64_2_pruned":      func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 2, Channels: 39}) },
 	"unpack_d64_16_pruned":   func(r *rig) { r.checkPrune(Heads{Heads: 6, KVHeads: 2, Dim: 64}, Pruned{Bits: 16, Channels: 39}) },
 	"squares_d64":            func(r *rig) { r.checkSquares(Heads{Heads: 6, KVHeads: 2, Dim: 64}) },
@@ -85,9 +92,10 @@ var harmless = map[string][]int{
 	"pack_d64_4: a barrier is left out":                            {6, 24, 28}, // no warp touches what another one did before the next
 	"attend_packed_d64_4: a barrier is left out":                   {18},        // likewise
 	"attend_packed_d64_16_pruned: a group of copies is not closed": {1},
-	"pack_d64_2_pruned: a barrier is left out":                     {4},    // no warp touches what another one did before the next
-	"unpack_d64_16_pruned: a barrier is left out":                  {1},    // another one follows before keys are written over the zeros
-	"remember_d64: a barrier is left out":                          {5, 6}, // each warp reads what it has written itself
+	"attend_packed_d64_2_pruned: a barrier is left out":            {4, 18}, // no warp touches what another one did before the next
+	"observe_packed_d64_4_pruned: a barrier is left out":           {5},     // likewise
+	"unpack_d64_16_pruned: a barrier is left out":                  {1},     // another one follows before keys are written over the zeros
+	"remember_d64: a barrier is left out":                          {5, 6},  // each warp reads what it has written itself
 	"remember_d64: a group of copies is not closed":                {1, 2},
 	"multiply_nibbles_few: a barrier is left out":                  {4}, // each warp writes where it alone has read
 	"multiply_octets32_few: a barrier is left out":                 {4},

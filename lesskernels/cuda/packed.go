@@ -25,7 +25,7 @@ func (p KIVI) name(what string, h Heads) string {
 const GroupTokens = 32
 
 // packedRows is how many query heads times queries a tile over packed groups has. A KV head of more query heads has
-// several programs; where keys are pruned, one that has room for twice as many.
+// several programs; of 16 bits, one that has room for twice as many.
 const packedRows = 8
 
 // observedGroups is how many groups a program looks at that tells their tokens what they get: SPAN of src/observe_packed.py.
@@ -79,7 +79,7 @@ func (k *Kernels) Shift(s device.Stream, h Heads, p KIVI, jobs device.Pointer, n
 // first groups the row sees, as many as all of its tile.
 func (k *Kernels) AttendPacked(s device.Stream, a *Attention, p KIVI, groups, packed device.Pointer, tiles, splits, span int) error {
 	heads := a.KVHeads
-	if !p.Pruned {
+	if p.Bits < 16 {
 		heads *= blocks(a.Group(), packedRows)
 	}
 	return k.launch(s, p.name("attend_packed", a.Heads), device.Grid{X: tiles, Y: heads, Z: splits},
@@ -94,7 +94,7 @@ func (k *Kernels) ObservePacked(s device.Stream, a *Attention, p KIVI, what Sigh
 	if what == Last {
 		last = 1
 	}
-	if !p.Pruned {
+	if p.Bits < 16 {
 		most = blocks(most, observedGroups)
 	}
 	return k.launch(s, p.name("observe_packed", a.Heads), device.Grid{X: most, Y: a.KVHeads, Z: n},

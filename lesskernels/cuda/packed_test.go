@@ -85,6 +85,13 @@ func (r *rig) packedGroups(h Heads, bits int, counts ...int) *packedCase {
 	return c
 }
 
+// setPacked puts a code where src/packed.py tells.
+func setPacked(codes []byte, bits, pair, g, t, half int, x byte) {
+	each := 16 / bits
+	word, offset := pair/each, pair%each*bits
+	codes[word/4*512+(4*g+t)*16+word%4*4+half*2+offset/8] |= x << (offset % 8)
+}
+
 // asOnCard is a group of the CPU as it lies on a card.
 func (c *packedCase) asOnCard(group []uint16) []byte {
 	bits, dim := c.p.Bits, c.h.Dim
@@ -95,17 +102,13 @@ func (c *packedCase) asOnCard(group []uint16) []byte {
 	}
 	out := make([]byte, c.p.GroupBytes(dim))
 	codes := GroupTokens * dim * bits / 8
-	set := func(from, pair, g, t, half int, x byte) { // in the order of src/packed.py
-		word, offset := pair/each, pair%each*bits
-		out[from+word/4*512+(4*g+t)*16+word%4*4+half*2+offset/8] |= x << (offset % 8)
-	}
 	keyWords := dim * 2 * bits
 	values := group[keyWords+2*dim:]
 	for t := range GroupTokens {
 		for d := range dim {
 			lane, channel := d/(dim/4), d%(dim/4)
-			set(0, t%8/2*dim/8+channel/2, t/8*2+t%2, lane, channel%2, code(group, d, t))
-			set(codes, d/8*4+t%8/2, d%8, t/8, t%2, code(values, d/32*32+t, d%32))
+			setPacked(out, bits, t%8/2*dim/8+channel/2, t/8*2+t%2, lane, channel%2, code(group, d, t))
+			setPacked(out[codes:], bits, d/8*4+t%8/2, d%8, t/8, t%2, code(values, d/32*32+t, d%32))
 		}
 	}
 	at := 2 * codes

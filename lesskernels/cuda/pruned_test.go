@@ -95,32 +95,35 @@ func (c *prunedCase) asOnCard(group []uint16) []uint16 {
 		offset := bits * (row%each*2 + lane/16)
 		return words[row/each*32+lane%16*2+offset/16] >> (offset % 16) & (1<<bits - 1)
 	}
-	set := func(at, i int, x uint16) { // code i of a row
-		at += i * bits / 8
-		if bits == 16 {
-			binary.LittleEndian.PutUint16(out[at:], x)
-			return
-		}
-		shift := i * bits % 8
-		out[at] = out[at]&^((1<<bits-1)<<shift) | byte(x<<shift)
-	}
 	scaleWords := 2
 	if bits == 16 {
 		scaleWords = 0
+	} else {
+		clear(out[:(rows+dim)*(4*bits+4)])
 	}
 	keyCodes := rows * 2 * bits // words
 	values := group[keyCodes+scaleWords*rows:]
 	for t := range GroupTokens {
 		for channel := range c.p.Channels {
-			set(channel*4*bits, t, code(group, channel, t))
+			if x := code(group, channel, t); bits == 16 {
+				binary.LittleEndian.PutUint16(out[64*channel+2*t:], x)
+			} else { // in the order of src/pruned.py
+				n := 8 / bits
+				offset := channel%n/2*8 + t%8/2*bits
+				out[channel/n*32+(t/8*2+t%2)*4+channel%2*2+offset/8] |= byte(x << (offset % 8))
+			}
 		}
 		for d := range dim {
-			set(rows*4*bits+t*dim*bits/8, d, code(values, d/32*32+t, d%32))
+			if x := code(values, d/32*32+t, d%32); bits == 16 {
+				binary.LittleEndian.PutUint16(out[64*rows+2*(t*dim+d):], x)
+			} else {
+				setPacked(out[4*bits*rows:], bits, d/8*4+t%8/2, d%8, t/8, t%2, byte(x))
+			}
 		}
 	}
 	at := (rows + dim) * 4 * bits
 	for i := range scaleWords * rows {
-		if i%rows < c.p.Channels { // others are not written
+		if i%rows < c.p.Channels { // others are 0
 			binary.LittleEndian.PutUint16(out[at+2*i:], group[keyCodes+i])
 		}
 	}

@@ -39,6 +39,15 @@ def key2(to, word, i):
     return [f"shr.u32 a, {word}, {i // 3 * 6};", f"and.b32 {to}, a, {(3 << i % 3 * 2) * 0x10001:#x};"]
 
 
+def kept(bits):
+    """Of keys that have lost channels: where other tokens' codes lie is what is left too far, by stretch."""
+    def step(to, word, i):
+        n = i * bits % 8
+        mask = f"{((1 << bits) - 1 << n) * 0x10001:#x};"
+        return [f"and.b32 {to}, {word}, {mask}"] if i * bits < 8 else [f"shr.u32 a, {word}, 8;", f"and.b32 {to}, a, {mask}"]
+    return step
+
+
 def fit(to, word, i):
     """The scale of a pair of key2."""
     return [f"mul.rn.f16x2 {to}, {word}, part{i % 3};" if i % 3 else f"mov.b32 {to}, {word};"]
@@ -58,10 +67,12 @@ def whole(to, word, i):
 
 KEYS4, KEYS4_REGISTERS = map(gl.constexpr, assembly(2, 4, key4))
 KEYS2, KEYS2_REGISTERS = map(gl.constexpr, assembly(2, 8, key2))
+KEPT4, _ = map(gl.constexpr, assembly(2, 4, kept(4)))
+KEPT2, _ = map(gl.constexpr, assembly(2, 8, kept(2)))
 WHOLE, WHOLE_REGISTERS = map(gl.constexpr, assembly(2, 1, whole))
 # Codes of values are counted from 8, or 2: a token's rounded weight is off by the same for all channels, which is least where they are about 0.
-VALUES4, VALUES4_REGISTERS = map(gl.constexpr, assembly(2, 4, value(4), constants(part0=0x3C00, less0=0xE408, part4=0x2C00, less4=0xD480)))
-VALUES2, VALUES2_REGISTERS = map(gl.constexpr, assembly(2, 8, value(2), constants(
+VALUES4, _ = map(gl.constexpr, assembly(2, 4, value(4), constants(part0=0x3C00, less0=0xE408, part4=0x2C00, less4=0xD480)))
+VALUES2, _ = map(gl.constexpr, assembly(2, 8, value(2), constants(
     part0=0x3C00, less0=0xE402, part2=0x3400, less2=0xDC08, part4=0x2C00, less4=0xD420, part6=0x2400, less6=0xCC80)))
 MIDDLE4, MIDDLE2 = (gl.constexpr("{ " + constants(up=up) + " fma.rn.f16x2 $0, $1, up, $2; }") for up in (0x4800, 0x4000))
 FIT = gl.constexpr("{ " + constants(part1=0x3400, part2=0x2C00) + " " + " ".join(line for i in range(8) for line in fit(f"${i}", f"${8 + i}", i)) + " }")
@@ -99,22 +110,18 @@ def halves(words):
 
 
 @gluon.jit
-def pairs_of(words, BITS: gl.constexpr, KEYS: gl.constexpr):
-    """words [S, C, 8, 4, 4] i32 of codes → [S, 8, 4, pairs, 2] f16, all pairs of a lane."""
+def pairs_of(words, BITS: gl.constexpr, four: gl.constexpr, two: gl.constexpr):
+    """words [S, C, 8, 4, 4] i32 of codes → [S, 8, 4, pairs, 2] f16, all pairs of a lane, by assembly for four bits or for two."""
     S: gl.constexpr = words.shape[0]
     C: gl.constexpr = words.shape[1]
     if BITS == 4:
-        asm: gl.constexpr = KEYS4 if KEYS else VALUES4
-        registers: gl.constexpr = KEYS4_REGISTERS if KEYS else VALUES4_REGISTERS
-        a, b, c, d, e, f, g, h = gl.inline_asm_elementwise(asm, registers, [words], dtype=(gl.float16,) * 8, is_pure=True, pack=2)
+        a, b, c, d, e, f, g, h = gl.inline_asm_elementwise(four, KEYS4_REGISTERS, [words], dtype=(gl.float16,) * 8, is_pure=True, pack=2)
         x = gl.join(gl.join(gl.join(a, b), gl.join(c, d)), gl.join(gl.join(e, f), gl.join(g, h)))
         # words / 2, half, the bits of a pair, words % 2
         x = x.reshape([S, C, 8, 4, 2, 2, 2, 2, 2]).permute([0, 2, 3, 1, 4, 8, 7, 6, 5])
         return x.reshape([S, 8, 4, C * 16, 2])
     else:
-        asm: gl.constexpr = KEYS2 if KEYS else VALUES2
-        registers: gl.constexpr = KEYS2_REGISTERS if KEYS else VALUES2_REGISTERS
-        a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = gl.inline_asm_elementwise(asm, registers, [words], dtype=(gl.float16,) * 16, is_pure=True, pack=2)
+        a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = gl.inline_asm_elementwise(two, KEYS2_REGISTERS, [words], dtype=(gl.float16,) * 16, is_pure=True, pack=2)
         x = gl.join(gl.join(gl.join(a, b), gl.join(c, d)), gl.join(gl.join(e, f), gl.join(g, h)))
         y = gl.join(gl.join(gl.join(i, j), gl.join(k, l)), gl.join(gl.join(m, n), gl.join(o, p)))
         x = gl.join(x, y).reshape([S, C, 8, 4, 2, 2, 2, 2, 2, 2]).permute([0, 2, 3, 1, 4, 9, 8, 7, 6, 5])
@@ -145,6 +152,36 @@ def mix(x, D: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
 
 
 @gluon.jit
+def turned_kept(x, block, FIRST: gl.constexpr, STAGES: gl.constexpr):
+    """turned, of the stages from FIRST on, where block is larger."""
+    T: gl.constexpr = x.shape[0]
+    H: gl.constexpr = x.shape[1]
+    N: gl.constexpr = 1 << STAGES
+    for i in gl.static_range(STAGES):
+        a, b = gl.split(x.reshape([T, H, N >> (i + 1), 2, 1 << i]).permute([0, 1, 2, 4, 3]))
+        m, n = gl.split(block.reshape([T, H, N >> (i + 1), 2, 1 << i]).permute([0, 1, 2, 4, 3]))
+        x = gl.join(gl.where(m > FIRST + i, a + b, a), gl.where(n > FIRST + i, a - b, b)).permute([0, 1, 2, 4, 3]).reshape([T, H, N])
+        block = gl.join(m, n).permute([0, 1, 2, 4, 3]).reshape([T, H, N])
+    return x, block
+
+
+@gluon.jit
+def mix_kept(x, kept, D: gl.constexpr, STAGES: gl.constexpr):
+    """pruned.mix of x [8, D], as mix does it."""
+    L: gl.constexpr = D // 16
+    near: gl.constexpr = gl.BlockedLayout([1, 1, 16], [32 // L, L, 1], [WARPS, 1, 1], [2, 1, 0])
+    far: gl.constexpr = gl.BlockedLayout([1, 1, L], [2, 16, 1], [WARPS, 1, 1], [2, 1, 0])
+    c = (axis(1, 3, L, near) * 16 + axis(2, 3, 16, near) ^ kept).broadcast_to([8, L, 16])
+    block = gl.zeros([8, L, 16], gl.int32, near)
+    for i in gl.static_range(1, STAGES + 1):
+        block += (c >> i != 0).to(gl.int32)
+    y, block = turned_kept(gl.convert_layout(x.reshape([8, L, 16]), near), block, 0, 4)
+    y, block = turned_kept(gl.convert_layout(y.permute([0, 2, 1]), far), gl.convert_layout(block.permute([0, 2, 1]), far), 4, STAGES - 4)
+    y *= (127 - block // 2 << 23).to(gl.float32, bitcast=True) * gl.where(block % 2 == 0, 1.0, 0.7071067811865476)
+    return y.permute([0, 2, 1]).reshape([8, D])
+
+
+@gluon.jit
 def rows_of(x, S: gl.constexpr, N: gl.constexpr):
     """x [S, 16, N] → rows i and 8 + i."""
     return gl.split(x.reshape([S, 2, 8, N]).permute([0, 2, 3, 1]))
@@ -172,8 +209,8 @@ def unscaled(high, low, D: gl.constexpr, left: gl.constexpr):
 
 
 @gluon.jit
-def scaled(high, low, scales, D: gl.constexpr, BITS: gl.constexpr, left: gl.constexpr):
-    if BITS == 2:
+def scaled(high, low, scales, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr, left: gl.constexpr):
+    if BITS == 2 and not PRUNED:
         scales = gl.inline_asm_elementwise(FIT, FIT_REGISTERS, [scales], dtype=gl.int32, is_pure=True, pack=8)
     a, b, c, e = gl.inline_asm_elementwise(SCALED, SCALED_REGISTERS, [high, low, scales], dtype=(gl.float16,) * 4, is_pure=True, pack=2)
     return both(a, b, c, e, D, left)
@@ -187,14 +224,26 @@ def room_of(scales, layout: gl.constexpr):
 
 
 @gluon.jit
-def scores(asked, parts, words, minima, mma: gl.constexpr, D: gl.constexpr, BITS: gl.constexpr):
-    """2⁻²⁴ of queries times keys [S, 8, 32]: times minima, of which all tokens have the same, and parts, which are times scales, times codes."""
+def stretch(BITS: gl.constexpr, SIGN: gl.constexpr, layout: gl.constexpr):
+    """Of the tokens of scores, by what kept makes codes too large, or one by it: [1, 1, 32]."""
+    far = axis(2, 3, 32, layout) // 8 % (8 // BITS) * BITS
+    return (127 + SIGN * far << 23).to(gl.float32, bitcast=True)
+
+
+@gluon.jit
+def scores(asked, parts, words, minima, mma: gl.constexpr, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
+    """2⁻²⁴ of queries times keys [S, 8, 32], and stretch where they have lost channels: times minima, of which all tokens have the same,
+    and parts, which are times scales, times codes."""
     S: gl.constexpr = WARPS
     right: gl.constexpr = gl.DotOperandLayout(1, mma, 2)
     m = halves(minima).reshape([S, 8, 4, D // 16, 2, 2]).permute([0, 3, 4, 2, 5, 1]).reshape([S, D, 8])
     x = mma_v2(asked, gl.convert_layout(m, right), gl.zeros([S, 16, 8], gl.float32, mma)) * 5.9604644775390625e-08
     x = gl.convert_layout(x.reshape([S, 16, 1, 8]).broadcast_to([S, 16, 4, 8]).reshape([S, 16, 32]), mma)
-    k = pairs_of(words, BITS, True).reshape([S, 8, 4, 4, D // 16, 2, 2]).permute([0, 4, 5, 2, 6, 3, 1]).reshape([S, D, 32])
+    if PRUNED:
+        x = x * stretch(BITS, 1, mma)
+        k = pairs_of(words, BITS, KEPT4, KEPT2).reshape([S, 8, 4, D // 16, 2, 4, 2]).permute([0, 3, 4, 2, 6, 5, 1]).reshape([S, D, 32])
+    else:
+        k = pairs_of(words, BITS, KEYS4, KEYS2).reshape([S, 8, 4, 4, D // 16, 2, 2]).permute([0, 4, 5, 2, 6, 3, 1]).reshape([S, D, 32])
     upper, lower = rows_of(mma_v2(parts, gl.convert_layout(k, right), x), S, 32)
     return upper + lower
 
@@ -214,7 +263,7 @@ def mixture(p, words, scales, minima, mixed, mma: gl.constexpr, D: gl.constexpr,
     m = gl.inline_asm_elementwise(MIDDLE4 if BITS == 4 else MIDDLE2, "=r,r,r", [scales, minima], dtype=gl.int32, is_pure=True, pack=1)
     m = halves(m.permute([1, 0, 2, 3, 4])).reshape([NB, S, 1, 8, 4, 4, 2]).broadcast_to([NB, S, 4, 8, 4, 4, 2])
     m = m.permute([0, 1, 2, 3, 5, 4, 6]).reshape([NB * S, 32, 32])
-    v = pairs_of(words, BITS, False).reshape([S, 8, 4, NB, 4, 4, 2]).permute([3, 0, 4, 1, 5, 2, 6]).reshape([NB * S, 32, 32])
+    v = pairs_of(words, BITS, VALUES4, VALUES2).reshape([S, 8, 4, NB, 4, 4, 2]).permute([3, 0, 4, 1, 5, 2, 6]).reshape([NB * S, 32, 32])
     return mma_v2(gl.convert_layout(v, left), weights, mma_v2(gl.convert_layout(m, left), p, mixed))
 
 
@@ -239,14 +288,20 @@ def of_warps(x, layout: gl.constexpr):
 
 
 @gluon.jit
-def ask(q, at, have, scale, D: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
+def ask(q, at, have, scale, channels_at, kept, D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr, PRUNED: gl.constexpr):
     """Of eight queries, which begin at [8], what is multiplied by minima, both its parts, which are multiplied by scales, and by what
     2⁻²⁴ of the scores that they give are multiplied, to the base 2: [8]."""
     S: gl.constexpr = WARPS
     base: gl.constexpr = base_of(D)
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
     d = gl.arange(0, D, gl.SliceLayout(0, base))
-    query = mix(gl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0).to(gl.float32), D, STAGES, SHARE)
+    if PRUNED:
+        channel = gl.load(channels_at + d, mask=d < kept, other=0).to(gl.int32)
+        query = gl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (d < kept)[None, :], other=0.0).to(gl.float32)
+        query = mix_kept(query, kept, D, STAGES).reshape([8, D * BITS // 32, 4, 8 // BITS]).permute([0, 2, 1, 3]).reshape([8, D])
+        query = gl.convert_layout(query, base)
+    else:
+        query = mix(gl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0).to(gl.float32), D, STAGES, SHARE)
     # The largest number of a query is made 2 to 4, by a power of two: times scales below 2¹⁴ none is too large.
     power = gl.maximum(gl.max(gl.abs(query), 1).to(gl.int32, bitcast=True) & 0x7F800000, 0x02000000)
     up = (0x7F800000 - power).to(gl.float32, bitcast=True)
@@ -260,6 +315,41 @@ def ask(q, at, have, scale, D: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.con
     low = gl.convert_layout(in_words(low, D), channels)
     down = (power - (1 << 23)).to(gl.float32, bitcast=True) * (scale * (1.4426950408889634 * 16777216))
     return unscaled(high, low, D, gl.DotOperandLayout(0, mma, 2)), high, low, down
+
+
+@gluon.jit
+def place(groups, layer, kv, kv_heads, size, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
+    """Of the groups of a KV head: where they begin, how many words one has, how many channels keys keep, and are filled up to, and where
+    it is told which. groups is where the address of the table is."""
+    table = gl.load(groups).to(gl.pointer_type(gl.int64))
+    begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)
+    if PRUNED:
+        about = begin - (D // 2 + 4)
+        kept = gl.load(about)
+        line: gl.constexpr = 16 // BITS
+        return begin, gl.multiple_of(gl.load(about + 1) // 4, 4), kept, gl.multiple_of((kept + line - 1) // line * line, line), (about + 4).to(gl.pointer_type(gl.int16), bitcast=True)
+    else:
+        return begin, gl.multiple_of(size // 4, 4), D, D, begin
+
+
+@gluon.jit
+def keys_of(g, at, filled, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
+    """Codes, scales and minima of keys of groups that begin at g, for words_of, and at, for channels_of. Behind channels that keys keep
+    others are read, as of what lies there: queries are 0."""
+    S: gl.constexpr = WARPS
+    C: gl.constexpr = D * BITS // 128
+    words: gl.constexpr = words_of(D, BITS)
+    channels: gl.constexpr = channels_of(D)
+    if PRUNED:
+        lane = (axis(1, 5, C, words) * 4 + axis(4, 5, 4, words)) * 32 + axis(3, 5, 4, words) * 8 + axis(2, 5, 8, words)
+        N: gl.constexpr = 4 // BITS
+        pair = axis(3, 4, D // 8, channels)
+        channel = pair // N * (4 * N) + axis(2, 4, 4, channels) * N + pair % N
+    else:
+        lane = axis(1, 5, C, words) * 128 + axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
+        channel = axis(2, 4, 4, channels) * (D // 8) + axis(3, 4, D // 8, channels)
+    word = (at + (filled + D) * BITS + channel).broadcast_to([S, 8, 4, D // 8])
+    return gl.load(g + lane), gl.load(word), gl.load(word + filled // 2)
 
 
 @gluon.constexpr_function
@@ -276,7 +366,7 @@ def channels_of(D):
 
 @gluon.jit
 def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
-                  D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
+                  D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr, PRUNED: gl.constexpr):
     """Softmax attention of one tile of queries of one KV head over one span of its groups; program (tile, KV head and eighth head of
     its group, split). See attention.attend.
 
@@ -284,10 +374,10 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
         packed [rows, kv_heads] i32: how many groups the row sees, as many as the first of its tile
         span   groups of a split
         size   bytes of a group
+        PRUNED keys have lost channels: see pruned.py, where size is not used
     """
     S: gl.constexpr = WARPS
     NB: gl.constexpr = D // 32  # blocks of channels of a value
-    CODES: gl.constexpr = 4 * D * BITS  # bytes of those of keys, and of values
     C: gl.constexpr = D * BITS // 128  # of a lane, four words each
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
     left: gl.constexpr = gl.DotOperandLayout(0, mma, 2)
@@ -312,17 +402,15 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
     from_ = split * span
     to = gl.minimum(from_ + span, gl.load(packed + first * kv_heads + kv))
     if from_ < to:
-        asked, high, low, down = ask(q, (row.to(gl.int64) * heads + head) * D, have, scale, D, STAGES, SHARE)
+        begin, step, kept, filled, channels_at = place(groups + tile, layer, kv, kv_heads, size, D, BITS, PRUNED)
+        asked, high, low, down = ask(q, (row.to(gl.int64) * heads + head) * D, have, scale, channels_at, kept, D, BITS, STAGES, SHARE, PRUNED)
         x, _ = rows_of(gl.zeros([S, 16, 32], gl.float32, mma), S, 32)
         of_row: gl.constexpr = gl.SliceLayout(2, x.type.layout)
         down = of_warps(down, of_row)[:, :, None]
+        if PRUNED:
+            down = down * stretch(BITS, -1, x.type.layout)
 
-        table = gl.load(groups + tile).to(gl.pointer_type(gl.int64))
-        begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)
-        step = gl.multiple_of(size // 4, 4)  # words
-        lane = axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
-        chunk = axis(1, 5, C, words) * 128
-        channel = axis(2, 4, 4, channels) * (D // 8) + axis(3, 4, D // 8, channels)
+        lane = axis(1, 5, C, words) * 128 + axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
         token = axis(3, 5, 4, tokens) * 4 + axis(4, 5, 4, tokens)
         block = axis(1, 5, NB, tokens) * 16
 
@@ -331,19 +419,15 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
         mixed = gl.zeros([NB * S, 32, 8], gl.float32, mma)
         for number in range(from_, to, S):
             g = begin + gl.minimum(number + axis(0, 5, S, words), to - 1).to(gl.int64) * step
-            word = g + lane
-            key_codes = gl.load(word + chunk)
-            value_codes = gl.load(word + chunk + CODES // 4)
-            g = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * step
-            word = (g + channel).broadcast_to([S, 8, 4, D // 8])
-            scales = gl.load(word + CODES // 2)
-            minima = gl.load(word + CODES // 2 + D // 2)
+            of = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * step
+            key_codes, scales, minima = keys_of(g, of, filled, D, BITS, PRUNED)
+            value_codes = gl.load(g + filled * BITS + lane)
             g = begin + gl.minimum(number + axis(0, 5, S, tokens), to - 1).to(gl.int64) * step
-            word = (g + token + block).broadcast_to([S, NB, 8, 4, 4])
-            value_scales = gl.load(word + CODES // 2 + D)
-            value_minima = gl.load(word + CODES // 2 + D + D // 2)
+            word = (g + (filled + D) * BITS + filled + token + block).broadcast_to([S, NB, 8, 4, 4])
+            value_scales = gl.load(word)
+            value_minima = gl.load(word + D // 2)
 
-            x = scores(asked, scaled(high, low, scales, D, BITS, left), key_codes, minima, mma, D, BITS) * down
+            x = scores(asked, scaled(high, low, scales, D, BITS, PRUNED, left), key_codes, minima, mma, D, BITS, PRUNED) * down
             there = number + gl.arange(0, S, gl.SliceLayout(1, of_row)) < to
             higher = gl.where(there[:, None], gl.maximum(peak, gl.max(x, 2) - room_of(value_scales, of_row)), peak)
             top = gl.where(there[:, None], higher, float("inf"))

@@ -2,7 +2,7 @@
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-from attend_packed import WARPS, ask, base_of, channels_of, of_warps, rows_of, scaled, scores, words_of
+from attend_packed import WARPS, ask, base_of, channels_of, keys_of, of_warps, place, rows_of, scaled, scores, stretch, words_of
 from codes import axis
 
 SPAN = gl.constexpr(16)  # groups of a program: a query is rotated once for them
@@ -24,13 +24,11 @@ def joined(lse, at, have, stride, splits, layout: gl.constexpr):
 
 @gluon.jit
 def observe_packed(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, kv_heads, splits, size, scale, last,
-                   D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
+                   D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr, PRUNED: gl.constexpr):
     """What the tokens of groups get of the attention of a block's rows; program (SPAN groups, KV head, block). See attention.observe:
     with last 0 that is SUM, otherwise LAST, and known is of groups; below 0, all that the first row sees. For groups and packed see
     attend_packed.attend_packed."""
     S: gl.constexpr = WARPS
-    C: gl.constexpr = D * BITS // 128
-    CODES: gl.constexpr = 4 * D * BITS
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
     left: gl.constexpr = gl.DotOperandLayout(0, mma, 2)
     words: gl.constexpr = words_of(D, BITS)
@@ -45,11 +43,7 @@ def observe_packed(q, lse, blocks, groups, packed, positions, out, layer, rows, 
     from_ = gl.program_id(0) * SPAN
     to = gl.minimum(from_ + SPAN, gl.load(packed + first * kv_heads + kv))
     if from_ < to:
-        table = gl.load(groups + gl.program_id(2)).to(gl.pointer_type(gl.int64))
-        begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)
-        step = gl.multiple_of(size // 4, 4)  # words
-        lane = axis(1, 5, C, words) * 128 + axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
-        channel = axis(2, 4, 4, channels) * (D // 8) + axis(3, 4, D // 8, channels)
+        begin, step, kept, filled, channels_at = place(groups + gl.program_id(2), layer, kv, kv_heads, size, D, BITS, PRUNED)
         x, _ = rows_of(gl.zeros([S, 16, 32], gl.float32, mma), S, 32)
         own: gl.constexpr = x.type.layout
         of_row: gl.constexpr = gl.SliceLayout(2, own)
@@ -63,23 +57,22 @@ def observe_packed(q, lse, blocks, groups, packed, positions, out, layer, rows, 
             have = i < count
             row = first + i // group
             at = row.to(gl.int64) * heads + kv * group + i % group
-            asked, high, low, down = ask(q, at * D, have, scale, D, STAGES, SHARE)
+            asked, high, low, down = ask(q, at * D, have, scale, channels_at, kept, D, BITS, STAGES, SHARE, PRUNED)
             whole = gl.where(have, joined(lse, at, have, rows.to(gl.int64) * heads, splits, of_query), float("inf"))
             time = (gl.load(positions + row, mask=have, other=0) + 1).to(gl.float32)
             down = of_warps(down, of_row)[:, :, None]
+            if PRUNED:
+                down = down * stretch(BITS, -1, own)
             whole = of_warps(whole, of_row)[:, :, None]
             time = of_warps(time, gl.SliceLayout(2, turned))[:, :, None]
             for number in range(from_, to, S):
                 g = begin + gl.minimum(number + axis(0, 5, S, words), to - 1).to(gl.int64) * step
-                codes = gl.load(g + lane)
-                g = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * step
-                word = (g + channel).broadcast_to([S, 8, 4, D // 8])
-                scales = gl.load(word + CODES // 2)
-                minima = gl.load(word + CODES // 2 + D // 2)
+                of = begin + gl.minimum(number + axis(0, 4, S, channels), to - 1).to(gl.int64) * step
+                codes, scales, minima = keys_of(g, of, filled, D, BITS, PRUNED)
                 mine = number + axis(0, 2, S, of_token)
                 slot = numbers + (mine * 32 + axis(1, 2, 32, of_token))
                 old = gl.load(slot, mask=(mine < known) & (mine < to), other=0.0)
-                p = gl.exp2(scores(asked, scaled(high, low, scales, D, BITS, left), codes, minima, mma, D, BITS) * down - whole)
+                p = gl.exp2(scores(asked, scaled(high, low, scales, D, BITS, PRUNED, left), codes, minima, mma, D, BITS, PRUNED) * down - whole)
                 p = p.reshape([S, 8, 4, 4, 2]).permute([0, 1, 3, 2, 4]).reshape([S, 8, 32])  # tokens in order
                 p = gl.convert_layout(p, turned)
                 if last == 0:

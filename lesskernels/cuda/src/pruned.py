@@ -2,9 +2,10 @@
 
 What a KV head has begins with how many channels keys keep and how many bytes a group has, i32, and room for two numbers more; then
 the channels [D], i16, rising; and then its groups. A group is keys [channels, 32] and values [32, D], bf16; or codes of them in 2
-or 4 bits, as cpu.Packing packs them, each row's from the lowest bits of its first byte on, and then scales and minima, f16: of
-keys, [channels] each, and of values, [D/32, 32] each, of a token's blocks of 32 channels. There the channels are filled up to as
-many as 8 bytes have codes. Behind it lies, where a state of LESS will absorb its keys, ψ of them as they were when they were whole
+or 4 bits, and then scales and minima, f16: of keys, [channels] each, and of values, [D/32, 32] each, of a token's blocks of 32
+channels. There the channels are filled up, by such whose numbers are 0, to as many as 8 bytes have codes. Codes of values lie as
+those of packed.py. Of keys, as many of 32 bytes have two channels, or in 2 bits four, as fill them: one word for each 8(g/2) + g%2 of
+tokens, whose half has those of every other channel, and of it, from its lowest bits on, of tokens 2j further. Behind it lies, where a state of LESS will absorb its keys, ψ of them as they were when they were whole
 [32, rank], bf16. Codes are of rotated vectors: see packed.py.
 """
 import triton
@@ -131,46 +132,50 @@ def scales_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
 
 
 @triton.jit
-def opened(x, BITS: tl.constexpr):
-    """The codes of rows of bytes."""
-    if BITS == 4:
-        return tl.interleave(x & 15, x >> 4)
-    else:
-        return tl.interleave(tl.interleave(x & 3, x >> 4 & 3), tl.interleave(x >> 2 & 3, x >> 6))
-
-
-@triton.jit
-def closed(codes, T: tl.constexpr, N: tl.constexpr, BITS: tl.constexpr):
-    """Bytes of T rows of N codes."""
-    a, b = tl.split(tl.reshape(codes, [T, N // 2, 2]))
-    x = a | b << BITS
-    if BITS == 2:
-        a, b = tl.split(tl.reshape(x, [T, N // 4, 2]))
-        x = a | b << 4
-    return x.to(tl.uint8)
+def codes_at(group, D: tl.constexpr, BITS: tl.constexpr):
+    """Where the bytes of codes of D keys' channels are; those of fewer are as many."""
+    return group.to(tl.pointer_type(tl.uint8)) + tl.arange(0, 4 * D * BITS)
 
 
 @triton.jit
 def key_codes(group, kept, D: tl.constexpr, BITS: tl.constexpr):
-    """The codes of a group's keys [D, 32], i32, those of channels that keys have lost 0."""
-    c = tl.arange(0, D)
-    i = tl.arange(0, 4 * BITS)
-    at = tl.multiple_of(group.to(tl.pointer_type(tl.uint8)), 8)
-    return opened(tl.load(at + c[:, None] * (4 * BITS) + i[None, :], mask=(c < kept)[:, None], other=0).to(tl.int32), BITS)
+    """The codes of a group's keys [32, D], i32, those of channels that keys have lost 0."""
+    Z: tl.constexpr = 8 // BITS
+    there = tl.arange(0, 4 * D * BITS) < filled(kept, BITS) * (4 * BITS)
+    x = tl.load(codes_at(group, D, BITS), mask=there, other=0).to(tl.int32)
+    x = x[:, None] >> tl.arange(0, Z)[None, :] * BITS & (1 << BITS) - 1
+    if BITS == 4:
+        x = tl.permute(tl.reshape(x, [D // 2, 4, 2, 2, 2, 2]), (1, 4, 5, 2, 0, 3))
+    else:
+        x = tl.permute(tl.reshape(x, [D // 4, 4, 2, 2, 2, 4]), (1, 5, 2, 0, 4, 3))
+    return tl.reshape(x, [G, D])
+
+
+@triton.jit
+def store_key_codes(group, codes, kept, D: tl.constexpr, BITS: tl.constexpr):
+    """Of codes [32, D]."""
+    Z: tl.constexpr = 8 // BITS
+    if BITS == 4:
+        x = tl.permute(tl.reshape(codes, [4, 2, 2, 2, D // 2, 2]), (4, 0, 3, 5, 1, 2))
+    else:
+        x = tl.permute(tl.reshape(codes, [4, 4, 2, D // 4, 2, 2]), (3, 0, 2, 5, 4, 1))
+    x = tl.sum(tl.reshape(x, [4 * D * BITS, Z]) << tl.arange(0, Z)[None, :] * BITS, 1)
+    there = tl.arange(0, 4 * D * BITS) < filled(kept, BITS) * (4 * BITS)
+    tl.store(codes_at(group, D, BITS), x.to(tl.uint8), mask=there)
 
 
 @triton.jit
 def keys_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
-    """The keys of a group [D, 32], channels that they keep first, and 0 behind them; of codes, what these stand for, f32, rotated."""
+    """The keys of a group [32, D], channels that they keep first, and 0 behind them; of codes, what these stand for, f32, rotated."""
     c = tl.arange(0, D)
     real = c < kept
     if BITS == 16:
-        return tl.load(numbers(group) + c[:, None] * G + tl.arange(0, G)[None, :], mask=real[:, None], other=0.0)
+        return tl.trans(tl.load(numbers(group) + c[:, None] * G + tl.arange(0, G)[None, :], mask=real[:, None], other=0.0))
     else:
         scales = scales_of(group, kept, D, BITS)
         scale = tl.load(scales + c, mask=real, other=0.0).to(tl.float32)
         least = tl.load(scales + filled(kept, BITS) + c, mask=real, other=0.0).to(tl.float32)
-        return key_codes(group, kept, D, BITS).to(tl.float32) * scale[:, None] + least[:, None]
+        return key_codes(group, kept, D, BITS).to(tl.float32) * scale[None, :] + least[None, :]
 
 
 @triton.jit
@@ -182,11 +187,8 @@ def values_of(group, kept, D: tl.constexpr, BITS: tl.constexpr):
     if BITS == 16:
         return tl.load(numbers(at) + t[:, None] * D + d[None, :])
     else:
-        i = tl.arange(0, D * BITS // 8)
-        bytes = tl.multiple_of(at.to(tl.pointer_type(tl.uint8)), 16)
-        codes = opened(tl.load(bytes + t[:, None] * (D * BITS // 8) + i[None, :]).to(tl.int32), BITS)
         scales = scales_of(group, kept, D, BITS) + 2 * filled(kept, BITS) + (d // G)[None, :] * G + t[:, None]
-        return codes.to(tl.float32) * tl.load(scales).to(tl.float32) + tl.load(scales + D).to(tl.float32)
+        return kivi.codes_of(at.to(tl.pointer_type(tl.uint8)), False, D, BITS) * tl.load(scales).to(tl.float32) + tl.load(scales + D).to(tl.float32)
 
 
 @triton.jit
@@ -218,17 +220,15 @@ def pack(memory, jobs, rows, layer, kv_heads, size,
             key = mix(key.to(tl.float32), kept, G, D, STAGES)
             scale, least = kivi.outwards(tl.min(key, 0), tl.max(key, 0), LEVELS)
             key = kivi.quantise(key, scale.to(tl.float32)[None, :], least.to(tl.float32)[None, :], LEVELS)
-            i = tl.arange(0, 4 * BITS)
-            tl.store(group.to(tl.pointer_type(tl.uint8)) + d[:, None] * (4 * BITS) + i[None, :], closed(tl.trans(key), D, G, BITS), mask=real[:, None])
-            tl.store(scales + d, scale, mask=real)
-            tl.store(scales + filled(kept, BITS) + d, least, mask=real)
+            store_key_codes(group, key, kept, D, BITS)
+            tl.store(scales + d, scale, mask=d < filled(kept, BITS))
+            tl.store(scales + filled(kept, BITS) + d, least, mask=d < filled(kept, BITS))
         else:
             value = kivi.mix(tl.load(memory + row[:, None] + d[None, :]).to(tl.float32), G, D, STAGES, SHARE)
             value = tl.reshape(value, [G, D // G, G])
             steps, lows = kivi.outwards(tl.min(value, 2), tl.max(value, 2), LEVELS)
             value = kivi.quantise(value, steps.to(tl.float32)[:, :, None], lows.to(tl.float32)[:, :, None], LEVELS)
-            j = tl.arange(0, D * BITS // 8)
-            tl.store(to.to(tl.pointer_type(tl.uint8)) + t[:, None] * (D * BITS // 8) + j[None, :], closed(tl.reshape(value, [G, D]), G, D, BITS))
+            kivi.store_codes(to.to(tl.pointer_type(tl.uint8)), tl.reshape(value, [G, D]), False, D, BITS)
             of = scales + 2 * filled(kept, BITS) + tl.arange(0, D // G)[None, :] * G + t[:, None]
             tl.store(of, steps)
             tl.store(of + D, lows)
@@ -245,7 +245,7 @@ def unpack(memory, jobs, layer, kv_heads, size,
     d = tl.arange(0, D)
     to = memory + ((tl.load(job + 3) + values * G + tl.arange(0, G)) * D)[:, None]
     if values == 0:
-        key = tl.trans(keys_of(group, kept, D, BITS))
+        key = keys_of(group, kept, D, BITS)
         if BITS < 16:
             key = mix(key, kept, G, D, STAGES).to(tl.bfloat16)
         tl.store(to + d[None, :], tl.zeros([G, D], tl.bfloat16))
@@ -272,43 +272,23 @@ def shift(moves, layer, kv_heads, size, D: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def queries(q, row, head, have, heads, channel, kept, D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr):
-    """The channels of queries that keys keep, [M, D], the others 0; for codes, f32, rotated."""
+def queries(q, row, head, have, heads, channel, kept, D: tl.constexpr):
+    """The channels of queries that keys keep, [·, D], the others 0."""
     at = (row.to(tl.int64) * heads + head) * D
-    x = tl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (tl.arange(0, D) < kept)[None, :], other=0.0)
-    if BITS == 16:
-        return x
-    else:
-        return mix(x.to(tl.float32), kept, M, D, STAGES)
+    return tl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (tl.arange(0, D) < kept)[None, :], other=0.0)
 
 
 @triton.jit
-def products(query, group, kept, D: tl.constexpr, BITS: tl.constexpr):
-    """Queries [M, D] times the keys of a group: [M, 32]. Scales of codes go to the queries, of which three parts of bf16 make all of
-    an f32, and codes, counted from their middle, are exact."""
-    if BITS == 16:
-        return tl.dot(query, keys_of(group, kept, D, BITS))
-    else:
-        MIDDLE: tl.constexpr = 1 << (BITS - 1)
-        c = tl.arange(0, D)
-        scales = scales_of(group, kept, D, BITS)
-        scale = tl.load(scales + c, mask=c < kept, other=0.0).to(tl.float32)
-        middle = tl.load(scales + filled(kept, BITS) + c, mask=c < kept, other=0.0).to(tl.float32) + scale * MIDDLE
-        codes = (key_codes(group, kept, D, BITS) - MIDDLE).to(tl.float32).to(tl.bfloat16)
-        rest = query * scale[None, :]
-        first = rest.to(tl.bfloat16)
-        rest -= first.to(tl.float32)
-        second = rest.to(tl.bfloat16)
-        third = (rest - second.to(tl.float32)).to(tl.bfloat16)
-        x = tl.dot(second, codes, tl.dot(third, codes))
-        return tl.dot(first, codes, x) + tl.sum(query * middle[None, :], 1)[:, None]
+def products(query, group, kept, D: tl.constexpr):
+    """Queries [M, D] times the keys of a group: [M, 32]."""
+    return tl.dot(query, tl.trans(keys_of(group, kept, D, 16)))
 
 
 @triton.jit
 def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
-           D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
-    """Softmax attention of one tile of queries of one KV head over one span of its groups; program (tile, KV head, split). See
-    packed.observe_packed for groups and packed, and attention.attend for the rest; span is of groups, and size is not used."""
+           D: tl.constexpr, M: tl.constexpr):
+    """Softmax attention of one tile of queries of one KV head over one span of its groups in 16 bits; program (tile, KV head, split).
+    See attend_packed.attend_packed for groups, packed and span, and attention.attend for the rest; size is not used."""
     tile = tl.program_id(0)
     kv = tl.program_id(1)
     split = tl.program_id(2)
@@ -326,20 +306,17 @@ def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, spa
     mixed = tl.zeros([M, D], tl.float32)
     if from_ < to:
         at, kept, size = groups_of(tl.load(groups + tile), layer, kv, kv_heads, D)
-        query = queries(q, row, head, have, heads, channels_of(at, kept, D), kept, D, M, BITS, STAGES)
+        query = queries(q, row, head, have, heads, channels_of(at, kept, D), kept, D)
         for number in range(from_, to):
             group = at + number.to(tl.int64) * size
-            x = products(query, group, kept, D, BITS) * (scale * 1.4426950408889634)
+            x = products(query, group, kept, D) * (scale * 1.4426950408889634)
             higher = tl.maximum(peak, tl.max(x, 1))
             shrink = tl.exp2(peak - higher)
             p = tl.exp2(x - higher[:, None])
             sum_ = sum_ * shrink + tl.sum(p, 1)
-            as_: tl.constexpr = tl.bfloat16 if BITS == 16 else tl.float16  # what codes stand for is no f16 beyond 65504, as their minima
-            mixed = tl.dot(p.to(as_), values_of(group, kept, D, BITS).to(as_), mixed * shrink[:, None])
+            mixed = tl.dot(p.to(tl.bfloat16), values_of(group, kept, D, 16), mixed * shrink[:, None])
             peak = higher
         mixed = mixed / sum_[:, None]
-        if BITS < 16:
-            mixed = kivi.mix(mixed, M, D, STAGES, SHARE)
     total = tl.where(sum_ > 0, (peak + tl.log2(sum_)) * 0.6931471805599453, float("-inf"))
     r = (split.to(tl.int64) * rows + row) * heads + head
     tl.store(lse + r, total, mask=have)
@@ -348,9 +325,9 @@ def attend(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, spa
 
 @triton.jit
 def observe(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, kv_heads, splits, size, scale, last,
-            D: tl.constexpr, M: tl.constexpr, BITS: tl.constexpr, STAGES: tl.constexpr, SHARE: tl.constexpr):
-    """What the tokens of a group get of the attention of a block's rows; program (group, KV head, block). See
-    packed.observe_packed; size is not used."""
+            D: tl.constexpr, M: tl.constexpr):
+    """What the tokens of a group in 16 bits get of the attention of a block's rows; program (group, KV head, block). See
+    observe_packed.observe_packed; size is not used."""
     block = blocks + tl.program_id(2) * 6
     kv = tl.program_id(1)
     number = tl.program_id(0)
@@ -368,8 +345,8 @@ def observe(q, lse, blocks, groups, packed, positions, out, layer, rows, heads, 
             row = first + i // share
             head = kv * share + i % share
             whole = attention.joined(lse, row, head, inside, rows, heads, splits, M)
-            query = queries(q, row, head, inside, heads, channel, kept, D, M, BITS, STAGES)
-            p = tl.exp2(products(query, group, kept, D, BITS) * (scale * 1.4426950408889634) - whole[:, None])
+            query = queries(q, row, head, inside, heads, channel, kept, D)
+            p = tl.exp2(products(query, group, kept, D) * (scale * 1.4426950408889634) - whole[:, None])
             p = tl.where(inside[:, None], p, 0.0)
             if last == 0:
                 total += tl.sum(p, 0)
