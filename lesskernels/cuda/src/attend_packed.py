@@ -9,78 +9,13 @@ instructions for two; scales go to what codes are multiplied by, and all that is
 
 Lane 4g + t has, of keys, tokens 8(g/2) + g%2 + 2j and channels tD/4 …; of values, channels g + 8i and tokens 8t ….
 """
-import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import mma_v2
 
+from asked import WARPS, ask, base_of, channels_of, keys_of, mix, of_warps, place, rows_of, scaled, scores, stretch, words_of
 from codes import axis
-
-WARPS = gl.constexpr(4)
-
-
-def assembly(words, pairs, step, declare=""):
-    """PTX that makes pairs of each of so many words, and its registers."""
-    lines = [declare] + [line for word in range(words) for i in range(pairs) for line in step(f"${word * pairs + i}", f"${words * pairs + word}", i)]
-    return "{ .reg .b32 a; " + " ".join(lines) + " }", ",".join(["=&r"] * words * pairs + ["r"] * words)
-
-
-def constants(**of):
-    """Registers of pairs of the same number of 16 bits."""
-    return " ".join(f".reg .b32 {name}; mov.b32 {name}, {bits * 0x10001:#x};" for name, bits in of.items())
-
-
-def key4(to, word, i):
-    return [f"shr.u32 a, {word}, {4 * i};", f"and.b32 {to}, a, 0x000F000F;"]
-
-
-def key2(to, word, i):
-    """What is left is 0, 2 or 4 too far."""
-    return [f"shr.u32 a, {word}, {i // 3 * 6};", f"and.b32 {to}, a, {(3 << i % 3 * 2) * 0x10001:#x};"]
-
-
-def kept(bits):
-    """Of keys that have lost channels: where other tokens' codes lie is what is left too far, by stretch."""
-    def step(to, word, i):
-        n = i * bits % 8
-        mask = f"{((1 << bits) - 1 << n) * 0x10001:#x};"
-        return [f"and.b32 {to}, {word}, {mask}"] if i * bits < 8 else [f"shr.u32 a, {word}, 8;", f"and.b32 {to}, a, {mask}"]
-    return step
-
-
-def fit(to, word, i):
-    """The scale of a pair of key2."""
-    return [f"mul.rn.f16x2 {to}, {word}, part{i % 3};" if i % 3 else f"mov.b32 {to}, {word};"]
-
-
-def value(bits):
-    """0x6400 | code << n is 1024 + 2ⁿ·code in f16."""
-    def step(to, word, i):
-        n = i * bits % 8
-        return [f"shr.u32 a, {word}, {i * bits - n};", f"lop3.b32 a, a, {((1 << bits) - 1 << n) * 0x10001:#x}, 0x64006400, 0xEA;", f"fma.rn.f16x2 {to}, a, part{n}, less{n};"]
-    return step
-
-
-def whole(to, word, i):
-    return [f"mov.b32 {to}, {word};"]
-
-
-KEYS4, KEYS4_REGISTERS = map(gl.constexpr, assembly(2, 4, key4))
-KEYS2, KEYS2_REGISTERS = map(gl.constexpr, assembly(2, 8, key2))
-KEPT4, _ = map(gl.constexpr, assembly(2, 4, kept(4)))
-KEPT2, _ = map(gl.constexpr, assembly(2, 8, kept(2)))
-WHOLE, WHOLE_REGISTERS = map(gl.constexpr, assembly(2, 1, whole))
-# Codes of values are counted from 8, or 2: a token's rounded weight is off by the same for all channels, which is least where they are about 0.
-VALUES4, _ = map(gl.constexpr, assembly(2, 4, value(4), constants(part0=0x3C00, less0=0xE408, part4=0x2C00, less4=0xD480)))
-VALUES2, _ = map(gl.constexpr, assembly(2, 8, value(2), constants(
-    part0=0x3C00, less0=0xE402, part2=0x3400, less2=0xDC08, part4=0x2C00, less4=0xD420, part6=0x2400, less6=0xCC80)))
-MIDDLE4, MIDDLE2 = (gl.constexpr("{ " + constants(up=up) + " fma.rn.f16x2 $0, $1, up, $2; }") for up in (0x4800, 0x4000))
-FIT = gl.constexpr("{ " + constants(part1=0x3400, part2=0x2C00) + " " + " ".join(line for i in range(8) for line in fit(f"${i}", f"${8 + i}", i)) + " }")
-FIT_REGISTERS = gl.constexpr(",".join(["=&r"] * 8 + ["r"] * 8))
-# Of high and low part of a number and a scale, the parts of their product.
-SCALED = gl.constexpr("{ .reg .b32 a; " + " ".join(
-    f"mul.rn.f16x2 ${i}, ${4 + i}, ${8 + i}; neg.f16x2 a, ${i}; fma.rn.f16x2 a, ${4 + i}, ${8 + i}, a; fma.rn.f16x2 ${2 + i}, ${6 + i}, ${8 + i}, a;" for i in range(2)) + " }")
-SCALED_REGISTERS = gl.constexpr(",".join(["=&r"] * 4 + ["r"] * 6))
+from fragments import MIDDLE2, MIDDLE4, VALUES2, VALUES4, halves, pairs_of
 
 
 @gluon.jit
@@ -88,164 +23,11 @@ def either(a, b):
     return a | b
 
 
-@gluon.constexpr_function
-def shape_of(shape, *last):
-    return [*shape[:-1], *last]
-
-
-@gluon.constexpr_function
-def swapped(shape):
-    """The order of dimensions with the last two swapped, of one more than shape has and one more."""
-    n = len(shape)
-    return [*range(n), n + 1, n]
-
-
-@gluon.jit
-def halves(words):
-    """words [..., n] i32 → [..., 2n] f16."""
-    N: gl.constexpr = words.shape[len(words.shape) - 1]
-    a, b = gl.inline_asm_elementwise(WHOLE, WHOLE_REGISTERS, [words], dtype=(gl.float16,) * 2, is_pure=True, pack=2)
-    x = gl.join(a, b).reshape(shape_of(words.shape, N // 2, 2, 2))  # pairs of words, which half, and which word
-    return x.permute(swapped(words.shape)).reshape(shape_of(words.shape, 2 * N))
-
-
-@gluon.jit
-def pairs_of(words, BITS: gl.constexpr, four: gl.constexpr, two: gl.constexpr):
-    """words [S, C, 8, 4, 4] i32 of codes → [S, 8, 4, pairs, 2] f16, all pairs of a lane, by assembly for four bits or for two."""
-    S: gl.constexpr = words.shape[0]
-    C: gl.constexpr = words.shape[1]
-    if BITS == 4:
-        a, b, c, d, e, f, g, h = gl.inline_asm_elementwise(four, KEYS4_REGISTERS, [words], dtype=(gl.float16,) * 8, is_pure=True, pack=2)
-        x = gl.join(gl.join(gl.join(a, b), gl.join(c, d)), gl.join(gl.join(e, f), gl.join(g, h)))
-        # words / 2, half, the bits of a pair, words % 2
-        x = x.reshape([S, C, 8, 4, 2, 2, 2, 2, 2]).permute([0, 2, 3, 1, 4, 8, 7, 6, 5])
-        return x.reshape([S, 8, 4, C * 16, 2])
-    else:
-        a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = gl.inline_asm_elementwise(two, KEYS2_REGISTERS, [words], dtype=(gl.float16,) * 16, is_pure=True, pack=2)
-        x = gl.join(gl.join(gl.join(a, b), gl.join(c, d)), gl.join(gl.join(e, f), gl.join(g, h)))
-        y = gl.join(gl.join(gl.join(i, j), gl.join(k, l)), gl.join(gl.join(m, n), gl.join(o, p)))
-        x = gl.join(x, y).reshape([S, C, 8, 4, 2, 2, 2, 2, 2, 2]).permute([0, 2, 3, 1, 4, 9, 8, 7, 6, 5])
-        return x.reshape([S, 8, 4, C * 32, 2])
-
-
-@gluon.jit
-def turned(x, STAGES: gl.constexpr):
-    """The Walsh-Hadamard transform of the last dimension of x [T, H, 2^STAGES], without its factor."""
-    T: gl.constexpr = x.shape[0]
-    H: gl.constexpr = x.shape[1]
-    N: gl.constexpr = 1 << STAGES
-    for i in gl.static_range(STAGES):
-        a, b = gl.split(x.reshape([T, H, N >> (i + 1), 2, 1 << i]).permute([0, 1, 2, 4, 3]))
-        x = gl.join(a + b, a - b).permute([0, 1, 2, 4, 3]).reshape([T, H, N])
-    return x
-
-
-@gluon.jit
-def mix(x, D: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr):
-    """packed.mix of x [8, D], in two steps: of 16 neighbours, which a thread has, and of what stands 16 apart."""
-    L: gl.constexpr = D // 16
-    near: gl.constexpr = gl.BlockedLayout([1, 1, 16], [32 // L, L, 1], [WARPS, 1, 1], [2, 1, 0])
-    far: gl.constexpr = gl.BlockedLayout([1, 1, L], [2, 16, 1], [WARPS, 1, 1], [2, 1, 0])
-    y = turned(gl.convert_layout(x.reshape([8, L, 16]), near), 4)
-    y = turned(gl.convert_layout(y.permute([0, 2, 1]), far), STAGES - 4)
-    return y.permute([0, 2, 1]).reshape([8, D]) * SHARE
-
-
-@gluon.jit
-def turned_kept(x, block, FIRST: gl.constexpr, STAGES: gl.constexpr):
-    """turned, of the stages from FIRST on, where block is larger."""
-    T: gl.constexpr = x.shape[0]
-    H: gl.constexpr = x.shape[1]
-    N: gl.constexpr = 1 << STAGES
-    for i in gl.static_range(STAGES):
-        a, b = gl.split(x.reshape([T, H, N >> (i + 1), 2, 1 << i]).permute([0, 1, 2, 4, 3]))
-        m, n = gl.split(block.reshape([T, H, N >> (i + 1), 2, 1 << i]).permute([0, 1, 2, 4, 3]))
-        x = gl.join(gl.where(m > FIRST + i, a + b, a), gl.where(n > FIRST + i, a - b, b)).permute([0, 1, 2, 4, 3]).reshape([T, H, N])
-        block = gl.join(m, n).permute([0, 1, 2, 4, 3]).reshape([T, H, N])
-    return x, block
-
-
-@gluon.jit
-def mix_kept(x, kept, D: gl.constexpr, STAGES: gl.constexpr):
-    """pruned.mix of x [8, D], as mix does it."""
-    L: gl.constexpr = D // 16
-    near: gl.constexpr = gl.BlockedLayout([1, 1, 16], [32 // L, L, 1], [WARPS, 1, 1], [2, 1, 0])
-    far: gl.constexpr = gl.BlockedLayout([1, 1, L], [2, 16, 1], [WARPS, 1, 1], [2, 1, 0])
-    c = (axis(1, 3, L, near) * 16 + axis(2, 3, 16, near) ^ kept).broadcast_to([8, L, 16])
-    block = gl.zeros([8, L, 16], gl.int32, near)
-    for i in gl.static_range(1, STAGES + 1):
-        block += (c >> i != 0).to(gl.int32)
-    y, block = turned_kept(gl.convert_layout(x.reshape([8, L, 16]), near), block, 0, 4)
-    y, block = turned_kept(gl.convert_layout(y.permute([0, 2, 1]), far), gl.convert_layout(block.permute([0, 2, 1]), far), 4, STAGES - 4)
-    y *= (127 - block // 2 << 23).to(gl.float32, bitcast=True) * gl.where(block % 2 == 0, 1.0, 0.7071067811865476)
-    return y.permute([0, 2, 1]).reshape([8, D])
-
-
-@gluon.jit
-def rows_of(x, S: gl.constexpr, N: gl.constexpr):
-    """x [S, 16, N] → rows i and 8 + i."""
-    return gl.split(x.reshape([S, 2, 8, N]).permute([0, 2, 3, 1]))
-
-
-@gluon.jit
-def in_words(x, D: gl.constexpr):
-    """x [S, 8, 4, D/4] f16 → [S, 8, 4, D/8] i32."""
-    a, b = gl.split(x.to(gl.int16, bitcast=True).to(gl.int32).reshape([WARPS, 8, 4, D // 8, 2]))
-    return a & 0xFFFF | b << 16
-
-
-@gluon.jit
-def both(a, b, c, e, D: gl.constexpr, left: gl.constexpr):
-    """Of two numbers, whose pairs are in a, b and in c, e: [S, 16, D]."""
-    x = gl.join(gl.join(a, b), gl.join(c, e)).reshape([WARPS, 8, 4, D // 16, 2, 2, 2])  # which half, which word, which number
-    return gl.convert_layout(x.permute([0, 6, 1, 3, 5, 2, 4]).reshape([WARPS, 16, D]), left)
-
-
-@gluon.jit
-def unscaled(high, low, D: gl.constexpr, left: gl.constexpr):
-    a, b = gl.inline_asm_elementwise(WHOLE, WHOLE_REGISTERS, [high], dtype=(gl.float16,) * 2, is_pure=True, pack=2)
-    c, e = gl.inline_asm_elementwise(WHOLE, WHOLE_REGISTERS, [low], dtype=(gl.float16,) * 2, is_pure=True, pack=2)
-    return both(a, b, c, e, D, left)
-
-
-@gluon.jit
-def scaled(high, low, scales, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr, left: gl.constexpr):
-    if BITS == 2 and not PRUNED:
-        scales = gl.inline_asm_elementwise(FIT, FIT_REGISTERS, [scales], dtype=gl.int32, is_pure=True, pack=8)
-    a, b, c, e = gl.inline_asm_elementwise(SCALED, SCALED_REGISTERS, [high, low, scales], dtype=(gl.float16,) * 4, is_pure=True, pack=2)
-    return both(a, b, c, e, D, left)
-
-
 @gluon.jit
 def room_of(scales, layout: gl.constexpr):
     """Times 2 to how much weights are still f16, as they are and times scales [S, NB, 8, 4, 4] i32: [S, 8]."""
     e = gl.reduce(gl.reduce(gl.reduce(scales, 4, either), 3, either), 1, either)
     return gl.convert_layout(gl.minimum(29 - ((e | e >> 16) >> 10 & 31), 15).to(gl.float32), layout)
-
-
-@gluon.jit
-def stretch(BITS: gl.constexpr, SIGN: gl.constexpr, layout: gl.constexpr):
-    """Of the tokens of scores, by what kept makes codes too large, or one by it: [1, 1, 32]."""
-    far = axis(2, 3, 32, layout) // 8 % (8 // BITS) * BITS
-    return (127 + SIGN * far << 23).to(gl.float32, bitcast=True)
-
-
-@gluon.jit
-def scores(asked, parts, words, minima, mma: gl.constexpr, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
-    """2⁻²⁴ of queries times keys [S, 8, 32], and stretch where they have lost channels: times minima, of which all tokens have the same,
-    and parts, which are times scales, times codes."""
-    S: gl.constexpr = WARPS
-    right: gl.constexpr = gl.DotOperandLayout(1, mma, 2)
-    m = halves(minima).reshape([S, 8, 4, D // 16, 2, 2]).permute([0, 3, 4, 2, 5, 1]).reshape([S, D, 8])
-    x = mma_v2(asked, gl.convert_layout(m, right), gl.zeros([S, 16, 8], gl.float32, mma)) * 5.9604644775390625e-08
-    x = gl.convert_layout(x.reshape([S, 16, 1, 8]).broadcast_to([S, 16, 4, 8]).reshape([S, 16, 32]), mma)
-    if PRUNED:
-        x = x * stretch(BITS, 1, mma)
-        k = pairs_of(words, BITS, KEPT4, KEPT2).reshape([S, 8, 4, D // 16, 2, 4, 2]).permute([0, 3, 4, 2, 6, 5, 1]).reshape([S, D, 32])
-    else:
-        k = pairs_of(words, BITS, KEYS4, KEYS2).reshape([S, 8, 4, 4, D // 16, 2, 2]).permute([0, 4, 5, 2, 6, 3, 1]).reshape([S, D, 32])
-    upper, lower = rows_of(mma_v2(parts, gl.convert_layout(k, right), x), S, 32)
-    return upper + lower
 
 
 @gluon.jit
@@ -274,96 +56,6 @@ def columns_of(x, mma: gl.constexpr, NB: gl.constexpr):
     return gl.convert_layout(x.reshape([NB * WARPS, 1, 8]), mma)
 
 
-@gluon.constexpr_function
-def base_of(D):
-    """Of rows of eight queries."""
-    return gl.BlockedLayout([1, 16], [512 // D, D // 16], [4, 1], [1, 0])
-
-
-@gluon.jit
-def of_warps(x, layout: gl.constexpr):
-    """x [8] of queries, for each warp: [S, 8]."""
-    each: gl.constexpr = gl.BlockedLayout([1, 1], [4, 8], [WARPS, 1], [1, 0])
-    return gl.convert_layout(gl.convert_layout(x.reshape([1, 8]), each).broadcast_to([WARPS, 8]), layout)
-
-
-@gluon.jit
-def ask(q, at, have, scale, channels_at, kept, D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr, PRUNED: gl.constexpr):
-    """Of eight queries, which begin at [8], what is multiplied by minima, both its parts, which are multiplied by scales, and by what
-    2⁻²⁴ of the scores that they give are multiplied, to the base 2: [8]."""
-    S: gl.constexpr = WARPS
-    base: gl.constexpr = base_of(D)
-    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[S, 1, 1], instr_shape=[1, 16, 8])
-    d = gl.arange(0, D, gl.SliceLayout(0, base))
-    if PRUNED:
-        channel = gl.load(channels_at + d, mask=d < kept, other=0).to(gl.int32)
-        query = gl.load(q + at[:, None] + channel[None, :], mask=have[:, None] & (d < kept)[None, :], other=0.0).to(gl.float32)
-        query = mix_kept(query, kept, D, STAGES).reshape([8, D * BITS // 32, 4, 8 // BITS]).permute([0, 2, 1, 3]).reshape([8, D])
-        query = gl.convert_layout(query, base)
-    else:
-        query = mix(gl.load(q + at[:, None] + d[None, :], mask=have[:, None], other=0.0).to(gl.float32), D, STAGES, SHARE)
-    # The largest number of a query is made 2 to 4, by a power of two: times scales below 2¹⁴ none is too large.
-    power = gl.maximum(gl.max(gl.abs(query), 1).to(gl.int32, bitcast=True) & 0x7F800000, 0x02000000)
-    up = (0x7F800000 - power).to(gl.float32, bitcast=True)
-    query *= up[:, None]
-    of_lane: gl.constexpr = gl.BlockedLayout([1, 1, 1, D // 4], [1, 8, 4, 1], [S, 1, 1, 1], [3, 2, 1, 0])
-    query = gl.convert_layout(query.reshape([1, 8, 4, D // 4]), of_lane).broadcast_to([S, 8, 4, D // 4])
-    high = query.to(gl.float16)
-    low = (query - high.to(gl.float32)).to(gl.float16)
-    channels: gl.constexpr = channels_of(D)
-    high = gl.convert_layout(in_words(high, D), channels)
-    low = gl.convert_layout(in_words(low, D), channels)
-    down = (power - (1 << 23)).to(gl.float32, bitcast=True) * (scale * (1.4426950408889634 * 16777216))
-    return unscaled(high, low, D, gl.DotOperandLayout(0, mma, 2)), high, low, down
-
-
-@gluon.jit
-def place(groups, layer, kv, kv_heads, size, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
-    """Of the groups of a KV head: where they begin, how many words one has, how many channels keys keep, and are filled up to, and where
-    it is told which. groups is where the address of the table is."""
-    table = gl.load(groups).to(gl.pointer_type(gl.int64))
-    begin = gl.multiple_of(gl.load(table + layer * kv_heads + kv).to(gl.pointer_type(gl.int32)), 16)
-    if PRUNED:
-        about = begin - (D // 2 + 4)
-        kept = gl.load(about)
-        line: gl.constexpr = 16 // BITS
-        return begin, gl.multiple_of(gl.load(about + 1) // 4, 4), kept, gl.multiple_of((kept + line - 1) // line * line, line), (about + 4).to(gl.pointer_type(gl.int16), bitcast=True)
-    else:
-        return begin, gl.multiple_of(size // 4, 4), D, D, begin
-
-
-@gluon.jit
-def keys_of(g, at, filled, D: gl.constexpr, BITS: gl.constexpr, PRUNED: gl.constexpr):
-    """Codes, scales and minima of keys of groups that begin at g, for words_of, and at, for channels_of. Behind channels that keys keep
-    others are read, as of what lies there: queries are 0."""
-    S: gl.constexpr = WARPS
-    C: gl.constexpr = D * BITS // 128
-    words: gl.constexpr = words_of(D, BITS)
-    channels: gl.constexpr = channels_of(D)
-    if PRUNED:
-        lane = (axis(1, 5, C, words) * 4 + axis(4, 5, 4, words)) * 32 + axis(3, 5, 4, words) * 8 + axis(2, 5, 8, words)
-        N: gl.constexpr = 4 // BITS
-        pair = axis(3, 4, D // 8, channels)
-        channel = pair // N * (4 * N) + axis(2, 4, 4, channels) * N + pair % N
-    else:
-        lane = axis(1, 5, C, words) * 128 + axis(2, 5, 8, words) * 16 + axis(3, 5, 4, words) * 4 + axis(4, 5, 4, words)
-        channel = axis(2, 4, 4, channels) * (D // 8) + axis(3, 4, D // 8, channels)
-    word = (at + (filled + D) * BITS + channel).broadcast_to([S, 8, 4, D // 8])
-    return gl.load(g + lane), gl.load(word), gl.load(word + filled // 2)
-
-
-@gluon.constexpr_function
-def words_of(D, BITS):
-    """Of codes of a lane, four words each."""
-    return gl.BlockedLayout([1, D * BITS // 128, 1, 1, 4], [1, 1, 8, 4, 1], [4, 1, 1, 1, 1], [4, 3, 2, 1, 0])
-
-
-@gluon.constexpr_function
-def channels_of(D):
-    """Of pairs of channels of keys."""
-    return gl.BlockedLayout([1, 1, 1, D // 8], [1, 8, 4, 1], [4, 1, 1, 1], [3, 2, 1, 0])
-
-
 @gluon.jit
 def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_heads, span, size, scale,
                   D: gl.constexpr, BITS: gl.constexpr, STAGES: gl.constexpr, SHARE: gl.constexpr, PRUNED: gl.constexpr):
@@ -374,7 +66,7 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
         packed [rows, kv_heads] i32: how many groups the row sees, as many as the first of its tile
         span   groups of a split
         size   bytes of a group
-        PRUNED keys have lost channels: see pruned.py, where size is not used
+        PRUNED keys have lost channels: see pruned.py; size is not used
     """
     S: gl.constexpr = WARPS
     NB: gl.constexpr = D // 32  # blocks of channels of a value
@@ -451,3 +143,4 @@ def attend_packed(q, tiles, groups, packed, out, lse, layer, rows, heads, kv_hea
         r = ((split * rows + row) * heads + head).to(gl.int64)
         gl.store(lse + r, gl.full([8], float("-inf"), gl.float32, of_query), mask=have)
         gl.store(out + r[:, None] * D + d[None, :], gl.zeros([8, D], gl.float32, base), mask=have[:, None])
+

@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.experimental.gluon._runtime import GluonASTSource
 
+import asked
 import attend_packed
 import attention
 import codes
@@ -116,8 +117,8 @@ def kernels():
             of = dict(D=d, BITS=bits, **rotated)
             yield f"pack_d{d}_{bits}", packed.pack, PACK, of, 8 if d == 256 else 4, 1
             yield f"unpack_d{d}_{bits}", packed.unpack, {name: PACK[name] for name in PACK if name != "rows"}, of, 4, 1
-            yield f"attend_packed_d{d}_{bits}", attend_packed.attend_packed, ATTEND_PACKED, dict(PRUNED=False, **of), attend_packed.WARPS.value
-            yield f"observe_packed_d{d}_{bits}", observe_packed.observe_packed, OBSERVE_PACKED, dict(PRUNED=False, **of), attend_packed.WARPS.value
+            yield f"attend_packed_d{d}_{bits}", attend_packed.attend_packed, ATTEND_PACKED, dict(PRUNED=False, **of), asked.WARPS.value
+            yield f"observe_packed_d{d}_{bits}", observe_packed.observe_packed, OBSERVE_PACKED, dict(PRUNED=False, **of), asked.WARPS.value
         without_rows = {name: PACK[name] for name in PACK if name != "rows"}
         yield f"shift_d{d}_pruned", pruned.shift, dict(moves="*i64", layer="i32", kv_heads="i32", size="i32"), dict(D=d, BLOCK=4096), 4
         for bits in 2, 4, 16:
@@ -126,8 +127,8 @@ def kernels():
             yield f"pack_d{d}_{bits}_pruned", pruned.pack, PACK, of, warps, 1
             yield f"unpack_d{d}_{bits}_pruned", pruned.unpack, without_rows, of, warps, 1
             if bits < 16:
-                yield f"attend_packed_d{d}_{bits}_pruned", attend_packed.attend_packed, ATTEND_PACKED, dict(PRUNED=True, **of), attend_packed.WARPS.value
-                yield f"observe_packed_d{d}_{bits}_pruned", observe_packed.observe_packed, OBSERVE_PACKED, dict(PRUNED=True, **of), attend_packed.WARPS.value
+                yield f"attend_packed_d{d}_{bits}_pruned", attend_packed.attend_packed, ATTEND_PACKED, dict(PRUNED=True, **of), asked.WARPS.value
+                yield f"observe_packed_d{d}_{bits}_pruned", observe_packed.observe_packed, OBSERVE_PACKED, dict(PRUNED=True, **of), asked.WARPS.value
         yield f"attend_packed_d{d}_16_pruned", pruned.attend, ATTEND_PACKED, dict(D=d, M=16), warps, stages
         yield f"observe_packed_d{d}_16_pruned", pruned.observe, OBSERVE_PACKED, dict(D=d, M=16), warps, 1
         yield f"ask_d{d}", pruned.ask, ASK, dict(D=d), 1

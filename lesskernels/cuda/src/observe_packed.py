@@ -2,7 +2,7 @@
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-from attend_packed import WARPS, ask, base_of, channels_of, keys_of, of_warps, place, rows_of, scaled, scores, stretch, words_of
+from asked import WARPS, ask, base_of, channels_of, keys_of, of_warps, place, rows_of, scaled, scores, stretch, words_of
 from codes import axis
 
 SPAN = gl.constexpr(16)  # groups of a program: a query is rotated once for them

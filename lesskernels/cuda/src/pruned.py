@@ -4,9 +4,9 @@ What a KV head has begins with how many channels keys keep and how many bytes a 
 the channels [D], i16, rising; and then its groups. A group is keys [channels, 32] and values [32, D], bf16; or codes of them in 2
 or 4 bits, and then scales and minima, f16: of keys, [channels] each, and of values, [D/32, 32] each, of a token's blocks of 32
 channels. There the channels are filled up, by such whose numbers are 0, to as many as 8 bytes have codes. Codes of values lie as
-those of packed.py. Of keys, as many of 32 bytes have two channels, or in 2 bits four, as fill them: one word for each 8(g/2) + g%2 of
-tokens, whose half has those of every other channel, and of it, from its lowest bits on, of tokens 2j further. Behind it lies, where a state of LESS will absorb its keys, ψ of them as they were when they were whole
-[32, rank], bf16. Codes are of rotated vectors: see packed.py.
+those of packed.py; of keys, two channels, or four of 2 bits, in eight words, of tokens 8(g/2) + g%2 each: a word's half has every
+other channel, and from its lowest bits on the codes of tokens 2j further. Behind it lies, where a state of LESS will absorb its
+keys, ψ of them as they were when they were whole [32, rank], bf16. Codes are of rotated vectors: see packed.py.
 """
 import triton
 import triton.language as tl
