@@ -1,14 +1,12 @@
 package decode
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"lessrag/decode/cache"
 	"lessrag/decode/model"
 	"lessrag/decode/passages"
-	"lessrag/lesskernels/cuda/device"
 )
 
 // Blend tells which parts of a prompt are passages that other prompts may have as
@@ -175,9 +173,7 @@ func (e *Engine) blend() bool {
 		return false
 	}
 	j := running[i]
-	if err := e.blendOn(j); errors.Is(err, device.ErrLost) {
-		e.lose(err)
-	} else if err != nil {
+	if err := e.blendOn(j); err != nil && !e.loses(err) {
 		e.finish(j, "", fmt.Errorf("blend: %w", err))
 	}
 	return true

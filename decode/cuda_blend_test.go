@@ -119,6 +119,13 @@ func TestCardBlends(t *testing.T) {
 	if r := run(e, request("full", 0)); r.ReusedTokens != 120 || r.RecomputedTokens == 0 {
 		t.Errorf("after the card has come back, %d tokens were reused, of which %d were computed", r.ReusedTokens, r.RecomputedTokens)
 	}
+	e.do(context.Background(), func(Backend) { d.Lose(errors.New("the bus fell silent")) })
+	prompt, another := asked([]int{3}, 1) // nobody asks: who computes a passage sees that the card is lost
+	until(t, "a passage that nobody asked for", func() bool {
+		_, err := e.Remember(context.Background(), prompt, *another, cache.Spec{})
+		return err == nil
+	})
+	run(e, request("full", 0))
 	if s := e.Stats(); s.Desk == 0 || s.Promised != 0 {
 		t.Errorf("%+v", s)
 	}

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,7 +9,6 @@ import (
 
 	"lessrag/decode/model"
 	"lessrag/decode/tokenizer"
-	"lessrag/lesskernels/cuda/device"
 )
 
 // Engine runs many sequences at once over one model, on one device. One goroutine owns the
@@ -149,8 +147,7 @@ func (e *Engine) step() bool {
 	}
 	e.idle.began = false
 	results, err := e.backend.Forward(works)
-	if errors.Is(err, device.ErrLost) {
-		e.lose(err)
+	if e.loses(err) {
 		return true
 	}
 	for i, j := range jobs {

@@ -128,7 +128,10 @@ func (e *Engine) Forget(tenant string) error {
 // compute feeds a passage between the passes of running answers.
 func (e *Engine) compute(ctx context.Context, f *feeder) (p *passages.Passage, err error) {
 	for p == nil && err == nil {
-		if gone := e.do(ctx, func(Backend) { p, err = f.step(e.blender, e.options.Block) }); gone != nil {
+		if gone := e.do(ctx, func(Backend) {
+			p, err = f.step(e.blender, e.options.Block)
+			e.loses(err)
+		}); gone != nil {
 			err = gone
 		}
 	}

@@ -1,12 +1,10 @@
 package decode
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"lessrag/decode/passages"
-	"lessrag/lesskernels/cuda/device"
 )
 
 // idle computes passages for the store while nobody waits for anything. It belongs to
@@ -66,8 +64,7 @@ func (e *Engine) useIdleTime() {
 	if p == nil && err == nil {
 		return
 	}
-	if errors.Is(err, device.ErrLost) {
-		e.lose(err) // and the feeder with it
+	if e.loses(err) { // and the feeder with it
 		return
 	}
 	i.feeder.free()

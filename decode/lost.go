@@ -1,11 +1,13 @@
 package decode
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"lessrag/decode/model"
+	"lessrag/lesskernels/cuda/device"
 )
 
 // retryLost is how long the engine waits before it tries again to get a lost device back.
@@ -50,6 +52,15 @@ func (e *Engine) lose(why error) {
 	}
 	e.stirAll() // what waited for this one
 	e.revive()
+}
+
+// loses tells whether err is that of a lost device, and lets it go if so.
+func (e *Engine) loses(err error) bool {
+	if !errors.Is(err, device.ErrLost) {
+		return false
+	}
+	e.lose(err)
+	return true
 }
 
 // revive opens the lost device anew; where that fails it will be tried again.

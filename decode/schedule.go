@@ -1,12 +1,10 @@
 package decode
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"lessrag/decode/model"
-	"lessrag/lesskernels/cuda/device"
 )
 
 // schedule lays out the next pass.
@@ -68,8 +66,7 @@ func (e *Engine) admit() {
 	}
 	for _, j := range admitted {
 		err := e.start(j)
-		if errors.Is(err, device.ErrLost) {
-			e.lose(err)
+		if e.loses(err) {
 			return
 		}
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"lessrag/decode/cache"
-	"lessrag/lesskernels/cuda/ptx"
 )
 
 // What is given up by attention is decided of all layers before a pass begins: the processor waits for what tokens got in
@@ -12,18 +11,8 @@ import (
 func TestCUDADecidesAhead(t *testing.T) {
 	deep := quantised
 	deep.Layers, deep.Context = 30, 400
-	d := &counting{Device: ptx.New(1 << 28), idle: true}
-	c, err := NewCUDA(parse(t, deep), Limits{Tokens: 8, Sequences: 2}, 1<<20, d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, c := countedCard(t, deep, Limits{Tokens: 8, Sequences: 2}, true)
 	one := conformance{b: c}
-	t.Cleanup(func() { // after the sequences
-		c.Close()
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	for _, spec := range []string{"h2o", "tova", "buzz", "cascade", "corm", "elastic", "h2o+kivi4", "elastic+kivi2"} {
 		t.Run(spec, func(t *testing.T) {
 			budget := 30

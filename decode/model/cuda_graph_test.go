@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lessrag/decode/cache"
+	"lessrag/decode/gguf/gguftest"
 	"lessrag/lesskernels"
 	"lessrag/lesskernels/cuda/device"
 	"lessrag/lesskernels/cuda/ptx"
@@ -20,6 +21,23 @@ type counting struct {
 	waits, uploads           int
 	capturing                bool
 	idle                     bool // it computes nothing: what is read is 0
+}
+
+// countedCard opens a backend over such a device.
+func countedCard(t *testing.T, m gguftest.Model, limits Limits, idle bool) (*counting, *CUDA) {
+	t.Helper()
+	d := &counting{Device: ptx.New(1 << 28), idle: idle}
+	c, err := NewCUDA(parse(t, m), limits, 1<<20, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // after the sequences
+		c.Close()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d, c
 }
 
 type countingStream struct {
@@ -77,22 +95,12 @@ func (s *countingStream) Run(g device.Graph) error {
 // Steps of answers run from one graph for each number of answers, whatever has come and gone between; prompts and
 // evictions do not. That their logits are those of launches one by one, conform proves with every batch.
 func TestCUDAGraphs(t *testing.T) {
-	d := &counting{Device: ptx.New(1 << 28)}
-	c, err := NewCUDA(parse(t, quantised), Limits{Tokens: 32, Sequences: 4}, 1<<20, d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, c := countedCard(t, quantised, Limits{Tokens: 32, Sequences: 4}, false)
 	if err := c.UseMaps(syntheticMaps(c.config, 3, lesskernels.PreRoPE, open)); err != nil {
 		t.Fatal(err)
 	}
 	one := conformance{b: c}
 	take := func(spec string) Sequence { return one.sequence(t, spec, cache.Budget{Tokens: 12}, 4) }
-	t.Cleanup(func() { // after the sequences
-		c.Close()
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	all := []Sequence{take("sinks+less"), take("h2o+less"), take("full")}
 	prompt := []int32{1, 2, 3, 4, 5, 6, 7, 8}
 	for _, s := range all {
@@ -180,18 +188,8 @@ func TestCUDAGraphs(t *testing.T) {
 // Where the likeliest tokens are enough, these are what comes from the device; they are those of the logits, which
 // can still be had.
 func TestCUDALikely(t *testing.T) {
-	d := &counting{Device: ptx.New(1 << 28)}
-	c, err := NewCUDA(parse(t, quantised), Limits{Tokens: 32, Sequences: 4}, 1<<20, d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, c := countedCard(t, quantised, Limits{Tokens: 32, Sequences: 4}, false)
 	one := conformance{b: c}
-	t.Cleanup(func() { // after the sequences
-		c.Close()
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	var all []Sequence
 	for range 3 {
 		all = append(all, one.sequence(t, "full", cache.Budget{Tokens: 12}, 1))

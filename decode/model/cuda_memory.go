@@ -169,7 +169,9 @@ func (s *cudaSequence) join(layer, head int, h *passages.Head, by int) {
 	if state == nil || c.failed != nil {
 		return
 	}
-	joinState(state, h, by, c.frequencies, func(s *cache.State, clock int) { c.wind(s, layer, head, clock) })
+	joinState(state, h, by, c.frequencies, func(s *cache.State, clock int) {
+		wind(c.source.Layers[layer].Rates(head), s, clock)
+	})
 	last := state.Clock
 	if s.plan.Spec.State == cache.Moment {
 		last = state.Absorbed
@@ -178,20 +180,4 @@ func (s *cudaSequence) join(layer, head int, h *passages.Head, by int) {
 	at := s.stateAt(i)
 	c.check(c.stream.Upload(device.Pointer(4*(s.table+int64(at))), cuda.Bytes(x)))
 	c.check(c.stream.Upload(device.Pointer(4*(s.table+2*int64(i))), cuda.Bytes([]int32{int32(at)}))) // StateEntry.Further
-}
-
-// wind puts a state's clock forward, where features fade.
-func (c *CUDA) wind(s *cache.State, layer, head, clock int) {
-	rates, dim := c.source.Layers[layer].Rates(head), c.heads.Dim
-	if rates == nil || clock <= s.Clock {
-		return
-	}
-	for r, rate := range rates {
-		left := float32(math.Exp(-rate * float64(clock-s.Clock)))
-		s.Z[r] *= left
-		for i := range dim {
-			s.H[r*dim+i] *= left
-		}
-	}
-	s.Clock = clock
 }

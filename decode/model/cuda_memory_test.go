@@ -48,7 +48,7 @@ func TestCUDAMemories(t *testing.T) {
 					if state == cache.Less { // both as old as the older one
 						theirs, ours := lessState(g, c.heads.Dim), lessState(w, exact.stored)
 						for _, s := range []*cache.State{theirs, ours} {
-							c.wind(s, i/2, i%2, max(g.Clock, w.Clock))
+							wind(c.source.Layers[i/2].Rates(i%2), s, max(g.Clock, w.Clock))
 						}
 						w = &passages.Head{State: slices.Concat(exact.sumOfParts(ours.H), ours.Z)}
 						numbers = slices.Concat(theirs.H, theirs.Z)

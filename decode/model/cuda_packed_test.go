@@ -54,6 +54,22 @@ func (r *packedRun) feed(block []int32) bool {
 	return true
 }
 
+// feedBlocks feeds blocks of the sizes given until feed tells that other tokens are held, which is an error in the first
+// 200. It returns how many tokens were fed.
+func feedBlocks(t *testing.T, feed func(block []int32) bool, ids []int32, sizes ...int) (fed int) {
+	t.Helper()
+	for _, n := range sizes {
+		fed += n
+		if !feed(ids[fed-n : fed]) {
+			if t.Logf("other tokens are held after %d", fed); fed < 200 {
+				t.Error("so soon")
+			}
+			break
+		}
+	}
+	return fed
+}
+
 // check compares how far the card and the CPU were off.
 func (r *packedRun) check() {
 	r.t.Helper()
@@ -101,16 +117,7 @@ func TestCUDAPacked(t *testing.T) {
 					budget.Tokens = 300
 				}
 				r.take(spec, budget)
-				from := 0
-				for _, n := range []int{80, 40, 8, 20, 3, 50, 1, 7, 1, 5, 40, 1, 1, 20, 1, 1} {
-					from += n
-					if !r.feed(ids[from-n : from]) {
-						if t.Logf("other tokens are held after %d", from); from < 200 {
-							t.Error("so soon")
-						}
-						break
-					}
-				}
+				feedBlocks(t, r.feed, ids, 80, 40, 8, 20, 3, 50, 1, 7, 1, 5, 40, 1, 1, 20, 1, 1)
 				r.check()
 			})
 		}

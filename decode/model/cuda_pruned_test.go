@@ -109,16 +109,7 @@ func TestCUDAPruned(t *testing.T) {
 					budget.Tokens = 250
 				}
 				r.s, r.want = r.card.sequence(t, spec, budget, 8), r.host.sequence(t, spec, budget, 8)
-				from := 0
-				for _, n := range []int{80, 40, 8, 20, 1, 50, 1, 7, 1, 40, 1, 1} {
-					from += n
-					if !r.feed(ids[from-n : from]) {
-						if t.Logf("other tokens are held after %d", from); from < 200 {
-							t.Error("so soon")
-						}
-						break
-					}
-				}
+				from := feedBlocks(t, r.feed, ids, 80, 40, 8, 20, 1, 50, 1, 7, 1, 40, 1, 1)
 				r.check()
 				if spec == "sinks+less+think89" {
 					r.checkCopy(ids[from : from+1])

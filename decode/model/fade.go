@@ -19,7 +19,7 @@ func (c *CPU) add(state *cache.State, layer, head int, psi []float32, values []u
 		return
 	}
 	for len(positions) > 0 {
-		wind(maps, state, head, hour(positions[0]))
+		wind(maps.Rates(head), state, hour(positions[0]))
 		n := 1
 		for n < len(positions) && hour(positions[n]) <= state.Clock {
 			n++
@@ -30,10 +30,10 @@ func (c *CPU) add(state *cache.State, layer, head int, psi []float32, values []u
 	}
 }
 
-// wind puts a state's clock forward, where features fade.
-func wind(maps *cpu.Maps, state *cache.State, head, clock int) {
-	if maps.Fades() && clock > state.Clock {
-		maps.FadeSums(state.H, state.Z, head, clock-state.Clock)
+// wind puts a state's clock forward, where features fade at some rates.
+func wind(rates []float64, state *cache.State, clock int) {
+	if rates != nil && clock > state.Clock {
+		cpu.FadeSums(rates, state.H, state.Z, clock-state.Clock)
 		state.Clock = clock
 	}
 }

@@ -44,7 +44,7 @@ func (c *CPU) Place(made Sequence, p *passages.Passage) error {
 		return fmt.Errorf("model: a passage of %d tokens would exceed the context of %d", p.Tokens, c.config.Context)
 	}
 	s.Place(p, func(state *cache.State, layer, kvHead int, h *passages.Head, by int) {
-		joinState(state, h, by, c.frequencies, func(s *cache.State, clock int) { wind(c.memory.maps[layer], s, kvHead, clock) })
+		joinState(state, h, by, c.frequencies, func(s *cache.State, clock int) { wind(c.memory.maps[layer].Rates(kvHead), s, clock) })
 	})
 	c.absorb() // what made room for it
 	return nil

@@ -119,8 +119,8 @@ func TestMemoriesAddUp(t *testing.T) {
 				layer, head := i/c.config.KVHeads, i%c.config.KVHeads
 				got, want := remembering.State(layer, head), want.State(layer, head)
 				if state == cache.Less {
-					wind(c.memory.maps[layer], got, head, want.Clock)
-					wind(c.memory.maps[layer], want, head, got.Clock)
+					wind(c.memory.maps[layer].Rates(head), got, want.Clock)
+					wind(c.memory.maps[layer].Rates(head), want, got.Clock)
 				}
 				for name, pair := range map[string][2][]float32{"H": {got.H, want.H}, "Z": {got.Z, want.Z}, "key mean": {got.KeyMean, want.KeyMean},
 					"value mean": {got.ValueMean, want.ValueMean}, "covariance": {got.Covariance, want.Covariance}} {

@@ -62,10 +62,13 @@ func (m *Maps) Fade(x []float32, kvHead, width, n int, age func(i int) int) {
 	}
 }
 
-// FadeSums lets sums over features of a KV head, h [R, headDim] and z [R], grow older by so many positions.
-func (m *Maps) FadeSums(h, z []float32, kvHead, by int) {
+// Rates is how fast the features of a KV head fade [R]; nil: none does.
+func (m *Maps) Rates(kvHead int) []float64 { return m.fading[kvHead].rates }
+
+// FadeSums lets sums over features that fade at rates [R], h [R, headDim] and z [R], grow older by so many positions.
+func FadeSums(rates []float64, h, z []float32, by int) {
 	dim := len(h) / len(z)
-	for r, rate := range m.fading[kvHead].rates {
+	for r, rate := range rates {
 		left := left(rate, by)
 		z[r] *= left
 		for i := range h[r*dim : (r+1)*dim] {

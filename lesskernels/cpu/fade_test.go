@@ -50,7 +50,7 @@ func TestFade(t *testing.T) {
 
 		const dim, by = 5, 777
 		h, z := slices.Clone(x[:rank*dim]), slices.Clone(x[:rank])
-		m.FadeSums(h, z, 1, by)
+		FadeSums(m.Rates(1), h, z, by)
 		for r, rate := range rates {
 			left := math.Exp(-rate * by)
 			for i, got := range append(h[r*dim:(r+1)*dim:(r+1)*dim], z[r]) {

@@ -50,7 +50,7 @@ TWICE = [name for name in UNITS if name.startswith("attend_packed") and not name
 
 # Shapes are powers of two: channels that keys have lost are multiplied too, as zeros. Where that is above what the bytes of the others
 # allow, likewise.
-ZEROS = [name for name in UNITS if name.startswith("observe_packed") and name.endswith("pruned")] + ["attend_packed_d64_2_pruned"]
+ZEROS = ["attend_packed_d64_2_pruned", "observe_packed_d64_4_pruned"] + [f"observe_packed_d{d}_2_pruned" for d in (64, 128, 256)]
 
 
 def loop(ptx):

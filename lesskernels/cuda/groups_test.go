@@ -9,12 +9,26 @@ import (
 	"lessrag/lesskernels/cuda/device"
 )
 
+// groupCounts is how many groups each KV head has.
+type groupCounts []int
+
+// each tells of every group: the i-th of all is number number of a KV head.
+func (c groupCounts) each(f func(kv, number, i int)) {
+	i := 0
+	for kv, n := range c {
+		for number := range n {
+			f(kv, number, i)
+			i++
+		}
+	}
+}
+
 // overGroups are packed groups of two KV heads, of which the first has three or more and the second one, that are attended.
 type overGroups struct {
 	*rig
 	h      Heads
 	p      KIVI
-	counts []int          // groups of KV heads
+	counts groupCounts
 	table  device.Pointer // of where they are
 	seen   func(kv, from, to int) (keys, values []float32)
 }

@@ -14,22 +14,11 @@ type packedCase struct {
 	*rig
 	h      Heads
 	p      KIVI
-	counts []int          // groups of KV heads
+	counts groupCounts
 	table  device.Pointer // of where they are
 	size   int            // bytes of all
 	at     device.Pointer // of the first
 	want   [][]uint16     // [kvHeads·groups] as the CPU packs them
-}
-
-// each tells of every group.
-func (c *packedCase) each(f func(kv, number, i int)) {
-	i := 0
-	for kv, n := range c.counts {
-		for number := range n {
-			f(kv, number, i)
-			i++
-		}
-	}
 }
 
 func (r *rig) packedGroups(h Heads, bits int, counts ...int) *packedCase {
@@ -62,7 +51,7 @@ func (r *rig) packedGroups(h Heads, bits int, counts ...int) *packedCase {
 	var jobs []PackJob
 	var rows []PackRow
 	packing := cpu.Packing{Bits: bits, Keys: h.Dim, Values: h.Dim}
-	c.each(func(kv, number, i int) {
+	c.counts.each(func(kv, number, i int) {
 		if number == 0 {
 			begin[h.KVHeads+kv] = int64(c.at) + int64(i*c.p.GroupBytes(h.Dim))
 		}
@@ -197,7 +186,7 @@ func (r *rig) checkAttendPacked(h Heads, bits int) {
 
 // seen are keys and values of groups from…to of a KV head.
 func (c *packedCase) seen(kv, from, to int) (keys, values []float32) {
-	c.each(func(k, number, i int) {
+	c.counts.each(func(k, number, i int) {
 		if k == kv && number >= from && number < to {
 			key, value := c.standsFor(i)
 			keys, values = append(keys, key...), append(values, value...)

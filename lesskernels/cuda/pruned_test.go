@@ -16,23 +16,12 @@ type prunedCase struct {
 	*rig
 	h            Heads
 	p            Pruned
-	counts       []int            // groups of KV heads
+	counts       groupCounts
 	channels     [][]uint16       // [kvHeads] that keys keep
 	table        device.Pointer   // of where groups are
 	first        []device.Pointer // [kvHeads] groups
 	keys, values [][]float32      // [kvHeads][tokens, dim] that they stand for
 	bits         [][]uint16       // [kvHeads·groups] as they lie in memory
-}
-
-// each tells of every group.
-func (c *prunedCase) each(f func(kv, number, i int)) {
-	i := 0
-	for kv, n := range c.counts {
-		for number := range n {
-			f(kv, number, i)
-			i++
-		}
-	}
 }
 
 func (c *prunedCase) kivi() KIVI { return KIVI{Bits: c.p.Bits, Pruned: true} }
@@ -61,7 +50,7 @@ func (r *rig) prunedGroups(h Heads, p Pruned, counts ...int) *prunedCase {
 	var memory []uint16
 	var jobs []PackJob
 	var rows []PackRow
-	c.each(func(kv, number, i int) {
+	c.counts.each(func(kv, number, i int) {
 		keyBits, keys := brains(r.normal(GroupTokens*h.Dim, 1))
 		valueBits, values := brains(r.normal(GroupTokens*h.Dim, 1))
 		packing := cpu.Packing{Bits: p.Bits, Keys: p.Channels, Values: h.Dim}
@@ -153,7 +142,7 @@ func TestPrune(t *testing.T) {
 func (r *rig) checkPrune(h Heads, p Pruned) {
 	c := r.prunedGroups(h, p, 2, 1)
 	size := p.GroupBytes(h.Dim) / 2
-	c.each(func(kv, number, i int) {
+	c.counts.each(func(kv, number, i int) {
 		if got := get[uint16](r, c.first[kv]+device.Pointer(2*number*size), size); !slices.Equal(got, c.bits[i]) {
 			r.t.Fatal(fmt.Sprintf("%+v, %+v: group %d of head %d is another", h, p, number, kv))
 		}
