@@ -161,6 +161,9 @@ func (c *benchCmd) measure(ctx context.Context, s *stack, r *bench.Results) (err
 func (c *benchCmd) measureWorks(ctx context.Context, s *stack, r *bench.Results) (err error) {
 	session := bench.Session{Vocabulary: s.engine.Tokenizer().Size(), Runs: c.Runs, Patience: c.Patience, Seed: c.Seed, Progress: os.Stderr,
 		Works: bench.Works(c.Depths, c.Batches, c.Tokens, c.Busy, s.engine.Info().Context)}
+	var closeProbe func()
+	session.Probe, closeProbe = openProbe(s.Threads)
+	defer closeProbe()
 	for _, cached := range c.parsed {
 		session.Contenders = append(session.Contenders, bench.Contender{
 			Runner: bench.Ours{Engine: s.engine, Spec: cached.spec, Budget: cached.budget},
@@ -206,8 +209,13 @@ func (c *benchCmd) measureAccuracy(ctx context.Context, s *stack, r *bench.Resul
 // the first one at depth 0.
 func (c *benchCmd) measureSteps(ctx context.Context, engine *decode.Engine, r *bench.Results) error {
 	r.Limits = measureLimits(engine.Info().Threads)
+	probe, closeProbe := openProbe(engine.Info().Threads)
+	defer closeProbe()
 	measure := func(cached benchCache, depth, batch int, seed uint64) error {
+		before := probe()
 		step, err := bench.MeasureStep(ctx, engine, cached.name, cached.spec, cached.budget, depth, batch, c.Tokens, seed)
+		step.Limits = bench.Limits{ReadGBs: max(before, probe())}
+		r.Limits = r.Limits.Best(step.Limits)
 		r.Steps = append(r.Steps, step)
 		return err
 	}
@@ -226,7 +234,6 @@ func (c *benchCmd) measureSteps(ctx context.Context, engine *decode.Engine, r *b
 			return err
 		}
 	}
-	r.Limits = r.Limits.Best(measureLimits(engine.Info().Threads))
 	return nil
 }
 
@@ -249,6 +256,14 @@ func measureLimits(n int) bench.Limits {
 	pool := cpu.NewPool(n)
 	defer pool.Close()
 	return bench.Limits{ReadGBs: cpu.ReadBandwidth(pool) / 1e9, Int8GOPs: cpu.Int8Peak(pool) / 1e9}
+}
+
+// openProbe returns what measures, in some tens of milliseconds and with a pool like the
+// decoder's, how many GB/s memory gives now.
+func openProbe(n int) (probe func() float64, closeProbe func()) {
+	pool := cpu.NewPool(n)
+	reader := cpu.NewReader(pool)
+	return func() float64 { return reader.Bandwidth(75*time.Millisecond) / 1e9 }, pool.Close
 }
 
 // joinResults reads what earlier runs printed.

@@ -28,6 +28,14 @@ func TestBench(t *testing.T) {
 		t.Errorf("%+v, %+v, %+v, loaded in %v ms", session.Machine, session.Limits, session.Model, session.LoadMs)
 	}
 
+	for _, m := range session.Measured {
+		for _, run := range m.Timings {
+			if probed := run.Reads[0] > 0 && run.Reads[1] > 0; probed != (m.Work.Busy == 0) {
+				t.Errorf("%s: probes of %v GB/s", m.Work, run.Reads)
+			}
+		}
+	}
+
 	memory := runJSON[bench.Results](t, data, "bench", "--memory", "--caches", "sinks@64", "--json").Memory
 	if memory == nil || memory.Sequences != 4 || !(memory.Unexplained < memory.Resident) || memory.Caches <= 0 || memory.Scratch <= 0 {
 		t.Errorf("memory %+v", memory)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,8 +71,15 @@ func (r Results) stepFigure() figure {
 	return f
 }
 
-// StepLimits are those of the session of the steps.
-func (r Results) StepLimits() Limits { return r.Steps[0].Limits.or(r.Limits) }
+// StepReads is the bandwidth beside the steps, from the least to the highest.
+func (r Results) StepReads() string {
+	least, most := math.Inf(1), 0.0
+	for _, s := range r.Steps {
+		read := s.Limits.or(r.Limits).ReadGBs
+		least, most = min(least, read), max(most, read)
+	}
+	return number(least) + " to " + number(most)
+}
 
 // Loud tells whether a row rests on runs that other programs disturbed.
 func (r Results) Loud() bool {

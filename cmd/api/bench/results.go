@@ -34,8 +34,9 @@ type Machine struct {
 	Threads   int    `json:"threads"`
 }
 
-// Limits are what the machine allows. It is not the same at every hour: a share of one
-// is of that which was measured in the same session.
+// Limits are what the machine allows. It is not the same at every hour, and some machines
+// read at another rate from one second to the next: a share of the int8 rate is of what was
+// measured in the same session, one of the bandwidth of what was read beside the run.
 type Limits struct {
 	ReadGBs  float64 `json:"read_gb_s"`
 	Int8GOPs float64 `json:"int8_gops"`
@@ -78,8 +79,9 @@ type Row struct {
 	Runs      int     `json:"samples"`
 	Low       float64 `json:"low"` // the least and the highest of the runs
 	High      float64 `json:"high"`
-	Loud      int     `json:"loud,omitempty"`     // of the runs, with others busy: they count only where there is no other
-	OfLimit   float64 `json:"of_limit,omitempty"` // of the read bandwidth (decode) or of the int8 peak (prefill)
+	Loud      int     `json:"loud,omitempty"`      // of the runs, with others busy: they count only where there is no other
+	OfLimit   float64 `json:"of_limit,omitempty"`  // of the read bandwidth (decode) or of the int8 peak (prefill): the median of the runs' shares
+	ReadGBs   float64 `json:"read_gb_s,omitempty"` // that decode's is of, the median
 	PeerValue float64 `json:"peer_value,omitempty"`
 	PeerName  string  `json:"peer,omitempty"` // the one that is best at this work
 	Ratio     float64 `json:"ratio,omitempty"`
@@ -188,8 +190,9 @@ func (r *Results) rowsOf(m Measured) []Row {
 		row.Work, row.Unit = "decode", "tokens/s"
 		decode := r.fill(row, m, w.Decode)
 		decode.OfLimit = ofLimit(m.Timings, func(t Timing) (rate, limit float64) {
-			return float64(r.Model.StepBytes+t.Held) * w.Decode(t) / float64(w.Batch), 1e9 * t.Limits.or(r.Limits).ReadGBs
+			return float64(r.Model.StepBytes+t.Held) * w.Decode(t) / float64(w.Batch), 1e9 * t.read(r.Limits)
 		})
+		decode.ReadGBs = median(each(quietest(m.Timings), func(t Timing) float64 { return t.read(r.Limits) }))
 		rows = append(rows, decode)
 	}
 	return rows

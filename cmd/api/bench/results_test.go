@@ -97,6 +97,26 @@ func TestRows(t *testing.T) {
 	near(t, "eight together", r.find(t, "decode", "full", 0, 8).Value, 800)
 }
 
+// A run's share is of the higher probe beside it, and the row's is the median of those.
+func TestShareOfProbes(t *testing.T) {
+	r := someResults()
+	timings := r.Measured[0].Timings // 200, 400 and 100 tokens/s of 4 GB each
+	timings[0].Reads, timings[1].Reads, timings[2].Reads = [2]float64{10, 40}, [2]float64{100, 50}, [2]float64{5, 5}
+	r.Finish()
+	row := r.find(t, "decode", "full", 0, 1)
+	near(t, "the median of 800/40, 1600/100 and 400/5", row.OfLimit, 20)
+	near(t, "the median of 40, 100 and 5 GB/s", row.ReadGBs, 40)
+	near(t, "the goal's", r.Goals[2].Got, 20)
+	timings[0].Reads = [2]float64{} // of an older session, whose limit is 20 GB/s
+	r.Finish()
+	row = r.find(t, "decode", "full", 0, 1)
+	near(t, "the median of 800/20, 1600/100 and 400/5", row.OfLimit, 40)
+	near(t, "the median of 20, 100 and 5 GB/s", row.ReadGBs, 20)
+	if row := r.find(t, "prefill", "full", 0, 1); row.ReadGBs != 0 {
+		t.Errorf("a prefill is measured by %v GB/s", row.ReadGBs)
+	}
+}
+
 func TestGoals(t *testing.T) {
 	r := someResults()
 	r.Texts = &Texts{Tokens: 256, Ratio: 1.4}

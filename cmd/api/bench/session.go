@@ -19,6 +19,7 @@ type Session struct {
 	Patience   int // a run beside which other programs took much of the machine is repeated so often
 	Seed       uint64
 	Progress   io.Writer
+	Probe      func() float64 // GB/s that memory gives now, asked beside every run of ours; nil: nobody asks
 }
 
 // Measure runs every work of every contender Runs times, one right after the other
@@ -60,10 +61,10 @@ func (s *Session) round(ctx context.Context, random *rand.Rand, w Work, measured
 	defer stop()
 	for i := range measured {
 		m := &measured[i]
-		t, err := run(ctx, m.Contender, w, prompts())
+		t, err := s.run(ctx, m.Contender, w, prompts())
 		for again := 0; err == nil && t.Others > loudest && again < s.Patience; again++ {
 			fmt.Fprintf(s.Progress, "%s, %s: others took %.0f%% of the machine, once more\n", m.Contender.Name, w, 100*t.Others)
-			t, err = run(ctx, m.Contender, w, prompts())
+			t, err = s.run(ctx, m.Contender, w, prompts())
 		}
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", m.Contender.Name, w, err)
@@ -74,8 +75,14 @@ func (s *Session) round(ctx context.Context, random *rand.Rand, w Work, measured
 	return nil
 }
 
-// run does a work once, and looks at what else the machine did meanwhile.
-func run(ctx context.Context, c Contender, w Work, prompts [][]int32) (Timing, error) {
+// run does a work once, looks at what else the machine did meanwhile, and probes what
+// memory gives before and behind it.
+func (s *Session) run(ctx context.Context, c Contender, w Work, prompts [][]int32) (Timing, error) {
+	probe := s.Probe
+	if probe == nil || c.Peer || w.Busy > 0 { // no share of theirs is told
+		probe = func() float64 { return 0 }
+	}
+	before := probe()
 	used, machine, began := c.Used(), readProcessors(), time.Now()
 	t, err := c.Run(ctx, prompts, w.Tokens)
 	if err != nil {
@@ -87,5 +94,6 @@ func run(ctx context.Context, c Contender, w Work, prompts [][]int32) (Timing, e
 	if w.Busy == 0 { // else the others are ours
 		t.Others = readProcessors().share(machine, c.Used()-used, time.Since(began))
 	}
+	t.Reads = [2]float64{before, probe()}
 	return t, nil
 }

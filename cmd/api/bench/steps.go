@@ -21,7 +21,7 @@ type Step struct {
 	Stages []string           `json:"stages"` // in the order of a pass
 	Ms     map[string]float64 `json:"ms"`     // of each stage
 	Held   int64              `json:"held_bytes"`
-	Limits Limits             `json:"limits,omitzero"` // of the machine in its session, where sessions are joined
+	Limits Limits             `json:"limits,omitzero"` // beside it; where it was not probed, of its session
 }
 
 // CacheText is the step's cache with its budget.

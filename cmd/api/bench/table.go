@@ -21,7 +21,7 @@ func (r Results) Print(out io.Writer) error {
 	}
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", row.Work, row.Tokens, row.Depth, row.Batch, row.CacheText(),
-			number(row.Value), row.Unit, row.Runs, share(row.OfLimit), orDash(row.PeerValue, number), orDash(row.Ratio, times), orDash(row.SameRatio, times))
+			number(row.Value), row.Unit, row.Runs, row.LimitText(), orDash(row.PeerValue, number), orDash(row.Ratio, times), orDash(row.SameRatio, times))
 	}
 	if len(r.Steps) > 0 {
 		fmt.Fprintln(w, "\nms of a step\tdepth\tanswers\tstage\tms\tshare\t")
@@ -63,6 +63,14 @@ func (r Results) Print(out io.Writer) error {
 
 // CacheText is the row's cache with its budget.
 func (row Row) CacheText() string { return withBudget(row.Cache, row.Budget) }
+
+// LimitText is the row's share, and of how many GB/s.
+func (row Row) LimitText() string {
+	if row.ReadGBs == 0 {
+		return share(row.OfLimit)
+	}
+	return share(row.OfLimit) + " of " + number(row.ReadGBs)
+}
 
 func withBudget(cache, budget string) string {
 	if budget == "" {

@@ -32,6 +32,18 @@ type Timing struct {
 	Held   int64         `json:"held_bytes,omitempty"` // of all caches together, in the end
 	Others float64       `json:"others,omitempty"`     // share of the machine that other programs took meanwhile
 	Limits Limits        `json:"limits,omitzero"`      // of the machine in its session, where sessions are joined
+	Reads  [2]float64    `json:"read_gb_s,omitzero"`   // what memory gave right before the run, and right behind it
+}
+
+// read is the bandwidth that a run's share is of: the higher of the two beside it, since
+// all that else runs can only slow a probe down, and a machine that has changed in between
+// is not to flatter us; without probes, that of the session. Behind a long prompt the
+// first is as old as the prompt took to read.
+func (t Timing) read(session Limits) float64 {
+	if best := max(t.Reads[0], t.Reads[1]); best > 0 {
+		return best
+	}
+	return t.Limits.or(session).ReadGBs
 }
 
 // Prefill is the prompt's rate in tokens/s. It is that of one prompt, so a batch

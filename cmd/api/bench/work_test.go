@@ -98,6 +98,42 @@ func TestSessionTakesTurns(t *testing.T) {
 	}
 }
 
+// Every run of ours has a probe before it and one behind it; what has no share has none.
+func TestSessionProbes(t *testing.T) {
+	var calls []call
+	probes := 0.0
+	s := Session{
+		Works: []Work{{Prompt: 1, Tokens: 2, Batch: 1}, {Prompt: 1, Tokens: 2, Batch: 1, Busy: 1}},
+		Contenders: []Contender{
+			{Name: "full", Runner: recorder{"full", &calls, 1, nil}},
+			{Name: "peer", Peer: true, Runner: recorder{"peer", &calls, 1, nil}},
+		},
+		Vocabulary: 9, Runs: 2, Progress: io.Discard,
+		Probe: func() float64 {
+			if len(calls) != map[float64]int{0: 0, 1: 1, 2: 4, 3: 5}[probes] { // a run of ours, and then three
+				t.Errorf("probe %v comes after %d runs", probes, len(calls))
+			}
+			probes++
+			return probes
+		},
+	}
+	measured, err := s.Measure(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range measured {
+		for i, timing := range m.Timings {
+			want := [2]float64{float64(2*i + 1), float64(2*i + 2)}
+			if m.Contender.Peer || m.Work.Busy > 0 {
+				want = [2]float64{}
+			}
+			if timing.Reads != want {
+				t.Errorf("%s, %s, run %d: probes %v, want %v", m.Contender.Name, m.Work, i, timing.Reads, want)
+			}
+		}
+	}
+}
+
 func (r recorder) Used() time.Duration { return 0 }
 
 func TestSessionNamesWhatFailed(t *testing.T) {
