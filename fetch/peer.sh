@@ -49,7 +49,10 @@ sed '/^llama-cpp-python==/,$d' "$requirements" >"$peer/ready.txt"
 sed -n '/^llama-cpp-python==/,$p' "$requirements" >"$peer/source.txt"
 pip install --no-deps --only-binary=:all: --require-hashes --requirement "$peer/ready.txt"
 echo "peer: building llama.cpp (some ten minutes)"
-PATH="$peer/venv/bin:$PATH" pip install --no-deps --no-build-isolation --no-cache-dir --require-hashes --requirement "$peer/source.txt"
+# GCC 12 takes what llama.cpp writes into its configuration of AMX tiles for dead stores, and the processor faults at it.
+stores="-fno-dse -fno-tree-dse"
+c++ $stores -fsyntax-only -x c++ /dev/null 2>/dev/null || stores=
+PATH="$peer/venv/bin:$PATH" CXXFLAGS="${CXXFLAGS:-} $stores" pip install --no-deps --no-build-isolation --no-cache-dir --require-hashes --requirement "$peer/source.txt"
 
 echo "peer: preparing the models"
 "$peer/venv/bin/python" "$here/peer/requantise.py" "$reader" "$requantised.part" >>"$log" 2>&1 || fail "cannot requantise the reader; see $log."
