@@ -13,76 +13,51 @@ const (
 	repeatedSpan  = 0.5
 )
 
-// mostJoined is the tokens that a passage joined of neighbours may have, where Query.Joined says nothing else.
-const mostJoined = 600
+// mostWidened is the tokens that a place may have, where Query.Widen says nothing else.
+const mostWidened = 600
 
-// places returns the first limit different places that passages, best first,
-// are found at. Neighbours in one section become one passage, at the place of
-// the better: what answers a question often reaches over the end of a passage,
-// and five pieces of one section tell less than five places. It has at most that many
-// tokens. One that repeats another in nearly the same words is dropped.
-func places(passages []Passage, limit, most int) []Passage {
-	return gather(passages, limit, func(kept *Passage, p Passage) bool { return join(kept, p, most) })
+// places returns the first limit different places that chunks, best first, are found at: each the best chunk
+// there and what is around it in its section, up to most tokens. What answers a question often reaches over the end of
+// a chunk or stands in the next, and five pieces of one section tell less than five places. One that
+// repeats another in nearly the same words is dropped.
+func places(found []Passage, around map[int64][]Passage, limit, most int) []Passage {
+	kept := make([]Passage, 0, min(limit, len(found)))
+	var cores, wholes []wordSet // of what was found, and of what was made of it
+next:
+	for _, p := range found {
+		for i := range kept {
+			if kept[i].takes(p) {
+				continue next
+			}
+		}
+		core := newWordSet(p.Text)
+		if len(kept) == limit || core.repeats(cores) {
+			continue
+		}
+		p.widen(around[p.ID], kept, most)
+		whole := newWordSet(p.Text)
+		if whole.repeats(wholes) {
+			continue
+		}
+		kept, cores, wholes = append(kept, p), append(cores, core), append(wholes, whole)
+	}
+	return kept
 }
 
 // distinct returns the passages that repeat none before them: by covering half
 // of the same span of a document, or by saying the same in nearly the same
 // words anywhere.
 func distinct(passages []Passage) []Passage {
-	return gather(passages, len(passages), func(kept *Passage, p Passage) bool { return overlap(*kept, p) >= repeatedSpan })
-}
-
-// gather keeps the first limit passages, but those that one kept before takes
-// in, and those that repeat one.
-func gather(passages []Passage, limit int, takes func(kept *Passage, p Passage) bool) []Passage {
-	kept := make([]Passage, 0, min(limit, len(passages)))
-	var words []wordSet
-next:
+	kept := make([]Passage, 0, len(passages))
+	var said []wordSet
 	for _, p := range passages {
 		w := newWordSet(p.Text)
-		for i := range kept {
-			if w.jaccard(words[i]) >= repeatedWords {
-				continue next
-			}
-			if takes(&kept[i], p) {
-				words[i] = newWordSet(kept[i].Text)
-				continue next
-			}
+		if w.repeats(said) || slices.ContainsFunc(kept, func(k Passage) bool { return overlap(k, p) >= repeatedSpan }) {
+			continue
 		}
-		if len(kept) < limit {
-			kept, words = append(kept, p), append(words, w)
-		}
+		kept, said = append(kept, p), append(said, w)
 	}
 	return kept
-}
-
-// join takes a neighbour in the same section into a passage, and tells whether
-// it is part of it now. The text between them was only space.
-func join(to *Passage, p Passage, most int) bool {
-	if to.DocumentID != p.DocumentID || !slices.Equal(to.HeadingPath, p.HeadingPath) {
-		return false
-	}
-	if p.Start >= to.Start && p.End <= to.End {
-		return true
-	}
-	first, second := *to, p
-	if p.ordinal < to.ordinal {
-		first, second = p, *to
-	}
-	if second.ordinal > first.last+1 || to.Tokens+p.Tokens > most {
-		return false
-	}
-	text := first.Text
-	if gap := second.Start - first.End; gap > 0 {
-		text += strings.Repeat("\n", gap)
-	}
-	text += second.Text[max(first.End-second.Start, 0):]
-	to.Text, to.Start, to.End, to.Tokens = text, first.Start, second.End, to.Tokens+p.Tokens
-	to.ordinal, to.last = first.ordinal, second.last
-	to.AllTerms = to.AllTerms || p.AllTerms
-	to.Similarity = max(to.Similarity, p.Similarity)
-	to.Page = first.Page
-	return true
 }
 
 // overlap is the common span of two passages as a share of the shorter one.
@@ -108,6 +83,11 @@ func newWordSet(text string) wordSet {
 }
 
 func notWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) }
+
+// repeats tells whether any of others is nearly the same set.
+func (a wordSet) repeats(others []wordSet) bool {
+	return slices.ContainsFunc(others, func(b wordSet) bool { return a.jaccard(b) >= repeatedWords })
+}
 
 // jaccard is the words that both have as a share of those that either has.
 // Texts without words have nothing in common.

@@ -17,6 +17,7 @@ const (
 const (
 	DefaultLimit  = 10
 	MaxLimit      = 100
+	MaxWiden      = 8_000
 	MaxQueryBytes = 8 << 10
 	maxNameBytes  = 256
 )
@@ -27,7 +28,7 @@ type Query struct {
 	After      string // the question before, where Text follows up on it: both are searched for
 	Collection string
 	Limit      int    // 1…MaxLimit passages
-	Joined     int    // tokens that a passage joined of neighbours may have; 0: 600
+	Widen      int    // tokens that a place may have, at most MaxWiden: what was found, and what is around it in its section; 0: 600
 	Mode       string // Hybrid, Vector or Lexical
 	// Filter narrows by the documents' metadata, as decoded from JSON: {"key": value}
 	// for equality, {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
@@ -70,8 +71,8 @@ func (q Query) normalize() (Query, error) {
 	if q.Mode == "" {
 		q.Mode = Hybrid
 	}
-	if q.Joined == 0 {
-		q.Joined = mostJoined
+	if q.Widen == 0 {
+		q.Widen = mostWidened
 	}
 	if reason := checkText(q.words()); reason != "" {
 		return q, &InvalidError{"query", reason}
@@ -85,6 +86,8 @@ func (q Query) normalize() (Query, error) {
 		return q, &InvalidError{"collection", "must be a name of valid UTF-8 without NUL, 1 to 256 bytes long"}
 	case q.Limit < 1 || q.Limit > MaxLimit:
 		return q, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, is %d", MaxLimit, q.Limit)}
+	case q.Widen < 1 || q.Widen > MaxWiden:
+		return q, &InvalidError{"widen", fmt.Sprintf("must be 1 to %d, is %d", MaxWiden, q.Widen)}
 	case q.Mode != Hybrid && q.Mode != Vector && q.Mode != Lexical:
 		return q, &InvalidError{"mode", fmt.Sprintf("must be hybrid, vector or lexical, is %q", q.Mode)}
 	}

@@ -82,7 +82,7 @@ func (e *evidence) text(sentence int) string {
 	return e.passages[s.passage].Text[s.start:s.end]
 }
 
-func dot(a, b []float32) (sum float64) {
+func dot[T float32 | float64](a, b []T) (sum float64) {
 	for i := range a {
 		sum += float64(a[i]) * float64(b[i])
 	}

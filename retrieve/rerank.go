@@ -21,7 +21,7 @@ type Reranker interface {
 const (
 	mostReranked = 40
 	mostAdded    = 30
-	addedWeight  = 0.5
+	addedWeight  = 0.3
 )
 
 // rerank sorts the first passages by a reranker, which sees them below their

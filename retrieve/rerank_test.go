@@ -30,7 +30,7 @@ type second struct{ wordy }
 
 func (second) Added() bool { return true }
 
-// TestRerankAdds adds half of a second embedder's cosines to the scores of the first
+// TestRerankAdds adds a share of a second embedder's cosines to the scores of the first
 // passages, and leaves the others as they are.
 func TestRerankAdds(t *testing.T) {
 	var passages []Passage
@@ -40,7 +40,7 @@ func TestRerankAdds(t *testing.T) {
 	if err := rerank(t.Context(), second{}, "cat", passages); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprintf("%d %.2f, %d %.2f", passages[0].ID, passages[0].Score, passages[10].ID, passages[10].Score); got != "2 1.38, 1 0.89" {
+	if got := fmt.Sprintf("%d %.2f, %d %.2f", passages[0].ID, passages[0].Score, passages[10].ID, passages[10].Score); got != "2 1.18, 1 0.89" {
 		t.Errorf("the first and the eleventh are %s", got)
 	}
 	for i, p := range passages[mostAdded:] {

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pgvector/pgvector-go"
 )
 
 // Embedder turns passages into unit vectors, and questions into vectors near
@@ -26,11 +28,16 @@ type Searcher struct {
 	pool     *pgxpool.Pool
 	embedder Embedder
 	reranker Reranker // nil for none
+
+	mu      sync.Mutex
+	commons map[string]*common // of the collections that were searched
 }
 
 // New returns a Searcher over a migrated database, which reads what it finds
 // once more with r, if that is not nil.
-func New(pool *pgxpool.Pool, e Embedder, r Reranker) *Searcher { return &Searcher{pool, e, r} }
+func New(pool *pgxpool.Pool, e Embedder, r Reranker) *Searcher {
+	return &Searcher{pool: pool, embedder: e, reranker: r, commons: map[string]*common{}}
+}
 
 // Results are the passages, best first, and what finding them took.
 type Results struct {
@@ -61,7 +68,7 @@ func (r Results) MarshalJSON() ([]byte, error) {
 // collection is what a search needs to know about one.
 type collection struct {
 	id, embedder, language string
-	dimensions             int
+	dimensions, chunks     int
 }
 
 // Search finds the passages of q.Collection that fit q.Text best. Errors:
@@ -94,6 +101,9 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 	}
 	start := time.Now()
 	found, err := s.find(ctx, q, c, filter, vector)
+	if err == nil && q.Mode == Hybrid {
+		err = s.rescore(ctx, c, found, vector)
+	}
 	r.SearchTime = time.Since(start)
 	if err != nil {
 		return Results{}, fmt.Errorf("search: %w", err)
@@ -105,7 +115,13 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 		}
 		r.RerankTime = time.Since(start)
 	}
-	r.Passages = places(found, q.Limit, q.Joined)
+	start = time.Now()
+	around, err := s.around(ctx, q, found)
+	if err != nil {
+		return Results{}, fmt.Errorf("widen: %w", err)
+	}
+	r.Passages = places(found, around, q.Limit, q.Widen)
+	r.SearchTime += time.Since(start)
 	return r, nil
 }
 
@@ -140,8 +156,9 @@ func middle(a, b []float32) []float32 {
 }
 
 func (s *Searcher) collection(ctx context.Context, name string) (c collection, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT id::text, embedder, dimensions, language::text FROM collections WHERE name = $1`, name).
-		Scan(&c.id, &c.embedder, &c.dimensions, &c.language)
+	err = s.pool.QueryRow(ctx, `SELECT id::text, embedder, dimensions, language::text, coalesce(t.chunks, 0)
+		FROM collections LEFT JOIN lexicon_totals t ON t.collection_id = id WHERE name = $1`, name).
+		Scan(&c.id, &c.embedder, &c.dimensions, &c.language, &c.chunks)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, fmt.Errorf("collection %q: %w", name, ErrNotFound)
 	}
@@ -185,8 +202,9 @@ func (s *Searcher) read(ctx context.Context, exact bool, f func(querier) error) 
 }
 
 func scanPassage(row pgx.CollectableRow) (p Passage, err error) {
+	var vector pgvector.HalfVector
 	err = row.Scan(&p.ID, &p.DocumentID, &p.Document.Name, &p.Document.Source, &p.Text, &p.Start, &p.End, &p.Page, &p.HeadingPath,
-		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical, &p.ordinal)
-	p.last = p.ordinal
+		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical, &p.ordinal, &vector)
+	p.last, p.FoundStart, p.FoundEnd, p.vector = p.ordinal, p.Start, p.End, vector.Slice()
 	return p, err
 }

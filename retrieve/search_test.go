@@ -219,6 +219,8 @@ func TestSearchRefuses(t *testing.T) {
 		{"NUL in the collection", Query{Text: "a", Collection: "pets\x00"}, "collection"},
 		{"negative limit", Query{Text: "a", Collection: "pets", Limit: -1}, "limit"},
 		{"huge limit", Query{Text: "a", Collection: "pets", Limit: 101}, "limit"},
+		{"negative width", Query{Text: "a", Collection: "pets", Widen: -1}, "widen"},
+		{"huge width", Query{Text: "a", Collection: "pets", Widen: MaxWiden + 1}, "widen"},
 		{"mode", Query{Text: "a", Collection: "pets", Mode: "fuzzy"}, "mode"},
 		{"operator", Query{Text: "a", Collection: "pets", Filter: map[string]any{"k": map[string]any{"like": "x"}}}, "filter.k"},
 		{"operator with SQL", Query{Text: "a", Collection: "pets", Filter: map[string]any{"k": map[string]any{"= 1 OR": "x"}}}, "filter.k"},
@@ -285,7 +287,7 @@ func TestSearchIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, filter := range []map[string]any{nil, {"half": 1}} {
-		query := Query{Text: words[0] + " " + words[7] + " " + words[300], Collection: "large", Limit: 40, Mode: Vector, Filter: filter}
+		query := Query{Text: words[0] + " " + words[7] + " " + words[300], Collection: "large", Limit: 40, Widen: 1, Mode: Vector, Filter: filter}
 		plan := explain(t, s, query, c)
 		for _, index := range []string{"chunks_embedding", "chunks_lexemes"} {
 			if !strings.Contains(plan, index) {
@@ -314,7 +316,7 @@ func TestSearchIndex(t *testing.T) {
 				found++
 			}
 		}
-		if n := len(exact.Passages); found*10 < n*9 || n < 36 || n > 40 { // some of the 40 are neighbours
+		if n := len(exact.Passages); found*10 < n*9 || n != 40 {
 			t.Errorf("filter %v: the index finds %d of the %d nearest", filter, found, len(exact.Passages))
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/pgvector/pgvector-go"
 )
 
-// candidates is the length of each of the two lists that are fused: 40, or
+// candidates is the length of each of the two lists that are fused: 80, or
 // the limit where that is more.
-func candidates(limit int) int { return max(40, limit) }
+func candidates(limit int) int { return max(80, limit) }
 
 // The constants of the formulas in searchSQL.
 const (
@@ -81,7 +81,7 @@ WITH asked AS MATERIALIZED (
     FROM listed JOIN (SELECT id, document_id, text, start_offset, end_offset, page, heading_path, tokens, ordinal, embedding, setweight(lexemes, 'D') AS lexemes FROM chunks) c USING (id)
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal
+       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal, c.embedding
 FROM scored c JOIN documents d ON d.id = c.document_id
 ORDER BY score DESC, c.lexical = 0, c.lexical, c.vector, c.id
 LIMIT $8`
@@ -125,6 +125,6 @@ func plainDashes(text string) string {
 	}, text)
 }
 
-// fetched is how many passages to read for limit places to remain after
-// neighbours are joined and those that repeat others are dropped.
-func fetched(limit int) int { return max(candidates(limit), min(2*limit+10, 2*candidates(limit))) }
+// fetched is how many passages to read: all of both lists, since their order may change, and many may stand at
+// one place.
+func fetched(limit int) int { return 2 * candidates(limit) }

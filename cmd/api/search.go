@@ -13,6 +13,7 @@ type searchCmd struct {
 	Query      string `arg:"" help:"What to look for."`
 	Collection string `help:"The collection to search." default:"default"`
 	Limit      int    `help:"How many passages." default:"10"`
+	Widen      int    `help:"Tokens that a place may have: what was found, and what is around it in its section." default:"600" placeholder:"TOKENS"`
 	Mode       string `help:"How to search: ${enum}." enum:"hybrid,vector,lexical" default:"hybrid"`
 	JSON       bool   `help:"Print one JSON object like POST /api/v1/search."`
 }
@@ -25,7 +26,7 @@ func (c *searchCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	results, err := s.searcher.Search(ctx, retrieve.Query{
-		Text: c.Query, Collection: c.Collection, Limit: c.Limit, Mode: c.Mode,
+		Text: c.Query, Collection: c.Collection, Limit: c.Limit, Widen: c.Widen, Mode: c.Mode,
 	})
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (c *searchCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	for i, p := range results.Passages {
 		fmt.Printf("%2d. %s  (score %.4f, vector %s, words %s)\n    %s\n",
-			i+1, title(p), p.Score, rank(p.Ranks.Vector), rank(p.Ranks.Lexical), excerpt(p.Text, 160))
+			i+1, title(p), p.Score, rank(p.Ranks.Vector), rank(p.Ranks.Lexical), excerpt(p.Text[p.FoundStart-p.Start:p.FoundEnd-p.Start], 160))
 	}
 	if len(results.Passages) == 0 {
 		fmt.Println("nothing found")

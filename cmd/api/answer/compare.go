@@ -69,7 +69,8 @@ func (s *Service) Compare(ctx context.Context, q Question, readings []Reading, d
 	if err != nil {
 		return Comparison{}, err
 	}
-	results, err := s.Searcher.Search(ctx, retrieve.Query{Text: plans[0].text, Collection: plans[0].collection, Limit: plans[0].limit})
+	query, _ := plans[0].query()
+	results, err := s.Searcher.Search(ctx, query)
 	if err != nil {
 		return Comparison{}, err
 	}

@@ -21,18 +21,18 @@ func TestQuery(t *testing.T) {
 		name     string
 		plan     plan
 		after    string
-		joined   int
+		widen    int
 		searched string
 	}{
-		{"first", first, "", 0, ""},
+		{"first", first, "", 1400 / 5, ""},
 		{"of its own", later, "", 1400 / followShare, ""},
 		{"pointing back", back, "Where does the tower stand?", 1400 / followShare, "Where does the tower stand? And when was it built?"},
 		{"both too long", long, "", 1400 / followShare, ""},
 		{"of no room", small, "", 1, ""},
 	} {
 		q, searched := c.plan.query()
-		want := retrieve.Query{Text: c.plan.text, After: c.after, Collection: "c", Limit: 5, Joined: c.joined}
-		if q.Text != want.Text || q.After != want.After || q.Collection != want.Collection || q.Limit != want.Limit || q.Joined != want.Joined || searched != c.searched {
+		want := retrieve.Query{Text: c.plan.text, After: c.after, Collection: "c", Limit: 5, Widen: c.widen}
+		if q.Text != want.Text || q.After != want.After || q.Collection != want.Collection || q.Limit != want.Limit || q.Widen != want.Widen || searched != c.searched {
 			t.Errorf("%s: searched for %+v, told as %q; want %+v, %q", c.name, q, searched, want, c.searched)
 		}
 	}

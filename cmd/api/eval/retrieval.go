@@ -24,9 +24,9 @@ func (o SetOptions) retrieval(ctx context.Context, searcher *retrieve.Searcher, 
 			shown := progress.New(os.Stderr, fmt.Sprintf("searching %s, %s", collection, mode), len(questions))
 			ranks := make([]int, len(questions))
 			for i, q := range questions {
-				key := Key{Question: q.Question, Source: q.Source, Section: q.Section, Collection: collection, Mode: mode}
+				key := Key{Question: q.Question, Source: q.Source, Section: q.Section, Collection: collection, Mode: mode, Prompt: fmt.Sprintf("widen %d", o.Widen)}
 				rank, err := Remembered(log, key, func() (int, error) {
-					found, err := searcher.Search(ctx, retrieve.Query{Text: q.Question, Collection: collection, Mode: mode, Limit: retrieve.DefaultLimit})
+					found, err := searcher.Search(ctx, retrieve.Query{Text: q.Question, Collection: collection, Mode: mode, Limit: retrieve.DefaultLimit, Widen: o.Widen})
 					return q.Rank(found.Passages), err
 				})
 				if err != nil {

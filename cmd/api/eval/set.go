@@ -14,6 +14,7 @@ import (
 type SetOptions struct {
 	Collections []string // to search; answers and refusals go by the first
 	Modes       []string // ways to search
+	Widen       int      // tokens that a place may have
 	Caches      []string // as cache or cache@budget; none: the reader is not asked
 
 	// How answers are asked for.

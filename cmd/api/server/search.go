@@ -17,6 +17,7 @@ type searchInput struct {
 		Query      string         `json:"query"`
 		Collection string         `json:"collection,omitempty" doc:"Where to look; the server may have a default"`
 		Limit      *int           `json:"limit,omitempty" minimum:"1" maximum:"100"`
+		Widen      *int           `json:"widen,omitempty" minimum:"1" maximum:"8000" doc:"Tokens that a place may have: what was found, and what is around it in its section; 600 if not given"`
 		Filter     map[string]any `json:"filter,omitempty" doc:"{\"key\": value}, or {\"key\": {\"gte\": value}}, over the documents' metadata"`
 		Mode       string         `json:"mode,omitempty" enum:"hybrid,vector,lexical"`
 	}
@@ -41,7 +42,7 @@ func (s *Server) search(api huma.API) {
 	}, func(ctx context.Context, in *searchInput) (*searchOutput, error) {
 		found, err := s.Searcher.Search(ctx, retrieve.Query{
 			Text: in.Body.Query, Collection: cmp.Or(in.Body.Collection, s.Collection),
-			Limit: deref(in.Body.Limit), Filter: in.Body.Filter, Mode: in.Body.Mode,
+			Limit: deref(in.Body.Limit), Widen: deref(in.Body.Widen), Filter: in.Body.Filter, Mode: in.Body.Mode,
 		})
 		if err != nil {
 			return nil, s.problem(err)
