@@ -43,6 +43,7 @@ var attendKernelsFor = [...]*attendKernels{
 	},
 	AVX512:     &kernels512,
 	AVX512BF16: &brains512,
+	AMX:        &brains512,
 }
 
 var kernels512 = attendKernels{

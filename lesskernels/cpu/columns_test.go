@@ -173,7 +173,7 @@ func TestAttendRow(t *testing.T) {
 					Attend(Portable, wantOut, wantLSE, q, k, v, group, headDim, visible, 0.3, &s)
 					off, outs := make([]float64, group), make([]float64, group) // what rounding explains
 					for g := range off {
-						if off[g] = scoreError(isa, q[g*headDim:(g+1)*headDim], k, slots) * 0.3; isa == AVX512BF16 {
+						if off[g] = scoreError(isa, q[g*headDim:(g+1)*headDim], k, slots) * 0.3; isa >= AVX512BF16 {
 							outs[g] = (2*off[g] + 1./256) * largest(v)
 						}
 					}

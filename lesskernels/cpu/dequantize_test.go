@@ -120,6 +120,7 @@ func TestChooseISA(t *testing.T) {
 	}{
 		{AVX512, "", AVX512}, {AVX512, "avx512", AVX512}, {AVX512, "avx2", AVX2}, {AVX512, "portable", Portable},
 		{AVX512BF16, "", AVX512BF16}, {AVX512BF16, "avx512bf16", AVX512BF16}, {AVX512BF16, "avx512", AVX512}, {AVX512, "avx512bf16", AVX512},
+		{AMX, "", AMX}, {AMX, "amx", AMX}, {AMX, "avx512bf16", AVX512BF16}, {AMX, "avx512", AVX512}, {AVX512BF16, "amx", AVX512BF16},
 		{AVX2, "avx512", AVX2}, {AVX2, "portable", Portable}, {Portable, "avx2", Portable}, {AVX2, "sse", AVX2},
 	} {
 		if got := chooseISA(c.has, c.want); got != c.is {

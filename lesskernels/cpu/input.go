@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Input holds activations [n, cols] for one or several products. Each form
@@ -51,6 +52,7 @@ type tiles struct {
 	width int      // the most tokens in a tile
 	size  int      // words of a token
 	words []uint32 // [n·size]
+	lined bool     // the order is that of lines, of whole tiles
 }
 
 // intWords is the words of one row and block in the integer forms.
@@ -100,7 +102,32 @@ func tileSpan(n, width, i int) (from, to int) {
 // tile is the words of tile i, which holds the tokens [from, to).
 func (in *Input) tile(t *tiles, i int) (words []uint32, from, to int) {
 	from, to = tileSpan(in.n, t.width, i)
+	if t.lined {
+		from = i * t.width
+		return t.words[from*t.size:][:t.width*t.size], from, min(from+t.width, in.n)
+	}
 	return t.words[from*t.size : to*t.size], from, to
+}
+
+// runs is how many runs of tiles a kernel multiplies: single ones or, of lines, those that
+// are full together, and the other.
+func (in *Input) runs(t *tiles) int {
+	if t.lined {
+		return 1 + min(1, in.n%t.width)
+	}
+	return tileCount(in.n, t.width)
+}
+
+// run is the words of run i, which holds the tokens [from, to).
+func (in *Input) run(t *tiles, i int) (words []uint32, from, to int) {
+	if !t.lined {
+		return in.tile(t, i)
+	}
+	full := in.n / t.width * t.width
+	if i == 0 {
+		return t.words[:full*t.size], 0, full
+	}
+	return t.words[full*t.size:], full, in.n
 }
 
 // form returns the tiles of a form, made by p's threads if they are not there.
@@ -130,21 +157,23 @@ func (in *Input) form(p *Pool, f form, isa ISA) *tiles {
 // caller fills them.
 func (in *Input) begin(f form, isa ISA) (t *tiles, ready bool) {
 	t = &in.forms[f]
-	width := isa.width(f)
+	width := isa.width(f, in.n)
 	if t.ready && t.width == width {
 		return t, true
 	}
-	t.width, t.size, t.ready = width, in.cols, true
+	t.width, t.size, t.ready, t.lined = width, in.cols, true, isa.lined(f, in.n)
 	switch f {
 	case codes, pairs, single:
 		t.size = f.rows() * in.cols / blockLen * intWords
 	case wide:
 		t.size = in.cols / wordBlock * wideWords
 	}
-	if cap(t.words) < in.n*t.size {
-		t.words = make([]uint32, in.n*t.size)
+	all := in.n * t.size
+	if t.lined {
+		t.size = t.size / intWords * lineWords
+		all = tileCount(in.n, width) * width * t.size
 	}
-	t.words = t.words[:in.n*t.size]
+	t.words = slices.Grow(t.words[:0], all)[:all]
 	return t, false
 }
 
@@ -169,6 +198,10 @@ func (in *Input) fill(t *tiles, f form, isa ISA, i, first, end int) {
 			finish(token, 0, in.cols)
 		}
 		interleaveTile(words, in.x[from*in.cols:to*in.cols], to-from, in.cols)
+		return
+	}
+	if t.lined {
+		in.fillLines(words[first/blockLen*lineRows*lineWords:], f, isa, from, to, first, end, finish)
 		return
 	}
 	kernel, step := rowsFor(isa).quantize, f.rows()

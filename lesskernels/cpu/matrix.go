@@ -114,7 +114,7 @@ func pack(t lesskernels.DType, l layout, data []byte, rows, cols int, isa ISA) (
 	if isa > Best() {
 		return nil, fmt.Errorf("cpu: pack %v [%d, %d]: this machine has no %v", t, rows, cols, isa)
 	}
-	m := &Matrix{rows: rows, cols: cols, layout: l, isa: min(isa, AVX512), steps: cols / l.unit()}
+	m := &Matrix{rows: rows, cols: cols, layout: l, isa: isa.ofProducts(), steps: cols / l.unit()}
 	if l.integer() {
 		m.scales = l.codeBytes()
 	}

@@ -128,13 +128,15 @@ func (i ISA) macsPerMicro() float64 {
 	return [...]float64{Portable: 1e3, AVX2: 50e3, AVX512: 100e3}[min(i, AVX512)]
 }
 
-// mostRows is the most rows of a tile.
+// mostRows is the most rows of a tile that is not of lines.
 const mostRows = 12
 
-// width is the most tokens that the instruction set's kernels take at once.
-func (i ISA) width(f form) int {
+// width is the most of n tokens that are in a tile for the instruction set's kernels.
+func (i ISA) width(f form, n int) int {
 	rows := 4
 	switch {
+	case i.lined(f, n):
+		rows = lineRows
 	case f == single:
 		return 1
 	case i >= AVX512:
@@ -148,20 +150,26 @@ func (i ISA) width(f form) int {
 // productScratch is for the product of a panel with one tile.
 var productScratch = sync.Pool{New: func() any { return new([mostRows * panelRows]float32) }}
 
-// panels multiplies panels [from, to) with every tile of the input. The product goes
-// by way of a scratch where a token has two rows or the last panel rows to spare.
+// panels multiplies panels [from, to) with every tile of the input, full ones of lines
+// together. The product goes by way of a scratch where a token has two rows, or the last
+// panel or a tile of lines rows to spare.
 func (p Product) panels(in *Input, from, to int) {
 	m, f := p.Matrix, p.form()
 	t := &in.forms[f]
 	var product []float32
-	if f == pairs || p.Add || to*panelRows > m.rows {
+	var room *lineRoom
+	if t.lined {
+		room = m.roomForLines(in.n * f.rows())
+		defer lineRooms.Put(room)
+		product = room.product
+	} else if f == pairs || p.Add || to*panelRows > m.rows {
 		scratch := productScratch.Get().(*[mostRows * panelRows]float32)
 		defer productScratch.Put(scratch)
 		product = scratch[:]
 	}
 	kernels, group := rowsFor(m.isa), p.group()
 	to = min(to, m.panels())
-	tiles := tileCount(in.n, t.width)
+	runs := in.runs(t)
 	var words []uint32
 	var first, end int
 	if from < to && in.n <= fewStreamed && f != plain {
@@ -170,16 +178,27 @@ func (p Product) panels(in *Input, from, to int) {
 	for panel := from; panel < to; panel++ {
 		rows := min(panelRows, m.rows-panel*panelRows)
 		ahead := min(codesAhead, (to-1-panel)*m.panel) // what lies behind the last is read by others
-		for i := range tiles {
-			if tiles > 1 || panel == from { // one tile is the same for all
-				words, first, end = in.tile(t, i)
+		if t.lined {
+			m.unpack(room, m.at(panel))
+		}
+		for i := range runs {
+			if runs > 1 || panel == from { // one is the same for all
+				words, first, end = in.run(t, i)
 			}
-			dst := p.Dst[first*m.rows+panel*panelRows:]
-			if f != pairs && rows == panelRows && !p.Add {
-				m.mulTile(dst, m.rows, words, end-first, m.at(panel), ahead)
+			dst, n := p.Dst[first*m.rows+panel*panelRows:], (end-first)*f.rows()
+			y, stride := product, panelRows
+			direct := f != pairs && rows == panelRows && !p.Add && !(t.lined && n%lineRows > 0)
+			if direct {
+				y, stride = dst, m.rows
+			}
+			if t.lined {
+				m.mulLines(y, stride, words, tileCount(n, lineRows), room)
+			} else {
+				m.mulTile(y, stride, words, n, m.at(panel), ahead)
+			}
+			if direct {
 				continue
 			}
-			m.mulTile(product, panelRows, words, (end-first)*f.rows(), m.at(panel), ahead)
 			if f == pairs && rows == panelRows && !p.Add {
 				kernels.addPairs(dst, m.rows, product, end-first)
 				continue

@@ -11,7 +11,7 @@ func (m *Matrix) mulAssembly(dst []float32, stride int, x []uint32, n int, panel
 	steps, scales := uintptr(m.steps), &panel[m.scales]
 	_ = dst[(n-1)*stride+panelRows-1]
 	switch m.isa {
-	case AVX512:
+	case AVX512, AMX:
 		mulKernelsAVX512[m.layout][n](&dst[0], uintptr(stride), &x[0], &panel[0], scales, steps, uintptr(ahead))
 	case AVX2:
 		if m.layout == words {

@@ -21,6 +21,9 @@ type rowKernels struct {
 	// many rows; dst begins at the token's first word. quantizePair writes what
 	// the codes leave over beside it.
 	quantize, quantizePair func(dst []uint32, x []float32, rows int)
+	// quantizeLines and quantizePairLines write it, or both, in lines: as some row of the
+	// tile with which dst begins. They are there where AMX is.
+	quantizeLines, quantizePairLines func(dst []uint32, x []float32, row int)
 	// quantizeWide writes it in the wide form.
 	quantizeWide func(dst []uint32, x []float32, rows int)
 	// addPairs adds rows of 16 values of src two by two; see Product.Pairs.
@@ -30,7 +33,7 @@ type rowKernels struct {
 }
 
 // portableRows are the oracle.
-var portableRows = rowKernels{dot, axpy, argmax, above, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, quantizeWide, addPairs, addRows}
+var portableRows = rowKernels{dot, axpy, argmax, above, softmax, swiglu, gelu, rmsNorm, layerNorm, rope, bf16, quantize, quantizePair, nil, nil, quantizeWide, addPairs, addRows}
 
 // rows are this machine's.
 var rows = rowsFor(machine)

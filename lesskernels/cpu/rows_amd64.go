@@ -112,6 +112,16 @@ var avx512Rows = rowKernels{
 			quantizePairAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))
 		}
 	},
+	quantizeLines: func(dst []uint32, x []float32, row int) {
+		if blocks := len(x) / blockLen; blocks > 0 {
+			quantizeLinesAVX512(&dst[0], &x[0], uintptr(row), uintptr(blocks))
+		}
+	},
+	quantizePairLines: func(dst []uint32, x []float32, row int) {
+		if blocks := len(x) / blockLen; blocks > 0 {
+			quantizePairLinesAVX512(&dst[0], &x[0], uintptr(row), uintptr(blocks))
+		}
+	},
 	quantizeWide: func(dst []uint32, x []float32, rows int) {
 		if blocks := len(x) / wordBlock; blocks > 0 {
 			quantizeWideAVX512(&dst[0], &x[0], uintptr(rows), uintptr(blocks))

@@ -84,6 +84,16 @@ func quantizeAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
 //go:noescape
 func quantizePairAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
 
+// quantizeLinesAVX512 writes one token's blocks of 32 values in lines: a row of tiles of 16.
+//
+//go:noescape
+func quantizeLinesAVX512(dst *uint32, x *float32, row uintptr, blocks uintptr)
+
+// quantizePairLinesAVX512 writes one token's blocks of 32 values, and what they leave over to the next row, in lines: a row of tiles of 16.
+//
+//go:noescape
+func quantizePairLinesAVX512(dst *uint32, x *float32, row uintptr, blocks uintptr)
+
 // quantizeWideAVX512 writes one token's blocks of 128 values in the wide form of tiles of that many rows.
 //
 //go:noescape

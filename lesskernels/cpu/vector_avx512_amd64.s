@@ -1242,6 +1242,248 @@ zerosRest:
 	VPXORD Z7, Z7, Z7
 	JMP    storeRest
 
+// func quantizeLinesAVX512(dst *uint32, x *float32, row uintptr, blocks uintptr)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
+TEXT ·quantizeLinesAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         row+16(FP), DX
+	MOVQ         blocks+24(FP), BX
+	MOVL         $0x7fffffff, SI
+	VPBROADCASTD SI, Z2
+	MOVL         $0x42fe0000, SI
+	VPBROADCASTD SI, Z3
+	MOVL         $0x3c010204, SI
+	VPBROADCASTD SI, Z4
+	LEAQ         512(AX)(DX*4), SI
+	SHLQ         $0x05, DX
+	ADDQ         DX, AX
+	MOVL         $0x01010101, DX
+	VPBROADCASTD DX, Y5
+
+block:
+	VMOVUPS       (CX), Z6
+	VMOVUPS       64(CX), Z7
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, DX
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
+	CMPL          DX, $0x0da24260
+	JB            tiny
+	CMPL          DX, $0x7f800000
+	JAE           endless
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X9
+	VINSERTI32X4  $0x01, X9, Y1, Y1
+
+store:
+	VPXORD        Y9, Y9, Y9
+	VPDPBUSD      Y1, Y5, Y9
+	VEXTRACTI32X4 $0x01, Y9, X7
+	VPUNPCKLQDQ   X7, X9, X6
+	VPUNPCKHQDQ   X7, X9, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X9
+	VMOVDQU       Y1, (AX)
+	VMOVSS        X0, (SI)
+	VCVTDQ2PS     X9, X9
+	VMULSS        X0, X9, X9
+	VMOVSS        X9, 64(SI)
+	ADDQ          $0x00000080, CX
+	ADDQ          $0x00000280, SI
+	ADDQ          $0x00000280, AX
+	DECQ          BX
+	JNE           block
+	VZEROUPPER
+	RET
+
+endless:
+	MOVL  $0x7fc00000, DX
+	VMOVD DX, X0
+	JMP   zeros
+
+tiny:
+	VXORPS X0, X0, X0
+
+zeros:
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    store
+
+// func quantizePairLinesAVX512(dst *uint32, x *float32, row uintptr, blocks uintptr)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
+TEXT ·quantizePairLinesAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         row+16(FP), DX
+	MOVQ         blocks+24(FP), BX
+	MOVL         $0x7fffffff, SI
+	VPBROADCASTD SI, Z2
+	MOVL         $0x42fe0000, SI
+	VPBROADCASTD SI, Z3
+	MOVL         $0x3c010204, SI
+	VPBROADCASTD SI, Z4
+	LEAQ         512(AX)(DX*4), SI
+	SHLQ         $0x05, DX
+	ADDQ         DX, AX
+	MOVL         $0x01010101, DX
+	VPBROADCASTD DX, Y5
+
+block:
+	VMOVUPS       (CX), Z6
+	VMOVUPS       64(CX), Z7
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, DX
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
+	CMPL          DX, $0x0da24260
+	JB            tiny
+	CMPL          DX, $0x7f800000
+	JAE           endless
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X9
+	VINSERTI32X4  $0x01, X9, Y1, Y1
+
+store:
+	VPXORD        Y9, Y9, Y9
+	VPDPBUSD      Y1, Y5, Y9
+	VEXTRACTI32X4 $0x01, Y9, X11
+	VPUNPCKLQDQ   X11, X9, X8
+	VPUNPCKHQDQ   X11, X9, X11
+	VPADDD        X11, X8, X8
+	VPSHUFD       $0xb1, X8, X11
+	VPADDD        X11, X8, X8
+	VPSHUFD       $0x4e, X8, X11
+	VPADDD        X11, X8, X9
+	VMOVDQU       Y1, (AX)
+	VMOVSS        X0, (SI)
+	VCVTDQ2PS     X9, X9
+	VMULSS        X0, X9, X9
+	VMOVSS        X9, 64(SI)
+	VBROADCASTSS  X0, Z0
+	VCVTDQ2PS     Z6, Z8
+	VMOVUPS       (CX), Z6
+	VFNMADD231PS  Z8, Z0, Z6
+	VCVTDQ2PS     Z7, Z8
+	VMOVUPS       64(CX), Z7
+	VFNMADD231PS  Z8, Z0, Z7
+	ADDQ          $0x04, SI
+	ADDQ          $0x20, AX
+	VPANDD        Z2, Z6, Z0
+	VPANDD        Z2, Z7, Z8
+	VPMAXUD       Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VPMAXUD       Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0x4e, X0, X8
+	VPMAXUD       X8, X0, X0
+	VPERMILPS     $0xb1, X0, X8
+	VPMAXUD       X8, X0, X0
+	VMOVD         X0, DX
+	VDIVSS        X0, X3, X8
+	VMULSS        X4, X0, X0
+	CMPL          DX, $0x0da24260
+	JB            tinyRest
+	CMPL          DX, $0x7f800000
+	JAE           endlessRest
+	VBROADCASTSS  X8, Z8
+	VMULPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMULPS        Z8, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPMOVDB       Z6, X1
+	VPMOVDB       Z7, X10
+	VINSERTI32X4  $0x01, X10, Y1, Y1
+
+storeRest:
+	VPXORD        Y10, Y10, Y10
+	VPDPBUSD      Y1, Y5, Y10
+	VEXTRACTI32X4 $0x01, Y10, X7
+	VPUNPCKLQDQ   X7, X10, X6
+	VPUNPCKHQDQ   X7, X10, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X10
+	VMOVDQU       Y1, (AX)
+	VMOVSS        X0, (SI)
+	VCVTDQ2PS     X10, X10
+	VMULSS        X0, X10, X10
+	VMOVSS        X10, 64(SI)
+	SUBQ          $0x04, SI
+	SUBQ          $0x20, AX
+	ADDQ          $0x00000080, CX
+	ADDQ          $0x00000280, SI
+	ADDQ          $0x00000280, AX
+	DECQ          BX
+	JNE           block
+	VZEROUPPER
+	RET
+
+endless:
+	MOVL  $0x7fc00000, DX
+	VMOVD DX, X0
+	JMP   zeros
+
+tiny:
+	VXORPS X0, X0, X0
+
+zeros:
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    store
+
+endlessRest:
+	MOVL  $0x7fc00000, DX
+	VMOVD DX, X0
+	JMP   zerosRest
+
+tinyRest:
+	VXORPS X0, X0, X0
+
+zerosRest:
+	VPXORD Y1, Y1, Y1
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    storeRest
+
 // func quantizeWideAVX512(dst *uint32, x *float32, rows uintptr, blocks uintptr)
 // Requires: AVX, AVX2, AVX512F, AVX512VL
 TEXT ·quantizeWideAVX512(SB), NOSPLIT, $0-32

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/mmcloughlin/avo/ir"
 	op "github.com/mmcloughlin/avo/operand"
@@ -10,9 +11,9 @@ import (
 	"github.com/mmcloughlin/avo/x86"
 )
 
-// dotBrains is the one instruction that neither avo nor Go's assembler knows: for
-// every lane of float32, dst += a.low·b.low + a.high·b.high, where a lane of a and b
-// is two bf16. It is written as bytes.
+// dotBrains is an instruction that neither avo nor Go's assembler knows: for every lane
+// of float32, dst += a.low·b.low + a.high·b.high, where a lane of a and b is two bf16. It
+// is written as bytes, as those on tiles are.
 const dotBrains = "VDPBF16PS"
 
 // VDPBF16PS_BCST adds the dot products of the pair at m, in every lane, with the
@@ -23,8 +24,19 @@ func (k *kernels) VDPBF16PS_BCST(m op.Mem, v, dst reg.VecVirtual) {
 	if err != nil {
 		panic(err)
 	}
-	i.Opcode, i.ISA = dotBrains, []string{"AVX512BF16"}
+	i.Opcode, i.Suffixes, i.ISA = dotBrains, []string{"BCST"}, []string{"AVX512BF16"}
 	k.Instruction(i)
+}
+
+// encoders write the instructions that the assembler does not know, by opcode.
+var encoders = map[string]func(opcode string, operands []op.Op) ([]byte, error){
+	dotBrains:   encodeDot,
+	tileConfig:  encodeTile,
+	tileRelease: encodeTile,
+	tileZero:    encodeTile,
+	tileLoad:    encodeTile,
+	tileStore:   encodeTile,
+	tileDot:     encodeTile,
 }
 
 // encode replaces the instructions that the assembler does not know, whose
@@ -34,15 +46,15 @@ func encode(f *ir.File) error {
 		var nodes []ir.Node
 		for _, node := range function.Nodes {
 			i, ok := node.(*ir.Instruction)
-			if !ok || i.Opcode != dotBrains {
+			if !ok || encoders[i.Opcode] == nil {
 				nodes = append(nodes, node)
 				continue
 			}
-			code, err := encodeDot(i.Operands)
+			code, err := encoders[i.Opcode](i.Opcode, i.Operands)
 			if err != nil {
 				return fmt.Errorf("%s: %w", function.Name, err)
 			}
-			nodes = append(nodes, ir.NewComment(fmt.Sprintf("%s.BCST %s, %s, %s", dotBrains, i.Operands[0].Asm(), i.Operands[1].Asm(), i.Operands[2].Asm())))
+			nodes = append(nodes, ir.NewComment(text(i)))
 			for ; len(code) >= 4; code = code[4:] {
 				nodes = append(nodes, &ir.Instruction{Opcode: "LONG", Operands: []op.Op{op.U32(binary.LittleEndian.Uint32(code))}})
 			}
@@ -55,9 +67,18 @@ func encode(f *ir.File) error {
 	return nil
 }
 
+// text is the instruction as the assembler would have it.
+func text(i *ir.Instruction) string {
+	operands := make([]string, len(i.Operands))
+	for j, o := range i.Operands {
+		operands[j] = o.Asm()
+	}
+	return strings.TrimSpace(i.OpcodeWithSuffixes() + " " + strings.Join(operands, ", "))
+}
+
 // encodeDot is EVEX.512.F3.0F38.W0 52 /r with a number of memory in every lane
 // (Intel's manual, volume 2, sections 2.7 and VDPBF16PS).
-func encodeDot(operands []op.Op) ([]byte, error) {
+func encodeDot(_ string, operands []op.Op) ([]byte, error) {
 	m, ok := operands[0].(op.Mem)
 	if !ok || m.Base == nil || m.Symbol.Name != "" {
 		return nil, fmt.Errorf("%s of %v: only memory by a register is written", dotBrains, operands[0])
@@ -66,7 +87,6 @@ func encodeDot(operands []op.Op) ([]byte, error) {
 	if m.Index != nil {
 		x = index(m.Index)
 	}
-	inverted := func(n, bit int) byte { return byte(^n >> bit & 1) }
 	code := []byte{
 		0x62,
 		inverted(r, 3)<<7 | inverted(x, 3)<<6 | inverted(b, 3)<<5 | inverted(r, 4)<<4 | 2, // the map 0F38
@@ -74,16 +94,25 @@ func encodeDot(operands []op.Op) ([]byte, error) {
 		2<<5 | 1<<4 | inverted(v, 4)<<3, // 512 bits, broadcast
 		0x52,
 	}
+	return append(code, addressed(m, r, 4)...), nil
+}
+
+// inverted is a bit of a register's number as prefixes hold it.
+func inverted(n, bit int) byte { return byte(^n >> bit & 1) }
+
+// addressed is the bytes that say which register and memory an instruction uses. Short
+// displacements are multiples of a unit.
+func addressed(m op.Mem, r, unit int) []byte {
+	b := index(m.Base)
 	modrm, sib := byte(r&7<<3|b&7), []byte(nil)
 	if m.Index != nil || b&7 == 4 {
 		scale := map[uint8]byte{0: 0, 1: 0, 2: 1, 4: 2, 8: 3}[m.Scale]
 		i := byte(4) // none
 		if m.Index != nil {
-			i = byte(x & 7)
+			i = byte(index(m.Index) & 7)
 		}
 		modrm, sib = modrm&^7|4, []byte{scale<<6 | i<<3 | byte(b&7)}
 	}
-	const unit = 4 // bytes of what is broadcast: short displacements are multiples of it
 	var displacement []byte
 	switch {
 	case m.Disp == 0 && b&7 != 5:
@@ -94,8 +123,7 @@ func encodeDot(operands []op.Op) ([]byte, error) {
 		modrm |= 2 << 6
 		displacement = binary.LittleEndian.AppendUint32(nil, uint32(m.Disp))
 	}
-	code = append(append(code, modrm), sib...)
-	return append(code, displacement...), nil
+	return append(append([]byte{modrm}, sib...), displacement...)
 }
 
 // index is the number of an allocated register.

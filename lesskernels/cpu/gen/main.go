@@ -24,6 +24,7 @@ var families = []struct {
 }{
 	{"mul_avx512", mulAVX512},
 	{"mul_avx2", mulAVX2},
+	{"mul_amx", mulAMX},
 	{"attend_avx512", attendAVX512},
 	{"attend_avx2", attendAVX2},
 	{"packed_avx512", packedAVX512},

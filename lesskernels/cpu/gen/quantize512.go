@@ -37,39 +37,50 @@ func (k *kernels) bf16AVX512() {
 // order as the numbers do and put NaN on top. The form of pairs is written by the
 // same steps once more, for what the codes leave over.
 func (k *kernels) quantize512() {
-	for _, pairs := range []bool{false, true} {
-		name, doc := "quantizeAVX512", "writes one token's blocks of 32 values in the integer form of tiles of that many rows."
-		if pairs {
-			name, doc = "quantizePairAVX512", "writes one token's blocks of 32 values, and what they leave over to the next row, in the integer form of tiles of that many rows."
+	for _, lines := range []bool{false, true} {
+		for _, pairs := range []bool{false, true} {
+			k.quantizeForm512(pairs, lines)
 		}
-		p := k.begin(name, "func(dst *uint32, x *float32, rows, blocks uintptr)", doc, "dst", "x", "rows", "blocks")
-		q := k.newQuantizer(p[0], p[2])
-		x, blocks := p[1], p[3]
-		k.Label("block")
-		k.VMOVUPS(op.Mem{Base: x}, q.v[0])
-		k.VMOVUPS(op.Mem{Base: x, Disp: 64}, q.v[1])
-		q.round("")
-		if pairs {
-			scale, code := k.ZMM(), k.ZMM()
-			k.VBROADCASTSS(q.scale, scale)
-			for i, v := range q.v {
-				k.VCVTDQ2PS(v, code)
-				k.VMOVUPS(op.Mem{Base: x, Disp: i * 64}, v)
-				k.VFNMADD231PS(code, scale, v)
-			}
-			k.ADDQ(op.Imm(4), q.dst)
-			q.round("Rest")
-			k.SUBQ(op.Imm(4), q.dst)
+	}
+}
+
+func (k *kernels) quantizeForm512(pairs, lines bool) {
+	name, doc, row := "quantize", "writes one token's blocks of 32 values", "rows"
+	if pairs {
+		name, doc = "quantizePair", doc+", and what they leave over to the next row,"
+	}
+	if lines {
+		name, doc, row = name+"Lines", doc+" in lines: a row of tiles of 16.", "row"
+	} else {
+		doc += " in the integer form of tiles of that many rows."
+	}
+	p := k.begin(name+"AVX512", "func(dst *uint32, x *float32, "+row+", blocks uintptr)", doc, "dst", "x", row, "blocks")
+	q := k.newQuantizer(p[0], p[2], lines)
+	x, blocks := p[1], p[3]
+	k.Label("block")
+	k.VMOVUPS(op.Mem{Base: x}, q.v[0])
+	k.VMOVUPS(op.Mem{Base: x, Disp: 64}, q.v[1])
+	q.round("")
+	if pairs {
+		scale, code := k.ZMM(), k.ZMM()
+		k.VBROADCASTSS(q.scale, scale)
+		for i, v := range q.v {
+			k.VCVTDQ2PS(v, code)
+			k.VMOVUPS(op.Mem{Base: x, Disp: i * 64}, v)
+			k.VFNMADD231PS(code, scale, v)
 		}
-		k.ADDQ(op.U32(128), x)
-		k.ADDQ(q.record, q.dst)
-		k.DECQ(blocks)
-		k.JNE(op.LabelRef("block"))
-		k.end()
-		q.special("")
-		if pairs {
-			q.special("Rest")
-		}
+		q.move(k.ADDQ)
+		q.round("Rest")
+		q.move(k.SUBQ)
+	}
+	k.ADDQ(op.U32(128), x)
+	q.next()
+	k.DECQ(blocks)
+	k.JNE(op.LabelRef("block"))
+	k.end()
+	q.special("")
+	if pairs {
+		q.special("Rest")
 	}
 }
 
@@ -131,20 +142,45 @@ func (q recorder) write(sum, first, high reg.Register) {
 	}
 }
 
+// lineStrides turns the row of tiles of lines into where its codes and, with upper, its
+// scale are.
+func (q recorder) lineStrides() {
+	k := q.k
+	k.LEAQ(op.Mem{Base: q.dst, Index: q.stride, Scale: 4, Disp: lineScales}, q.upper)
+	k.SHLQ(op.Imm(5), q.stride)
+	k.ADDQ(q.stride, q.dst)
+}
+
+// writeLine writes the record of a row of a tile of lines; sum is used up.
+func (q recorder) writeLine(sum reg.Register) {
+	k := q.k
+	k.VMOVDQU(q.codes, op.Mem{Base: q.dst})
+	k.VMOVSS(q.scale, op.Mem{Base: q.upper})
+	k.VCVTDQ2PS(sum, sum)
+	k.VMULSS(q.scale, sum, sum)
+	k.VMOVSS(sum, op.Mem{Base: q.upper, Disp: lineSums - lineScales})
+}
+
 // quantizer rounds blocks to int8, two registers each.
 type quantizer struct {
 	recorder
+	lines                           bool
 	magnitude, limit, toScale, ones reg.VecVirtual
 
 	v [2]reg.VecVirtual // the block; its codes once they are rounded
 }
 
-// newQuantizer loads the constants; rows is that of a tile.
-func (k *kernels) newQuantizer(dst, rows reg.GPVirtual) quantizer {
+// newQuantizer loads the constants; rows is that of a tile, or which row of a tile of lines
+// is written.
+func (k *kernels) newQuantizer(dst, rows reg.GPVirtual, lines bool) quantizer {
 	r := recorder{k: k, dst: dst, stride: rows, third: k.GP64(), record: k.GP64(), upper: k.GP64(), bits: k.GP32(), scale: k.XMM(), codes: k.YMM()}
-	q := quantizer{recorder: r, magnitude: k.constant512(math.Float32frombits(0x7fffffff)), limit: k.constant512(127), toScale: k.constant512(1.0 / 127),
+	q := quantizer{recorder: r, lines: lines, magnitude: k.constant512(math.Float32frombits(0x7fffffff)), limit: k.constant512(127), toScale: k.constant512(1.0 / 127),
 		ones: k.YMM(), v: [2]reg.VecVirtual{k.ZMM(), k.ZMM()}}
-	r.strides()
+	if lines {
+		r.lineStrides()
+	} else {
+		r.strides()
+	}
 	k.MOVL(op.U32(0x01010101), q.bits)
 	k.VPBROADCASTD(q.bits, q.ones)
 	return q
@@ -179,8 +215,32 @@ func (q quantizer) round(suffix string) {
 	k.VPDPBUSD(q.codes, q.ones, sum)
 	k.VEXTRACTI32X4(op.Imm(1), sum, high)
 	q.sums(sum.AsX(), first, high)
+	if q.lines {
+		q.writeLine(sum.AsX())
+		return
+	}
 	k.VEXTRACTI32X4(op.Imm(1), q.codes, high)
 	q.write(sum.AsX(), first, high)
+}
+
+// move goes to the next row of the tile by adding, to the one before by subtracting.
+func (q quantizer) move(add func(amount, to op.Op)) {
+	if q.lines {
+		add(op.Imm(4), q.upper)
+		add(op.Imm(lineBytes), q.dst)
+		return
+	}
+	add(op.Imm(4), q.dst)
+}
+
+// next goes to the next block.
+func (q quantizer) next() {
+	if q.lines {
+		q.k.ADDQ(op.U32(lineRecord), q.upper)
+		q.k.ADDQ(op.U32(lineRecord), q.dst)
+		return
+	}
+	q.k.ADDQ(q.record, q.dst)
 }
 
 // special stands outside the loop: a block that is taken for zeros, and one with a
