@@ -31,15 +31,14 @@ func (s *Service) find(ctx context.Context, p plan) (found []retrieve.Passage, s
 	return results.Passages, wording, err
 }
 
-// query is what is searched for first: places of which each has its share of the prompt. A question that follows up on
-// the turn before is searched for together with the question there: searched is both, "" where it is the question
-// alone. What a later turn adds should be little, so its places are widened only up to all that it may add.
+// query is what is searched for first. A question that follows up on the turn before is searched for together with
+// the question there: searched is both, "" where it is the question alone. A place has at most as many tokens as a later
+// turn may add: wider ones leave out others, and what a later turn adds should be little.
 func (p plan) query() (q retrieve.Query, searched string) {
-	q = retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit, Widen: min(max(1, p.context/p.limit), retrieve.MaxWiden)}
+	q = retrieve.Query{Text: p.text, Collection: p.collection, Limit: p.limit, Widen: min(max(1, p.context/followShare), retrieve.MaxWiden)}
 	if len(p.turns) == 0 {
 		return q, ""
 	}
-	q.Widen = min(max(1, p.context/followShare), retrieve.MaxWiden)
 	if !retrieve.FollowsUp(p.text) {
 		return q, ""
 	}

@@ -24,7 +24,7 @@ func TestQuery(t *testing.T) {
 		widen    int
 		searched string
 	}{
-		{"first", first, "", 1400 / 5, ""},
+		{"first", first, "", 1400 / followShare, ""},
 		{"of its own", later, "", 1400 / followShare, ""},
 		{"pointing back", back, "Where does the tower stand?", 1400 / followShare, "Where does the tower stand? And when was it built?"},
 		{"both too long", long, "", 1400 / followShare, ""},
