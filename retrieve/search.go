@@ -45,6 +45,7 @@ type Results struct {
 	EmbedTime  time.Duration `json:"-"`
 	SearchTime time.Duration `json:"-"`
 	RerankTime time.Duration `json:"-"`
+	WidenTime  time.Duration `json:"-"`
 }
 
 // MarshalJSON writes the passages and the times in milliseconds, as the HTTP
@@ -56,12 +57,14 @@ func (r Results) MarshalJSON() ([]byte, error) {
 			EmbedMS  float64 `json:"embed_ms"`
 			SearchMS float64 `json:"search_ms"`
 			RerankMS float64 `json:"rerank_ms"` // 0 without a reranker
+			WidenMS  float64 `json:"widen_ms"`
 		} `json:"timing"`
 	}
 	wire.Passages = append([]Passage{}, r.Passages...)
 	wire.Timing.EmbedMS = float64(r.EmbedTime) / float64(time.Millisecond)
 	wire.Timing.SearchMS = float64(r.SearchTime) / float64(time.Millisecond)
 	wire.Timing.RerankMS = float64(r.RerankTime) / float64(time.Millisecond)
+	wire.Timing.WidenMS = float64(r.WidenTime) / float64(time.Millisecond)
 	return json.Marshal(wire)
 }
 
@@ -121,7 +124,7 @@ func (s *Searcher) Search(ctx context.Context, q Query) (Results, error) {
 		return Results{}, fmt.Errorf("widen: %w", err)
 	}
 	r.Passages = places(found, around, q.Limit, q.Widen)
-	r.SearchTime += time.Since(start)
+	r.WidenTime = time.Since(start)
 	return r, nil
 }
 
@@ -202,9 +205,12 @@ func (s *Searcher) read(ctx context.Context, exact bool, f func(querier) error) 
 }
 
 func scanPassage(row pgx.CollectableRow) (p Passage, err error) {
-	var vector pgvector.HalfVector
+	var vector *pgvector.HalfVector // of hybrid search
 	err = row.Scan(&p.ID, &p.DocumentID, &p.Document.Name, &p.Document.Source, &p.Text, &p.Start, &p.End, &p.Page, &p.HeadingPath,
 		&p.Tokens, &p.Score, &p.Similarity, &p.AllTerms, &p.Ranks.Vector, &p.Ranks.Lexical, &p.ordinal, &vector)
-	p.last, p.FoundStart, p.FoundEnd, p.vector = p.ordinal, p.Start, p.End, vector.Slice()
+	p.last, p.FoundStart, p.FoundEnd = p.ordinal, p.Start, p.End
+	if vector != nil {
+		p.vector = vector.Slice()
+	}
 	return p, err
 }

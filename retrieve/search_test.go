@@ -58,7 +58,7 @@ func TestSearchModes(t *testing.T) {
 			if got := best.Similarity > 0.2; got != (mode != Lexical) {
 				t.Errorf("%q: similarity %g", mode, best.Similarity)
 			}
-			if (r.EmbedTime > 0) != (mode != Lexical) || r.SearchTime <= 0 {
+			if (r.EmbedTime > 0) != (mode != Lexical) || r.SearchTime <= 0 || r.WidenTime <= 0 {
 				t.Errorf("%q: took %v and %v", mode, r.EmbedTime, r.SearchTime)
 			}
 			if mode == Lexical && len(r.Passages) != 1 || mode != Lexical && len(r.Passages) != 4 {

@@ -8,9 +8,14 @@ import (
 	"github.com/pgvector/pgvector-go"
 )
 
-// candidates is the length of each of the two lists that are fused: 80, or
-// the limit where that is more.
-func candidates(limit int) int { return max(80, limit) }
+// candidates is the length of each of the two lists that are fused, 80, or of one alone, 40; the limit where
+// that is more.
+func candidates(q Query) int {
+	if q.Mode == Hybrid {
+		return max(80, q.Limit)
+	}
+	return max(40, q.Limit)
+}
 
 // The constants of the formulas in searchSQL.
 const (
@@ -81,7 +86,7 @@ WITH asked AS MATERIALIZED (
     FROM listed JOIN (SELECT id, document_id, text, start_offset, end_offset, page, heading_path, tokens, ordinal, embedding, setweight(lexemes, 'D') AS lexemes FROM chunks) c USING (id)
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal, c.embedding
+       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal, CASE WHEN $5 AND $6 THEN c.embedding END
 FROM scored c JOIN documents d ON d.id = c.document_id
 ORDER BY score DESC, c.lexical = 0, c.lexical, c.vector, c.id
 LIMIT $8`
@@ -97,7 +102,7 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	if vector != nil {
 		embedding = pgvector.NewHalfVector(vector)
 	}
-	args := []any{c.id, embedding, c.language, plainDashes(q.words()), q.Mode != Lexical, q.Mode != Vector, candidates(q.Limit), fetched(q.Limit),
+	args := []any{c.id, embedding, c.language, plainDashes(q.words()), q.Mode != Lexical, q.Mode != Vector, candidates(q), fetched(q),
 		mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks}
 	if len(filter) == 0 {
 		return fmt.Sprintf(searchSQL, "", bm25), args
@@ -127,4 +132,9 @@ func plainDashes(text string) string {
 
 // fetched is how many passages to read: all of both lists, since their order may change, and many may stand at
 // one place.
-func fetched(limit int) int { return 2 * candidates(limit) }
+func fetched(q Query) int {
+	if q.Mode == Hybrid {
+		return 2 * candidates(q)
+	}
+	return candidates(q)
+}

@@ -22,11 +22,11 @@ FROM near JOIN chunks n USING (id) WHERE near.tokens <= $3`
 
 // smallChunk is the tokens of a chunk below which there are few: so many chunks as have them together
 // are looked at on either side.
-const smallChunk = 32
+const smallChunk = 64
 
 // around reads what is around the first chunks found, more of them than may become places.
 func (s *Searcher) around(ctx context.Context, q Query, found []Passage) (map[int64][]Passage, error) {
-	ids := make([]int64, min(len(found), 3*q.Limit))
+	ids := make([]int64, min(len(found), 2*q.Limit))
 	for i := range ids {
 		ids[i] = found[i].ID
 	}

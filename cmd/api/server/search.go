@@ -31,6 +31,7 @@ type searchOutput struct {
 			EmbedMS  float64 `json:"embed_ms"`
 			SearchMS float64 `json:"search_ms"`
 			RerankMS float64 `json:"rerank_ms" doc:"0 without a reranker"`
+			WidenMS  float64 `json:"widen_ms"`
 		} `json:"timing"`
 	}
 }
@@ -53,7 +54,7 @@ func (s *Server) search(api huma.API) {
 			out.Body.Passages = []retrieve.Passage{}
 		}
 		t := &out.Body.Timing
-		t.EmbedMS, t.SearchMS, t.RerankMS = ms(found.EmbedTime), ms(found.SearchTime), ms(found.RerankTime)
+		t.EmbedMS, t.SearchMS, t.RerankMS, t.WidenMS = ms(found.EmbedTime), ms(found.SearchTime), ms(found.RerankTime), ms(found.WidenTime)
 		return out, nil
 	})
 }
