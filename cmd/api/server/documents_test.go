@@ -91,6 +91,7 @@ func TestUpload(t *testing.T) {
 			EmbedMS  float64 `json:"embed_ms"`
 			SearchMS float64 `json:"search_ms"`
 			RerankMS float64 `json:"rerank_ms"`
+			WidenMS  float64 `json:"widen_ms"`
 		} `json:"timing"`
 	}](t, text)
 	if len(found.Passages) == 0 || found.Passages[0].Ranks.Vector != 1 || found.Passages[0].Ranks.Lexical != 1 || !(found.Timing.SearchMS > 0) {
