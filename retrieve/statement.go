@@ -26,15 +26,33 @@ const (
 	mostLooks    = 20_000 // and if it is
 )
 
+// nearest is the list of those nearest by cosine: none of a question without a vector.
+const nearest = `
+    SELECT id, embedding <=> $2::halfvec AS distance
+    FROM chunks
+    WHERE collection_id = $1::uuid AND $2::halfvec IS NOT NULL %[1]s
+    ORDER BY embedding <=> $2::halfvec
+    LIMIT $5
+`
+
+// vectorSQL is a search by cosine alone: what words weigh is not asked for. Its parameters, and those of searchSQL,
+// are named in statement.
+const vectorSQL = `
+WITH nearest AS MATERIALIZED (` + nearest + `)
+SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
+       c.tokens, 1 - distance AS score, 1 - distance, c.lexemes @@ websearch_to_tsquery($3::regconfig, $4), row_number() OVER (ORDER BY distance, c.id), 0, c.ordinal, NULL::halfvec
+FROM nearest JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
+ORDER BY distance, c.id`
+
 // bm25 is the weight of a passage c by its words.
 const bm25 = `(
-    SELECT sum(weight * n * (1 + $10::float8) / (n + $10::float8 * (1 - $11::float8 + $11::float8 * c.tokens / length)))
+    SELECT sum(weight * n * (1 + $8::float8) / (n + $8::float8 * (1 - $9::float8 + $9::float8 * c.tokens / length)))
     FROM asked, LATERAL round(1 / (1.644934 * (1 - least(ts_rank('{1,1,1,1}', c.lexemes, word), 0.999))) - 0.5) AS n
 )`
 
 // searchSQL is a search in one statement: two lists of candidates, each of them
 // then scored in both ways. Texts are joined after the lists: joined inside, they
-// would cost the vector list its index. Its parameters are named in statement.
+// would cost the vector list its index.
 //
 // The score is convex, of cosine and words (Bruch, Gai and Ingber, arXiv
 // 2210.11934), and not of ranks, which forget how far a passage is ahead. Words
@@ -56,63 +74,61 @@ const searchSQL = `
 WITH asked AS MATERIALIZED (
     SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
            ln(1 + (t.chunks - l.chunks + 0.5) / (l.chunks + 0.5)) AS weight, t.tokens::float8 / t.chunks AS length,
-           row_number() OVER rarest = 1 OR sum(l.chunks) OVER rarest <= $9::int AS rare
+           row_number() OVER rarest = 1 OR sum(l.chunks) OVER rarest <= $7::int AS rare
     FROM lexicon l JOIN lexicon_totals t USING (collection_id)
-    WHERE collection_id = $1::uuid AND $6::boolean AND lexeme = ANY (tsvector_to_array(to_tsvector($3::regconfig, $4)))
+    WHERE collection_id = $1::uuid AND lexeme = ANY (tsvector_to_array(to_tsvector($3::regconfig, $4)))
     WINDOW rarest AS (ORDER BY l.chunks, lexeme ROWS UNBOUNDED PRECEDING)
-), nearest AS MATERIALIZED (
-    SELECT id, embedding <=> $2::halfvec AS distance
-    FROM chunks
-    WHERE collection_id = $1::uuid AND $5::boolean %[1]s
-    ORDER BY embedding <=> $2::halfvec
-    LIMIT $7
-), matched AS MATERIALIZED (
-    SELECT c.id, c.lexemes @@ (SELECT websearch_to_tsquery($3::regconfig, $4)) AS every, %[2]s AS weight
+), nearest AS MATERIALIZED (` + nearest + `), matched AS MATERIALIZED (
+    SELECT c.id, c.lexemes @@ (SELECT websearch_to_tsquery($3::regconfig, $4)) AS every, ` + bm25 + ` AS weight
     FROM (
         SELECT id, tokens, setweight(lexemes, 'D') AS lexemes -- read once, not once for every word
         FROM chunks
         WHERE collection_id = $1::uuid AND lexemes @@ (SELECT string_agg(word::text, ' | ')::tsquery FROM asked WHERE rare) %[1]s
-        LIMIT $13::int
+        LIMIT $11::int
     ) c
     ORDER BY every DESC, weight DESC, id
-    LIMIT $7
+    LIMIT $5
 ), listed AS (
     SELECT id, coalesce(v.rank, 0) AS vector, coalesce(l.rank, 0) AS lexical
     FROM (SELECT id, row_number() OVER (ORDER BY distance, id) AS rank FROM nearest) v
     FULL JOIN (SELECT id, row_number() OVER (ORDER BY every DESC, weight DESC, id) AS rank FROM matched) l USING (id)
 ), scored AS (
     SELECT c.*, vector, lexical, coalesce(1 - (c.embedding <=> $2::halfvec), 0) AS similarity, lexemes @@ (SELECT websearch_to_tsquery($3::regconfig, $4)) AS every,
-           coalesce(%[2]s / nullif((SELECT max(weight) FROM matched), 0), 0) AS share
+           coalesce(` + bm25 + ` / nullif((SELECT max(weight) FROM matched), 0), 0) AS share
     FROM listed JOIN (SELECT id, document_id, text, start_offset, end_offset, page, heading_path, tokens, ordinal, embedding, setweight(lexemes, 'D') AS lexemes FROM chunks) c USING (id)
 )
 SELECT c.id, d.id::text, d.name, d.source, c.text, c.start_offset, c.end_offset, c.page, c.heading_path,
-       c.tokens, c.similarity + $12::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal, CASE WHEN $5 AND $6 THEN c.embedding END
+       c.tokens, c.similarity + $10::float8 * CASE WHEN every AND lexical > 0 THEN 1 ELSE least(share, 1) END AS score, c.similarity, c.every, c.vector, c.lexical, c.ordinal, CASE WHEN $2::halfvec IS NOT NULL THEN c.embedding END
 FROM scored c JOIN documents d ON d.id = c.document_id
 ORDER BY score DESC, c.lexical = 0, c.lexical, c.vector, c.id
-LIMIT $8`
+LIMIT $6`
 
 // byMetadata narrows a list to some documents. IS TRUE keeps the planner from
 // making a join of it: it stays a filter that looks every row up in a hash
 // table, and the vector list keeps its index.
 const byMetadata = `AND (document_id IN (SELECT id FROM documents WHERE collection_id = $1::uuid AND %s)) IS TRUE`
 
-// statement returns the SQL of a search and its arguments.
+// statement returns the SQL of a search and its arguments: the collection ($1), the question's vector ($2) and its
+// words ($4) in a language ($3), the length of a list ($5), for searchSQL the constants of its formulas, and a
+// filter's keys and values.
 func statement(q Query, c collection, filter []condition, vector []float32) (string, []any) {
 	var embedding any
 	if vector != nil {
 		embedding = pgvector.NewHalfVector(vector)
 	}
-	args := []any{c.id, embedding, c.language, plainDashes(q.words()), q.Mode != Lexical, q.Mode != Vector, candidates(q), fetched(q),
-		mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks}
+	sql, args := vectorSQL, []any{c.id, embedding, c.language, plainDashes(q.words()), candidates(q)}
+	if q.Mode != Vector {
+		sql, args = searchSQL, append(args, fetched(q), mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks)
+	}
 	if len(filter) == 0 {
-		return fmt.Sprintf(searchSQL, "", bm25), args
+		return fmt.Sprintf(sql, ""), args
 	}
 	clauses := make([]string, len(filter))
 	for i, f := range filter {
 		args = append(args, f.key, f.value)
 		clauses[i] = fmt.Sprintf(operators[f.op], fmt.Sprintf("$%d::text", len(args)-1), fmt.Sprintf("$%d", len(args)))
 	}
-	return fmt.Sprintf(searchSQL, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND ")), bm25), args
+	return fmt.Sprintf(sql, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND "))), args
 }
 
 // plainDashes takes the meaning "not" from a dash that begins a word: "what
