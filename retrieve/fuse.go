@@ -13,9 +13,6 @@ const (
 	repeatedSpan  = 0.5
 )
 
-// mostWidened is the tokens that a place may have, where Query.Widen says nothing else.
-const mostWidened = 600
-
 // places returns the first limit different places that chunks, best first, are found at: each the best chunk
 // there and what is around it in its section, up to most tokens. What answers a question often reaches over the end of
 // a chunk or stands in the next, and five pieces of one section tell less than five places. One that

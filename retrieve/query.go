@@ -17,18 +17,19 @@ const (
 const (
 	DefaultLimit  = 10
 	MaxLimit      = 100
+	DefaultWiden  = 600
 	MaxWiden      = 8_000
 	MaxQueryBytes = 8 << 10
 	maxNameBytes  = 256
 )
 
-// Query is one search. Its zero Limit and Mode mean DefaultLimit and Hybrid.
+// Query is one search. Its zero Limit, Widen and Mode mean DefaultLimit, DefaultWiden and Hybrid.
 type Query struct {
 	Text       string
 	After      string // the question before, where Text follows up on it: both are searched for
 	Collection string
 	Limit      int    // 1…MaxLimit passages
-	Widen      int    // tokens that a place may have, at most MaxWiden: what was found, and what is around it in its section; 0: 600
+	Widen      int    // tokens that a place may have, at most MaxWiden: what was found, and what is around it in its section
 	Mode       string // Hybrid, Vector or Lexical
 	// Filter narrows by the documents' metadata, as decoded from JSON: {"key": value}
 	// for equality, {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
@@ -72,7 +73,7 @@ func (q Query) normalize() (Query, error) {
 		q.Mode = Hybrid
 	}
 	if q.Widen == 0 {
-		q.Widen = mostWidened
+		q.Widen = DefaultWiden
 	}
 	if reason := checkText(q.words()); reason != "" {
 		return q, &InvalidError{"query", reason}

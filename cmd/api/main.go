@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -62,7 +63,10 @@ func run(args []string) int {
 		kong.Name("api"),
 		kong.Description("Answers from all that was retrieved, inside a fixed memory budget.\n\nStart with: api ingest DIR, then api ask \"…\" or api serve."),
 		kong.DefaultEnvars("LESSRAG"),
-		kong.Vars{"caches": caches, "default_cache": defaultCache, "default_budget": defaultBudget, "answer_cache": answerCache, "answer_budget": answerBudget},
+		kong.Vars{
+			"caches": caches, "default_cache": defaultCache, "default_budget": defaultBudget, "answer_cache": answerCache, "answer_budget": answerBudget,
+			"default_limit": strconv.Itoa(retrieve.DefaultLimit), "default_widen": strconv.Itoa(retrieve.DefaultWiden),
+		},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 	command, err := parser.Parse(args)
