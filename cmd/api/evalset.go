@@ -17,7 +17,7 @@ type evalSetCmd struct {
 	Set         string   `arg:"" help:"Questions, one JSON object a line: {\"question\", \"answers\": [texts of which an answer must contain one], \"source\": the document's name or the end of its path, \"section\": text of the place that answers, if not all of the document does}." type:"existingfile"`
 	Collections []string `help:"Collections to search: the same documents in chunks of several sizes, say." default:"default" placeholder:"NAME"`
 	Modes       []string `help:"Ways to search: hybrid, vector, lexical." default:"hybrid,vector,lexical" placeholder:"MODE"`
-	Widen       int      `help:"Tokens that a place may have in the table of retrieval: what was found, and what is around it in its section." default:"${default_widen}" placeholder:"TOKENS"`
+	Widen       int      `help:"Tokens that a place may have in the table of retrieval: what was found, and what is around it in its section. Default: ${default}." default:"${default_widen}" placeholder:"TOKENS"`
 	Caches      []string `help:"Let the reader answer with each of these caches, as cache or cache@budget; without it only retrieval is measured." placeholder:"CACHE[@BUDGET]"`
 	OffTopic    string   `help:"Questions that the documents do not answer, in the same form (only \"question\" is read): find the --min-similarity that refuses them." type:"existingfile" placeholder:"FILE"`
 	answerFlags

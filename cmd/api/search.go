@@ -13,7 +13,7 @@ type searchCmd struct {
 	Query      string `arg:"" help:"What to look for."`
 	Collection string `help:"The collection to search." default:"default"`
 	Limit      int    `help:"How many passages." default:"${default_limit}"`
-	Widen      int    `help:"Tokens that a place may have: what was found, and what is around it in its section." default:"${default_widen}" placeholder:"TOKENS"`
+	Widen      int    `help:"Tokens that a place may have: what was found, and what is around it in its section. Default: ${default}." default:"${default_widen}" placeholder:"TOKENS"`
 	Mode       string `help:"How to search: ${enum}." enum:"hybrid,vector,lexical" default:"hybrid"`
 	JSON       bool   `help:"Print one JSON object like POST /api/v1/search."`
 }
