@@ -57,28 +57,32 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 	if s.position != 0 || n > from.position || n < from.position && !from.plain() {
 		panic(fmt.Sprintf("cache: %d tokens adopted at %d, of %d", n, s.position, from.position))
 	}
-	dim, plain := s.plan.Shape.HeadDim, from.plain()
-	for i := range s.heads {
-		to, h := &s.heads[i], &from.heads[i%len(from.heads)] // of a ledger, one may stand for all
-		to.len = h.before(n)
-		to.settled = h.settled
-		copy(to.k[:to.loose()*dim], h.k)
-		copy(to.v[:to.loose()*dim], h.v)
-		copy(to.positions[:to.len], h.positions)
-		if plain {
-			continue
-		}
-		copy(to.attention[:to.len*s.width], h.attention)
-		copy(to.sinks, h.sinks)
-		copy(to.groups, h.groups[:h.settled*s.plan.groupWords()])
-		copy(to.psi, h.psi[:h.settled*s.plan.psiWords(i)])
-		copy(to.channels, h.channels)
-		copy(to.queries, h.queries)
-		to.turned, to.pruned, to.decided = h.turned, h.pruned, h.decided
-		s.states[i].copyFrom(&from.states[i%len(from.states)])
-	}
+	plain := from.plain()
+	s.each(len(s.heads), func(i int) { s.adoptHead(i, from, n, plain) })
 	s.position, s.evicted = n, from.evicted
 	s.decided(from.chosen)
+}
+
+// adoptHead is Adopt for KV head i.
+func (s *Sequence) adoptHead(i int, from *Sequence, n int, plain bool) {
+	to, h := &s.heads[i], &from.heads[i%len(from.heads)] // of a ledger, one may stand for all
+	dim := s.plan.Shape.HeadDim
+	to.len = h.before(n)
+	to.settled = h.settled
+	copy(to.k[:to.loose()*dim], h.k)
+	copy(to.v[:to.loose()*dim], h.v)
+	copy(to.positions[:to.len], h.positions)
+	if plain {
+		return
+	}
+	copy(to.attention[:to.len*s.width], h.attention)
+	copy(to.sinks, h.sinks)
+	copy(to.groups, h.groups[:h.settled*s.plan.groupWords()])
+	copy(to.psi, h.psi[:h.settled*s.plan.psiWords(i)])
+	copy(to.channels, h.channels)
+	copy(to.queries, h.queries)
+	to.turned, to.pruned, to.decided = h.turned, h.pruned, h.decided
+	s.states[i].copyFrom(&from.states[i%len(from.states)])
 }
 
 // before is how many of a head's tokens are at positions below n.

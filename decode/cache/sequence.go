@@ -92,9 +92,11 @@ func (h *head) front() int {
 	return n
 }
 
-// Scratch is the working memory of evictions: one for all sequences of a backend.
+// Scratch is what all sequences of a backend share: the working memory of evictions, and its threads.
 // The zero value is ready for use.
 type Scratch struct {
+	Each func(n int, do func(i int)) // does something for each of n KV heads, at once if it likes; nil: one after the other
+
 	positions []int32
 	attention []float32
 	block     []float32 // [kvHeads, n] attention over a block that is not stored yet
@@ -109,6 +111,16 @@ type Scratch struct {
 	settling
 
 	total, newest int // tokens that are decided on, and the position of the last
+}
+
+func (s *Scratch) each(n int, do func(i int)) {
+	if s.Each != nil {
+		s.Each(n, do)
+		return
+	}
+	for i := range n {
+		do(i)
+	}
 }
 
 // NewSequence takes the Plan's memory.

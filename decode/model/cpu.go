@@ -70,7 +70,8 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 	}
 	backend := &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
 		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
-		activations: newActivations(c, stored, limits, pool.Threads())}
+		activations: newActivations(c, stored, limits, pool.Threads()),
+		evictions:   cache.Scratch{Each: pool.Run}}
 	backend.programs = backend.newPrograms()
 	return backend, nil
 }
