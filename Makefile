@@ -127,7 +127,7 @@ bench: peer build ## measure this machine beside llama.cpp and onnxruntime; writ
 	bin/api bench --accuracy $$(echo examples/handbook/0*.md | tr ' ' ,) --json >$(BENCH)/accuracy.json
 	bin/api bench --depths 0,512 --batches 1,4,8,16 --busy $$(nproc) --runs 5 --peer llama.cpp --json >$(BENCH)/short.json
 	bin/api bench --depths 2000 --batches 1 --peer llama.cpp --json >$(BENCH)/middle.json
-	bin/api bench --depths 8000 --batches 1 --peer llama.cpp --json >$(BENCH)/long.json
+	bin/api bench --depths 0,8000 --batches 1 --peer llama.cpp --json >$(BENCH)/long.json
 	bin/api bench --embedding --runs 5 --peer onnxruntime --json >$(BENCH)/embedding.json
 	bin/api bench --steps --depths 0,8000 --json >$(BENCH)/steps.json
 	bin/api bench --docs docs --from $(BENCH)/memory.json,$(BENCH)/accuracy.json,$(BENCH)/short.json,$(BENCH)/middle.json,$(BENCH)/long.json,$(BENCH)/embedding.json,$(BENCH)/steps.json$$(test ! -f $(BENCH)/documents.json || echo ,$(BENCH)/documents.json)

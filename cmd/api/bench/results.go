@@ -96,9 +96,9 @@ func Merge(sessions ...Results) (Results, error) {
 	if len(sessions) == 0 {
 		return Results{}, errors.New("no results")
 	}
-	all := sessions[0].stamped()
-	for _, s := range sessions[1:] {
-		s = s.stamped()
+	all := sessions[0].stamped(0)
+	for i, s := range sessions[1:] {
+		s = s.stamped(1 + i)
 		if all.Model == (Model{}) {
 			all.Model = s.Model // the sessions of the embedder and of documents have none
 		}
@@ -123,14 +123,14 @@ func Merge(sessions ...Results) (Results, error) {
 	return all, nil
 }
 
-// stamped writes the session's limits to all that was timed in it.
-func (r Results) stamped() Results {
+// stamped writes the session's limits and number to all that was timed in it.
+func (r Results) stamped(session int) Results {
 	r.Measured, r.Steps = slices.Clone(r.Measured), slices.Clone(r.Steps)
 	for i := range r.Measured {
 		m := &r.Measured[i]
 		m.Timings = slices.Clone(m.Timings)
 		for j := range m.Timings {
-			m.Timings[j].Limits = m.Timings[j].Limits.or(r.Limits)
+			m.Timings[j].Limits, m.Timings[j].session = m.Timings[j].Limits.or(r.Limits), session
 		}
 	}
 	for i := range r.Steps {

@@ -193,6 +193,31 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// Two works of ours are compared in the sessions that have both: in another one the machine was not the same.
+func TestInTurn(t *testing.T) {
+	slower := someResults()
+	slower.Measured = []Measured{measured(sinks, Work{Prompt: 8000, Tokens: 101, Batch: 1}, [2]float64{2, 5}, [2]float64{2, 5})}
+	for _, sessions := range [][]Results{{someResults(), slower}, {slower, someResults()}} {
+		all, err := Merge(sessions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "the median of all runs", all.find(t, "decode", "sinks", 8000, 1).Value, 20)
+		for _, g := range all.Goals {
+			if g.Name == "the same against our own at depth 0" {
+				near(t, g.Name, g.Got, 1)
+			}
+		}
+	}
+	alone := someResults()
+	alone.Measured = []Measured{alone.Measured[1]} // sinks, short
+	all, err := Merge(alone, slower)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "of no session with both", all.inTurn(all.find(t, "decode", "sinks", 8000, 1), all.find(t, "decode", "sinks", 0, 1)), 0.1)
+}
+
 // What --json prints has the fields that programs rely on.
 func TestJSONFields(t *testing.T) {
 	data, err := json.Marshal(someResults())

@@ -33,6 +33,8 @@ type Timing struct {
 	Others float64       `json:"others,omitempty"`     // share of the machine that other programs took meanwhile
 	Limits Limits        `json:"limits,omitzero"`      // of the machine in its session, where sessions are joined
 	Reads  [2]float64    `json:"read_gb_s,omitzero"`   // what memory gave right before the run, and right behind it
+
+	session int // its number, where sessions are joined
 }
 
 // read is the bandwidth that a run's share is of: the higher of the two beside it, since
