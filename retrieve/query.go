@@ -34,7 +34,7 @@ type Query struct {
 	// Filter narrows by the documents' metadata, as decoded from JSON: {"key": value}
 	// for equality, {"key": {"op": value}} with eq, ne, lt, lte, gt, gte, in or exists; all must hold.
 	Filter map[string]any
-	Exact  bool // scan every vector instead of the index: the ground truth
+	Exact  bool // look at every vector, as is done anyway in a small collection: the ground truth
 }
 
 // InvalidError says which field of a query was refused, and why.

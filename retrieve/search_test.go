@@ -282,6 +282,7 @@ func TestSearchIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New(pool, e, nil)
+	s.scanned = 0
 	c, err := s.collection(t.Context(), "large")
 	if err != nil {
 		t.Fatal(err)
@@ -319,6 +320,14 @@ func TestSearchIndex(t *testing.T) {
 		if n := len(exact.Passages); found*10 < n*9 || n != 40 {
 			t.Errorf("filter %v: the index finds %d of the %d nearest", filter, found, len(exact.Passages))
 		}
+		query.Exact = false
+		small, err := New(pool, e, nil).Search(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := names(small.Passages), names(exact.Passages); got != want {
+			t.Errorf("filter %v: of a collection of 1,800 chunks %s are found, not the nearest, %s", filter, got, want)
+		}
 	}
 }
 
@@ -335,15 +344,11 @@ func explain(t *testing.T, s *Searcher, q Query, c collection) string {
 	}
 	q.Mode = Hybrid
 	sql, args := statement(q, c, filter, vector)
-	var plan []string
-	err = s.read(t.Context(), q.Exact, func(db querier) error {
-		rows, err := db.Query(t.Context(), "EXPLAIN "+sql, args...)
-		if err != nil {
-			return err
-		}
-		plan, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return err
-	})
+	rows, err := s.pool.Query(t.Context(), "EXPLAIN "+sql, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,14 +26,17 @@ const (
 	mostLooks    = 20_000 // and if it is
 )
 
-// nearest is the list of those nearest by cosine: none of a question without a vector.
+// nearest is the list of those nearest by cosine: none of a question without a vector. An order that is not just the
+// distance, as allVectors makes it, keeps the planner from the index.
 const nearest = `
     SELECT id, embedding <=> $2::halfvec AS distance
     FROM chunks
     WHERE collection_id = $1::uuid AND $2::halfvec IS NOT NULL %[1]s
-    ORDER BY embedding <=> $2::halfvec
+    ORDER BY (embedding <=> $2::halfvec)%[2]s
     LIMIT $5
 `
+
+const allVectors = " + 0"
 
 // vectorSQL is a search by cosine alone: what words weigh is not asked for. Its parameters, and those of searchSQL,
 // are named in statement.
@@ -120,15 +123,19 @@ func statement(q Query, c collection, filter []condition, vector []float32) (str
 	if q.Mode != Vector {
 		sql, args = searchSQL, append(args, fetched(q), mostMatches, float64(saturation), float64(lengthWeight), wordsWeight, mostLooks)
 	}
+	order := ""
+	if q.Exact {
+		order = allVectors
+	}
 	if len(filter) == 0 {
-		return fmt.Sprintf(sql, ""), args
+		return fmt.Sprintf(sql, "", order), args
 	}
 	clauses := make([]string, len(filter))
 	for i, f := range filter {
 		args = append(args, f.key, f.value)
 		clauses[i] = fmt.Sprintf(operators[f.op], fmt.Sprintf("$%d::text", len(args)-1), fmt.Sprintf("$%d", len(args)))
 	}
-	return fmt.Sprintf(sql, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND "))), args
+	return fmt.Sprintf(sql, fmt.Sprintf(byMetadata, strings.Join(clauses, " AND ")), order), args
 }
 
 // plainDashes takes the meaning "not" from a dash that begins a word: "what
