@@ -28,7 +28,7 @@ func (s *Sequence) plain() bool { return s.evicted == 0 && s.position <= s.plan.
 // tokens that s was fed, or fewer up to Plan.Plain; what a staging sequence observed
 // is not copied then.
 func (s *Sequence) Copy(n int) (*Sequence, error) {
-	c, err := NewSequence(s.CopyPlan(s.plan, n), Handlers{}, s.Scratch)
+	c, err := NewSequence(s.CopyPlan(s.plan, n), Handlers{Each: s.handlers.Each}, s.Scratch)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (s *Sequence) Adopt(from *Sequence, n int) {
 		panic(fmt.Sprintf("cache: %d tokens adopted at %d, of %d", n, s.position, from.position))
 	}
 	plain := from.plain()
-	s.each(len(s.heads), func(i int) { s.adoptHead(i, from, n, plain) })
+	s.handlers.each(len(s.heads), func(i int) { s.adoptHead(i, from, n, plain) })
 	s.position, s.evicted = n, from.evicted
 	s.decided(from.chosen)
 }

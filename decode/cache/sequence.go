@@ -17,7 +17,7 @@ type Absorb func(state *State, layer, head int, k, v []uint16 /* [n, headDim] bf
 // Features writes ψ of keys [n, dim], as they were stored and still whole: psi [n, rank].
 type Features func(layer, head int, keys []float32, positions []int32, psi []float32)
 
-// Handlers are what a Sequence cannot do itself. Each may be nil where nothing
+// Handlers are what a Sequence cannot do itself. Any may be nil where nothing
 // needs it: without Absorb, evicted tokens are forgotten.
 type Handlers struct {
 	Absorb   Absorb
@@ -25,6 +25,7 @@ type Handlers struct {
 	Features Features // for LESS where key channels are pruned
 	Mean     Mean     // in place of the sequence, for policies that merge
 	Settle   Settle   // in place of the sequence, of a ledger
+	Each     Each     // one after the other without it
 }
 
 // Mean replaces the key or the value of a token by the mean over several, itself among them: indices among what a KV
@@ -34,6 +35,9 @@ type Mean func(layer, head, anchor int, all []int, key bool)
 // Settle packs a group of 32 tokens, the k and v of a ledger, of some positions, and returns the note of it: those of its tokens are this one and
 // the next ones.
 type Settle func(layer, head int, k, v []uint16, positions []int32) uint32
+
+// Each does something for each of n KV heads, in any order and at once, and returns when all is done.
+type Each func(n int, do func(i int))
 
 // Sequence is the cache of one running sequence. The memory of its keys, values
 // and positions is taken when it is made and is exactly its Plan's. Not safe for concurrent use.
@@ -92,11 +96,9 @@ func (h *head) front() int {
 	return n
 }
 
-// Scratch is what all sequences of a backend share: the working memory of evictions, and its threads.
+// Scratch is the working memory of evictions: one for all sequences of a backend.
 // The zero value is ready for use.
 type Scratch struct {
-	Each func(n int, do func(i int)) // does something for each of n KV heads, at once if it likes; nil: one after the other
-
 	positions []int32
 	attention []float32
 	block     []float32 // [kvHeads, n] attention over a block that is not stored yet
@@ -113,9 +115,9 @@ type Scratch struct {
 	total, newest int // tokens that are decided on, and the position of the last
 }
 
-func (s *Scratch) each(n int, do func(i int)) {
-	if s.Each != nil {
-		s.Each(n, do)
+func (h Handlers) each(n int, do func(i int)) {
+	if h.Each != nil {
+		h.Each(n, do)
 		return
 	}
 	for i := range n {

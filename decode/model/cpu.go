@@ -70,8 +70,7 @@ func NewCPU(f *gguf.File, m Math, limits Limits, pool *cpu.Pool) (*CPU, error) {
 	}
 	backend := &CPU{config: c, math: m, isa: isa, pool: pool, weights: w, limits: limits,
 		frequencies: c.frequencies(), scale: float32(1 / math.Sqrt(float64(c.HeadDim))), stored: stored,
-		activations: newActivations(c, stored, limits, pool.Threads()),
-		evictions:   cache.Scratch{Each: pool.Run}}
+		activations: newActivations(c, stored, limits, pool.Threads())}
 	backend.programs = backend.newPrograms()
 	return backend, nil
 }
@@ -102,7 +101,7 @@ func (c *CPU) NewSequence(p cache.Plan) (Sequence, error) {
 
 // handlers are what a Sequence leaves to the backend.
 func (c *CPU) handlers() cache.Handlers {
-	return cache.Handlers{Absorb: c.collect, Turn: c.turn, Features: c.features}
+	return cache.Handlers{Absorb: c.collect, Turn: c.turn, Features: c.features, Each: c.pool.Run}
 }
 
 // Forward feeds every Work's tokens to its sequence: see decode.Backend. An error

@@ -75,10 +75,10 @@ func goals(r *Results) []Goal {
 	add("decode at depth 0, of the read bandwidth", 0.7, "%", short.OfLimit)
 	add(fmt.Sprintf("decode at depth %d, full, against llama.cpp", deep), 1.5, "×", row("decode", deep, 1, false).Ratio)
 	add(fmt.Sprintf("decode at depth %d, %s %s, against llama.cpp's full", deep, boundedDeep.Cache, boundedDeep.Budget), 6, "×", boundedDeep.Ratio)
-	add("the same against our own at depth 0", 0.85, "×", r.inTurn(boundedDeep, boundedShort))
+	add("the same against our own at depth 0", 0.85, "×", inTurn(boundedDeep, boundedShort))
 	first := row("ttft", deep, 1, true)
 	add(fmt.Sprintf("first token of %d, %s %s, against llama.cpp's full", deep, first.Cache, first.Budget), 7, "×", first.Ratio)
-	add("decode of 8 answers together against one", 3.5, "×", r.inTurn(row("decode", 0, 8, false), short))
+	add("decode of 8 answers together against one", 3.5, "×", inTurn(row("decode", 0, 8, false), short))
 	kept := row("kept", 0, 1, false)
 	add(fmt.Sprintf("speed kept beside %d busy processes", kept.Busy), 1./3, "%", kept.Value)
 	if r.Texts != nil {
@@ -106,32 +106,22 @@ func goals(r *Results) []Goal {
 	return list
 }
 
-// inTurn is the ratio of two rows of decoding in one cache: of the medians of the runs of those sessions that have
-// both, which took turns; of all where no session has. A machine is not the same in another session.
-func (r *Results) inTurn(a, b Row) float64 {
-	find := func(row Row) *Measured {
-		for i, m := range r.Measured {
-			if !m.Contender.Peer && m.Contender.Cache == row.Cache && m.Contender.Budget == row.Budget &&
-				m.Work.Busy == 0 && m.Work.Batch == row.Batch && depth(m.Work) == row.Depth && m.Work.Tokens == row.Tokens {
-				return &r.Measured[i]
+// inTurn is the ratio of two rows of decoding: of the medians of the runs of those sessions that have both, which took
+// turns; of all where no session has. A machine is not the same in another session.
+func inTurn(a, b Row) float64 {
+	beside := func(m, other Measured) (rates []float64) {
+		for _, t := range quietest(m.Timings) {
+			if slices.ContainsFunc(other.Timings, func(o Timing) bool { return o.session == t.session }) {
+				rates = append(rates, m.Work.Decode(t))
 			}
 		}
-		return nil
+		return rates
 	}
-	x, y := find(a), find(b)
-	if x == nil || y == nil {
+	x, y := beside(a.measured, b.measured), beside(b.measured, a.measured)
+	if len(x) == 0 || len(y) == 0 {
 		return a.Value / b.Value
 	}
-	beside := func(m, other *Measured) []Timing {
-		return slices.DeleteFunc(slices.Clone(quietest(m.Timings)), func(t Timing) bool {
-			return !slices.ContainsFunc(other.Timings, func(o Timing) bool { return o.session == t.session })
-		})
-	}
-	runsX, runsY := beside(x, y), beside(y, x)
-	if len(runsX) == 0 || len(runsY) == 0 {
-		return a.Value / b.Value
-	}
-	return median(each(runsX, x.Work.Decode)) / median(each(runsY, y.Work.Decode))
+	return median(x) / median(y)
 }
 
 // deepest is the longest prompt that was measured.

@@ -87,6 +87,8 @@ type Row struct {
 	Ratio     float64 `json:"ratio,omitempty"`
 	SameValue float64 `json:"same_file_value,omitempty"` // the peer on the file that we read
 	SameRatio float64 `json:"same_file_ratio,omitempty"`
+
+	measured Measured // that it is computed from
 }
 
 // Merge joins sessions of one machine and model: runs of the same work are added
@@ -166,7 +168,7 @@ func (r *Results) Finish() {
 // rowsOf are what a work of ours tells: how fast the prompt was read, if it was one
 // prompt of some length, and how fast the answers came.
 func (r *Results) rowsOf(m Measured) []Row {
-	w, row := m.Work, Row{Batch: m.Work.Batch, Busy: m.Work.Busy, Cache: m.Contender.Cache, Budget: m.Contender.Budget}
+	w, row := m.Work, Row{measured: m, Batch: m.Work.Batch, Busy: m.Work.Busy, Cache: m.Contender.Cache, Budget: m.Contender.Budget}
 	var rows []Row
 	if w.Busy > 0 {
 		row.Work, row.Tokens, row.Depth, row.Unit = "kept", w.Tokens, depth(w), "of its speed"

@@ -215,7 +215,7 @@ func TestInTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "of no session with both", all.inTurn(all.find(t, "decode", "sinks", 8000, 1), all.find(t, "decode", "sinks", 0, 1)), 0.1)
+	near(t, "of no session with both", inTurn(all.find(t, "decode", "sinks", 8000, 1), all.find(t, "decode", "sinks", 0, 1)), 0.1)
 }
 
 // What --json prints has the fields that programs rely on.
